@@ -1,0 +1,51 @@
+# Every target sets up the environment it needs in .venv; a fresh clone needs Python 3.11 and nothing else.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# mypy finds a package by its folder's name; these links show it the names that setuptools maps them to.
+TYPED := runtime calibration
+DEMO := demo-output
+
+.PHONY: help setup demo test test-slow lint format benchmark clean
+
+help:
+	@echo "make demo       export the embedded model, segment a picture, say where to look"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the tests that take minutes or gigabytes"
+	@echo "make lint       ruff and mypy"
+	@echo "make benchmark  the stage table of benchmarks/"
+
+# A file records that the environment matches pyproject.toml. torch is pinned first and alone, so that pip does not
+# pick another build of it.
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[cpu,export,dev]'
+	touch $@
+
+setup: $(VENV)/.ready
+
+demo: setup
+	$(BIN)/python examples/demo.py --output $(DEMO)
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p $(VENV)/typed/xsam_edge && ln -sfn $(addprefix $(CURDIR)/,$(TYPED)) $(VENV)/typed/xsam_edge/
+	MYPYPATH=$(VENV)/typed $(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmark: setup
+	$(BIN)/python -m xsam_edge.benchmarks.stages
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,77 @@
+"""Shared fixtures: recorded references of the official code and the bundles that are exported from their weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from recorded import DATA
+
+# Exports load configurations through Hugging Face libraries; nothing may reach for the network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def phi3_reference() -> Path:
+    """Folder of the recorded Phi-3 reference (both naming lines)."""
+    return DATA / "golden-phi3"
+
+
+@pytest.fixture(scope="session")
+def qwen3_reference() -> Path:
+    """Folder of the recorded Qwen3 reference."""
+    return DATA / "golden-qwen3"
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that the session's bundles are exported into."""
+    return tmp_path_factory.mktemp("bundles")
+
+
+def _export(checkpoint: Path, output: Path, precision: str = "fp32") -> Path:
+    from xsam_edge.export.cli import main
+
+    code = main(["--checkpoint", str(checkpoint), "--precision", precision, "-o", str(output)])
+    assert code == 0
+    return output
+
+
+@pytest.fixture(scope="session")
+def phi3_bundle(bundles: Path, phi3_reference: Path) -> Path:
+    """FP32 bundle of the main line; read only."""
+    return _export(phi3_reference, bundles / "phi3")
+
+
+@pytest.fixture(scope="session")
+def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
+    """FP16 bundle of the main line; read only."""
+    return _export(phi3_reference, bundles / "phi3-fp16", "fp16")
+
+
+@pytest.fixture(scope="session")
+def qwen3_bundle(bundles: Path, qwen3_reference: Path) -> Path:
+    """FP32 bundle of a Qwen3 model; read only."""
+    return _export(qwen3_reference, bundles / "qwen3")
+
+
+@pytest.fixture(scope="session")
+def aaai26_checkpoint(tmp_path_factory: pytest.TempPathFactory, phi3_reference: Path) -> Path:
+    """The Phi-3 weights as the AAAI26 line saves them: ``pytorch_model.bin`` with that line's names, beside inits."""
+    import torch
+    from safetensors.torch import load_file
+
+    from xsam_edge.export.naming import aaai26_name
+
+    folder = tmp_path_factory.mktemp("aaai26")
+    tensors = load_file(phi3_reference / "state_dict.safetensors")
+    torch.save({aaai26_name(name): tensor for name, tensor in tensors.items()}, folder / "pytorch_model.bin")
+    (folder / "inits").symlink_to(phi3_reference / "inits")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def aaai26_bundle(bundles: Path, aaai26_checkpoint: Path) -> Path:
+    """FP32 bundle of the AAAI26 line; read only."""
+    return _export(aaai26_checkpoint, bundles / "aaai26")
