@@ -1,0 +1,76 @@
+"""Turn a Hugging Face hub id into local files: the only module that may use the network, and only when asked by id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from xsam_edge.export.variants import VARIANTS, Variant
+from xsam_edge.runtime.errors import CheckpointError
+
+_HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<folder>[\w./-]+))?")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
+#: What the exporter reads of a part: configurations and the tokenizer, never weights.
+_PART_FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer*", "added_tokens.json")
+
+
+def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
+    """Give a local path for a checkpoint.
+
+    Args:
+        path_or_id: an existing file or folder, or ``owner/name[:folder]``, whose weights are downloaded. Without a
+            folder, that of the registered variant with this repository is taken.
+        cache: where downloads are kept; None is the cache of ``huggingface_hub``.
+
+    Raises:
+        CheckpointError: neither exists, or the download fails, as it does offline.
+    """
+    if Path(path_or_id).exists():
+        return Path(path_or_id)
+    found = _HUB_ID.fullmatch(str(path_or_id))
+    folder = found["folder"] if found else None
+    if found is None or ".." in (folder or "").split("/"):
+        raise CheckpointError(f"{path_or_id} does not exist, nor is it a hub id of the form owner/name[:folder]")
+    repository = found["repository"]
+    folder = (folder or _released_folder(repository)).strip("/")
+    prefix = f"{folder}/" if folder else ""
+    # A folder, or one file of it.
+    patterns = [folder] if folder.endswith((".bin", ".safetensors")) else [prefix + pattern for pattern in _WEIGHTS]
+    local = _download(repository, patterns, cache_dir=cache) / folder
+    if not local.exists():
+        raise CheckpointError(f"{repository} on the hub has no weights in {folder or 'its root'}: check the id")
+    return local
+
+
+def download_inits(variant: Variant, folder: str | Path) -> Path:
+    """Download the configurations and the tokenizer of a variant's four parts into ``folder``, one folder per part.
+
+    Returns ``folder``. Raises CheckpointError when a download fails.
+    """
+    hub = variant.hub
+    for repository in (hub.llm, hub.vision_encoder, hub.mask_encoder, hub.mask_decoder):
+        _download(repository, list(_PART_FILES), local_dir=Path(folder) / repository.split("/")[-1])
+    return Path(folder)
+
+
+def download_tokenizer(variant: Variant) -> Path:
+    """Download the tokenizer of a variant's language model. Raises CheckpointError when that fails."""
+    return _download(variant.hub.llm, ["tokenizer*"])
+
+
+def _released_folder(repository: str) -> str:
+    released = [v.hub.checkpoint for v in VARIANTS.values() if v.hub.checkpoint is not None]
+    return next((name.partition(":")[2] for name in released if name.partition(":")[0] == repository), "")
+
+
+def _download(repository: str, patterns: list[str], **where: Any) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(repository, allow_patterns=patterns, **where))
+    except Exception as error:  # the client lets errors of several network libraries through
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(
+            f"cannot download {repository}: {reason}; check the id and the network, or give a local path"
+        ) from error
