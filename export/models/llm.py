@@ -1,0 +1,205 @@
+"""What decoder-only language models share: norms, rotary positions, cached attention, the stack of layers.
+
+The contract of every language model here (``CausalLM.forward``): tokens come as embeddings, the cache is read and
+never written, and only the new tokens' keys and values are returned. The cache is token-major, [1, tokens, kv_heads,
+head_dim], keys after rotation, so that a caller appends to it and trims it along one axis. Attention scores of cached
+and new keys are two products joined before the softmax; keys and values are not joined, so no cached row is copied.
+
+An architecture is a file that defines an ``Attention`` (its projections) and a feed-forward module.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xsam_edge.export.config import LLMConfig
+from xsam_edge.export.models.masking import hide
+
+KeyValue = tuple[Tensor, Tensor]
+
+
+class RMSNorm(nn.Module):
+    """Root mean square norm with a learned scale (arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., size] to the same shape."""
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
+
+
+class Rotary(nn.Module):
+    """Cosines and sines of rotary positions (RoPE, arXiv 2104.09864).
+
+    A module so that its nodes carry its name in a graph: angles need float32, where float16 has no whole numbers past
+    2048.
+    """
+
+    def __init__(self, config: LLMConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, position_ids: Tensor) -> KeyValue:
+        """Int64 [1, S] to [1, S, 1, head_dim] each, float32."""
+        size = self.config.head_dim
+        exponent = torch.arange(0, size, 2, dtype=torch.float32, device=position_ids.device) / size
+        angle = position_ids[..., None] * (1.0 / self.config.rope_theta**exponent)
+        angle = torch.cat((angle, angle), dim=-1)[:, :, None, :]
+        return angle.cos(), angle.sin()
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Applies rotary positions to [1, S, heads, head_dim]; a pair is a channel and the one half the width on."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cosine + torch.cat((-second, first), dim=-1) * sine
+
+
+def visibility(position_ids: Tensor, past_length: int, window: int | None) -> Tensor:
+    """Which keys a new token sees, bool [S, past_length + S].
+
+    Slot j of the cache has position j, a new token the position that ``position_ids`` [1, S] gives it. A key is seen
+    if it is not ahead of the query and, with a sliding window, less than ``window`` positions behind it.
+    """
+    query = position_ids[0]
+    key = torch.cat((torch.arange(past_length, dtype=query.dtype, device=query.device), query))
+    seen = key[None, :] <= query[:, None]
+    if window is not None:
+        seen = seen & (key[None, :] > query[:, None] - window)
+    return seen
+
+
+def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor) -> Tensor:
+    """Grouped-query attention of new tokens to cached and new ones.
+
+    Args:
+        query: [1, S, heads, head_dim], scaled.
+        new: keys and values of the same tokens, [1, S, kv_heads, head_dim] each.
+        past: the cache, [1, P, kv_heads, head_dim] each; P may be 0.
+        bias: added to the scores, [S, P + S].
+
+    Returns:
+        [1, S, heads * head_dim].
+    """
+    length, heads, head_dim = query.shape[1:]
+    past_length, kv_heads = past[0].shape[1:3]
+    groups = heads // kv_heads
+    # A group's queries share their keys: they stand in one matrix as extra rows, so keys need no repetition.
+    rows = query.unflatten(2, (kv_heads, groups)).permute(0, 2, 3, 1, 4).reshape(1, kv_heads, groups * length, head_dim)
+    scores = torch.cat([rows @ keys.permute(0, 2, 3, 1) for keys in (past[0], new[0])], dim=-1)
+    scores = scores.reshape(1, kv_heads, groups, length, past_length + length) + bias
+    weights = torch.softmax(scores, dim=-1).reshape(1, kv_heads, groups * length, past_length + length)
+    mixed = weights[..., :past_length] @ past[1].transpose(1, 2) + weights[..., past_length:] @ new[1].transpose(1, 2)
+    mixed = mixed.reshape(1, kv_heads, groups, length, head_dim).permute(0, 3, 1, 2, 4)
+    return mixed.reshape(1, length, heads * head_dim)
+
+
+class Attention(nn.Module):
+    """Self-attention; a subclass adds the projections that ``project`` uses."""
+
+    def __init__(self, config: LLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.hidden_size, bias=False)
+
+    @abstractmethod
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[1, S, hidden_size] to queries [1, S, heads, head_dim], keys and values [1, S, kv_heads, head_dim]."""
+
+    def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
+        """[1, S, hidden_size] to the same shape, and the new keys and values."""
+        query, key, value = self.project(x)
+        new = (rotate(key, *rotary), value)
+        mixed = cached_attention(rotate(query, *rotary) * self.config.head_dim**-0.5, new, past, bias)
+        return self.o_proj(mixed), new
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm layer of an attention and a feed-forward module."""
+
+    def __init__(self, config: LLMConfig, attention: type[Attention], mlp: type[nn.Module]) -> None:
+        super().__init__()
+        self.self_attn = attention(config)
+        self.mlp = mlp(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
+        """[1, S, hidden_size] to the same shape, and the new keys and values."""
+        attended, new = self.self_attn(self.input_layernorm(x), rotary, bias, past)
+        x = x + attended
+        return x + self.mlp(self.post_attention_layernorm(x)), new
+
+
+class Decoder(nn.Module):
+    """Embedding table, layers and final norm; exists for the parameter names of checkpoints."""
+
+    def __init__(self, config: LLMConfig, attention: type[Attention], mlp: type[nn.Module]) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(DecoderLayer(config, attention, mlp) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class CausalLM(nn.Module):
+    """A decoder-only language model; with tied embeddings it has no ``lm_head`` of its own."""
+
+    def __init__(self, config: LLMConfig, attention: type[Attention], mlp: type[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config, attention, mlp)
+        self.rotary = Rotary(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids to rows of the embedding table, [..., hidden_size]; not a part of the exported graph."""
+        return self.model.embed_tokens(ids)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Normed hidden states [..., hidden_size] to vocabulary logits [..., vocab_size]."""
+        head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
+        return F.linear(hidden, head.weight)
+
+    def empty_cache(self) -> list[KeyValue]:
+        """The cache before the first token: one pair of [1, 0, kv_heads, head_dim] per layer."""
+        empty = self.model.norm.weight.new_zeros((1, 0, self.config.num_kv_heads, self.config.head_dim))
+        return [(empty, empty)] * self.config.num_layers
+
+    def forward(
+        self,
+        inputs_embeds: Tensor,
+        position_ids: Tensor,
+        past: list[KeyValue],
+        logits_positions: Tensor,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, list[KeyValue]]:
+        """Runs new tokens after cached ones: a prefill, a decode step or anything between.
+
+        Args:
+            inputs_embeds: [1, S, hidden_size].
+            position_ids: int64 [1, S].
+            past: keys and values of each layer, [1, P, kv_heads, head_dim]; slot j holds position j.
+            logits_positions: int64 [N], indices into the S new tokens.
+            mask: bool [S, P + S], true where a token sees a key; replaces the rule of ``visibility``.
+
+        Returns:
+            Hidden states after the final norm [1, S, hidden_size], logits [N, vocab_size] and the new keys and values
+            of each layer, [1, S, kv_heads, head_dim].
+        """
+        seen = visibility(position_ids, past[0][0].shape[1], self.config.sliding_window) if mask is None else mask
+        bias = hide(~seen, inputs_embeds.dtype)
+        cosine, sine = self.rotary(position_ids)
+        rotary = (cosine.to(inputs_embeds.dtype), sine.to(inputs_embeds.dtype))
+        x, new = inputs_embeds, []
+        for layer, layer_past in zip(self.model.layers, past, strict=True):
+            x, layer_new = layer(x, rotary, bias, layer_past)
+            new.append(layer_new)
+        hidden = self.model.norm(x)
+        return hidden, self.logits(torch.index_select(hidden[0], 0, logits_positions)), new

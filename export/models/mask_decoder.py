@@ -1,0 +1,229 @@
+"""Mask2Former's transformer decoder with masked attention (arXiv 2112.01527), and X-SAM's class predictor.
+
+Each layer lets a query attend only to the cells inside the mask that it predicted so far. The official code predicts
+that mask at full resolution and resizes it to the layer's level; resizing and the product with mask features are both
+linear, so here the mask features are resized once (``MaskDecoder.prepare``) and a layer computes masks at its own
+level's size. Full-resolution masks are computed for the last layer only.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from xsam_edge.export.config import MaskDecoderConfig
+from xsam_edge.export.models.masking import hide
+from xsam_edge.export.models.position_encoding import sine_position_encoding
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, bias: Tensor | None = None) -> Tensor:
+    """Multi-head attention of projected tensors.
+
+    Args:
+        query: [B, Q, C], already scaled by ``head_dim ** -0.5``.
+        key: [B, N, C].
+        value: [B, N, C].
+        num_heads: heads that C is split into.
+        bias: added to the scores, broadcast to [B, num_heads, Q, N].
+
+    Returns:
+        [B, Q, C].
+    """
+    heads = (num_heads, query.shape[-1] // num_heads)
+    scores = query.unflatten(-1, heads).transpose(1, 2) @ key.unflatten(-1, heads).permute(0, 2, 3, 1)
+    if bias is not None:
+        scores = scores + bias
+    mixed = torch.softmax(scores, dim=-1) @ value.unflatten(-1, heads).transpose(1, 2)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+class SelfAttention(nn.Module):
+    """Attention among queries; positions are added to queries and keys, not to values."""
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.scale = num_heads, (channels // num_heads) ** -0.5
+        self.k_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.q_proj = nn.Linear(channels, channels)
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """[B, Q, C] to the same shape; ``position`` is [Q, C]."""
+        placed = x + position
+        query = self.q_proj(placed) * self.scale
+        return self.out_proj(attention(query, self.k_proj(placed), self.v_proj(x), self.num_heads))
+
+
+class CrossAttention(nn.Module):
+    """Attention of queries to an image level, with the parameter names of ``nn.MultiheadAttention``."""
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads, self.scale = num_heads, (channels // num_heads) ** -0.5
+        self.in_proj_weight = nn.Parameter(torch.zeros(3 * channels, channels))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
+        self.out_proj = nn.Linear(channels, channels)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        """[B, Q, C] attends to [B, N, C]; ``bias`` is [B, 1, Q, N]."""
+        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
+        query, key, value = (F.linear(*args) for args in zip((query, key, value), weights, biases, strict=True))
+        return self.out_proj(attention(query * self.scale, key, value, self.num_heads, bias))
+
+
+class DecoderLayer(nn.Module):
+    """Post-norm layer: masked cross-attention, self-attention, feed-forward."""
+
+    def __init__(self, config: MaskDecoderConfig) -> None:
+        super().__init__()
+        channels = config.hidden_dim
+        self.self_attn = SelfAttention(channels, config.num_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(channels)
+        self.cross_attn = CrossAttention(channels, config.num_heads)
+        self.cross_attn_layer_norm = nn.LayerNorm(channels)
+        self.fc1 = nn.Linear(channels, config.feedforward_dim)
+        self.fc2 = nn.Linear(config.feedforward_dim, channels)
+        self.final_layer_norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, bias: Tensor) -> Tensor:
+        """[B, Q, C] to the same shape.
+
+        Args:
+            x: queries.
+            query_position: [Q, C].
+            memory: the image level, [B, N, C].
+            position: its encoding, [N, C].
+            bias: [B, 1, Q, N], from ``masked_attention_bias``.
+        """
+        x = self.cross_attn_layer_norm(x + self.cross_attn(x + query_position, memory + position, memory, bias))
+        x = self.self_attn_layer_norm(x + self.self_attn(x, query_position))
+        return self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+
+
+class MaskPredictor(nn.Module):
+    """Queries to mask embeddings: a perceptron of three layers."""
+
+    def __init__(self, config: MaskDecoderConfig) -> None:
+        super().__init__()
+        channels = config.hidden_dim
+        self.mask_embedder = nn.Sequential(
+            nn.Sequential(nn.Linear(channels, channels), nn.ReLU()),
+            nn.Sequential(nn.Linear(channels, channels), nn.ReLU()),
+            nn.Sequential(nn.Linear(channels, config.mask_feature_size)),
+        )
+
+    def forward(self, queries: Tensor, mask_features: Tensor) -> Tensor:
+        """Queries [B, Q, C] and mask features [B, Cm, h, w] to mask logits [B, Q, h * w]."""
+        return self.mask_embedder(queries) @ mask_features.flatten(2)
+
+
+class DecoderStack(nn.Module):
+    """Layers, final norm and mask predictor; exists for the parameter names of the checkpoint."""
+
+    def __init__(self, config: MaskDecoderConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layernorm = nn.LayerNorm(config.hidden_dim)
+        self.mask_predictor = MaskPredictor(config)
+
+
+def masked_attention_bias(mask_logits: Tensor) -> Tensor:
+    """Mask logits [B, Q, N] to the scores' bias [B, 1, Q, N]: cells outside the mask are hidden.
+
+    A query whose mask is empty attends everywhere (``Mask2FormerMaskedAttentionDecoder``).
+    """
+    outside = (mask_logits < 0) & (mask_logits.amax(-1, keepdim=True) >= 0)
+    return hide(outside, mask_logits.dtype)[:, None]
+
+
+class MaskDecoder(nn.Module):
+    """Queries and image features to query embeddings and masks.
+
+    Raises:
+        ValueError: at construction, for a pixel decoder of another width (the official code then adds projections
+            that it does not save).
+    """
+
+    def __init__(self, config: MaskDecoderConfig) -> None:
+        super().__init__()
+        if config.feature_size != config.hidden_dim:
+            raise ValueError(
+                f"feature_size is {config.feature_size} and hidden_dim {config.hidden_dim}; they must be equal"
+            )
+        self.num_levels = config.num_levels
+        self.queries_embedder = nn.Embedding(config.num_queries, config.hidden_dim)
+        self.queries_features = nn.Embedding(config.num_queries, config.hidden_dim)
+        self.decoder = DecoderStack(config)
+        self.level_embed = nn.Embedding(config.num_levels, config.hidden_dim)
+
+    @staticmethod
+    def prepare(mask_features: Tensor, multi_scale: list[Tensor]) -> list[Tensor]:
+        """Mask features at the size of every level, [B, Cm, h, w] each; ``mask_features`` itself where sizes agree."""
+        return [
+            mask_features
+            if level.shape[2:] == mask_features.shape[2:]
+            else F.interpolate(mask_features, size=level.shape[2:], mode="bilinear", align_corners=False)
+            for level in multi_scale
+        ]
+
+    def forward(
+        self,
+        seg_embed: Tensor,
+        mask_features: Tensor,
+        multi_scale: list[Tensor],
+        level_mask_features: list[Tensor],
+        all_layers: bool = False,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Decodes.
+
+        Args:
+            seg_embed: embedding of <SEG>, [B, 1, hidden_dim].
+            mask_features: [B, Cm, h, w].
+            multi_scale: [B, feature_size, h_i, w_i], low resolution first.
+            level_mask_features: from ``prepare``.
+            all_layers: return every layer's prediction, the one before the first layer included, not only the last.
+
+        Returns:
+            Query embeddings [B, Q, hidden_dim] and mask logits [B, Q, h, w]: one of each, or one per prediction.
+        """
+        sizes = [(level.shape[2], level.shape[3]) for level in multi_scale]
+        memory = [level.flatten(2).transpose(1, 2) + self.level_embed.weight[i] for i, level in enumerate(multi_scale)]
+        positions = [sine_position_encoding(*size, memory[i]) for i, size in enumerate(sizes)]
+        query_position = self.queries_embedder.weight
+        x = self.queries_features.weight + seg_embed
+
+        predictions = [self.decoder.layernorm(x)]
+        for index, layer in enumerate(self.decoder.layers):
+            level = index % self.num_levels
+            mask_logits = self.decoder.mask_predictor(predictions[-1], level_mask_features[level])
+            # Masks steer attention but are not trained through it, as in the official code.
+            bias = masked_attention_bias(mask_logits.detach())
+            x = layer(x, query_position, memory[level], positions[level], bias)
+            predictions.append(self.decoder.layernorm(x))
+
+        wanted = predictions if all_layers else predictions[-1:]
+        size = mask_features.shape[2:]
+        return wanted, [self.decoder.mask_predictor(q, mask_features).unflatten(-1, size) for q in wanted]
+
+
+class ClassPredictor(nn.Module):
+    """Class logits as scaled cosine similarity of queries and conditions (X-SAM, ``head_cls_type="learn"``)."""
+
+    def __init__(self, config: MaskDecoderConfig) -> None:
+        super().__init__()
+        self.clamp = config.logit_clamp
+        self.logit_scale = nn.Parameter(torch.zeros(1))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sets the scale to its start, that of CLIP (arXiv 2103.00020)."""
+        nn.init.constant_(self.logit_scale, math.log(1 / 0.07))
+
+    def forward(self, queries: Tensor, conditions: Tensor) -> Tensor:
+        """Queries [B, Q, C] and conditions [B, K, C] to logits [B, Q, K], clamped to +- ``logit_clamp``."""
+        cosine = F.normalize(queries, dim=-1) @ F.normalize(conditions, dim=-1).transpose(1, 2)
+        return (self.logit_scale.exp() * cosine).clamp(-self.clamp, self.clamp)
