@@ -1,0 +1,34 @@
+"""The runtime of X-SAM bundles: segment what you name, describe, reason about or point at.
+
+>>> from xsam_edge.runtime import XSam
+>>> xsam = XSam.load("bundle/")
+>>> scene = xsam.look("street.jpg")
+>>> scene.refer("the man ironing").overlay().save("out.png")
+
+Needs numpy, tokenizers, pillow and one backend; never torch or transformers.
+"""
+
+from xsam_edge.runtime.errors import (
+    BackendError,
+    BundleError,
+    CheckpointError,
+    ContextLengthError,
+    InputError,
+    XSamError,
+)
+from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.results import Result, Segment
+from xsam_edge.runtime.scene import Scene
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "CheckpointError",
+    "ContextLengthError",
+    "InputError",
+    "Result",
+    "Scene",
+    "Segment",
+    "XSam",
+    "XSamError",
+]

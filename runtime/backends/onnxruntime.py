@@ -1,0 +1,117 @@
+"""ONNX Runtime: the CPU and CUDA execution providers.
+
+Graphs run through I/O binding, on addresses: nothing is copied between the caller's memory and the session's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xsam_edge.runtime.backends.base import Array, Buffer
+from xsam_edge.runtime.errors import BackendError
+from xsam_edge.runtime.manifest import GraphSpec
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# ONNX Runtime's names of element types, as sessions report them.
+_TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise BackendError(
+            "onnxruntime is not installed; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]` for CUDA"
+        ) from None
+    return onnxruntime
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+class OnnxGraph:
+    """One inference session."""
+
+    def __init__(self, session: Any, spec: GraphSpec, device: str) -> None:
+        self.spec = spec
+        self._session = session
+        self._device = device
+
+    def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
+        """See :class:`xsam_edge.runtime.backends.base.Graph`."""
+        binding = self._session.io_binding()
+        for name, buffer in inputs.items():
+            binding.bind_input(name, self._device, 0, buffer.dtype.type, buffer.shape, buffer.address)
+        for name, buffer in outputs.items():
+            binding.bind_output(name, self._device, 0, buffer.dtype.type, buffer.shape, buffer.address)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # its exception types share no base
+            raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {_one_line(error)}") from error
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime on ``device`` "cpu" or "cuda". ``threads`` = 0 lets it take every core."""
+
+    def __init__(self, device: str = "cpu", threads: int = 0) -> None:
+        ort = _import()
+        if device not in _PROVIDERS:
+            raise BackendError(f"device {device!r} is unknown; choose one of {', '.join(_PROVIDERS)}")
+        if (provider := _PROVIDERS[device]) not in ort.get_available_providers():
+            raise BackendError(
+                f"this onnxruntime {ort.__version__} has no {provider}; "
+                "for a GPU run `pip uninstall onnxruntime && pip install xsam-edge[gpu]`"
+            )
+        self.name = f"onnxruntime-{device}"
+        self._ort = ort
+        self._device = device
+        self._threads = threads
+
+    def open(self, path: Path, spec: GraphSpec) -> OnnxGraph:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3  # its warnings are about placement, not about results
+        providers = list(dict.fromkeys([_PROVIDERS[self._device], _PROVIDERS["cpu"]]))
+        try:
+            session = self._ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # its exception types share no base
+            raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {_one_line(error)}") from error
+        for kind, found, wanted in (
+            ("inputs", session.get_inputs(), spec.inputs),
+            ("outputs", session.get_outputs(), spec.outputs),
+        ):
+            found_types = {tensor.name: _TYPE_NAMES.get(tensor.type, tensor.type) for tensor in found}
+            if found_types != {tensor.name: tensor.dtype for tensor in wanted}:
+                raise BackendError(f"{path} has other {kind} than its manifest says; export the bundle again")
+        return OnnxGraph(session, spec, self._device)
+
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        dtype = np.dtype(dtype)
+        if self._device == "cpu":
+            return self.upload(np.empty(shape, dtype))
+        value = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype.type, self._device, 0)
+        return Buffer(value.data_ptr(), shape, dtype, value)
+
+    def upload(self, array: Array) -> Buffer:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        array = np.ascontiguousarray(array)
+        if self._device == "cpu":
+            return Buffer(array.ctypes.data, array.shape, array.dtype, array)
+        value = self._ort.OrtValue.ortvalue_from_numpy(array, self._device, 0)
+        return Buffer(value.data_ptr(), array.shape, array.dtype, value)
+
+    def download(self, buffer: Buffer) -> Array:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        owner: Any = buffer.owner
+        array: Array = owner if self._device == "cpu" else owner.numpy()
+        if array.shape != buffer.shape:
+            raise ValueError(f"a view of shape {buffer.shape} of {array.shape} cannot be downloaded")
+        return array

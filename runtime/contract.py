@@ -1,0 +1,88 @@
+"""Names shared by the exporter and the runtime: graphs, their inputs and outputs, their axes.
+
+Shapes (B = 1 throughout; dtypes stand in each bundle's manifest: features, embeddings and cache carry the bundle's
+precision, pixels, logits and pooled embeddings are float32, indices int64):
+
+``image_encoder``: everything that depends on the image only.
+    pixel_values [1, 3, h, w]; mask_pixel_values [1, 3, H, W]
+    -> image_embeds [1, image_tokens, hidden], SigLIP tokens then SAM tokens
+    -> mask_features [1, M, gh, gw]
+    -> multi_scale.I [1, C, gh_I, gw_I], low to high resolution
+    -> level_mask_features.I [1, M, gh_I, gw_I]: mask_features resized to level I, for the levels of another size
+
+``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
+    inputs_embeds [1, sequence, hidden]; position_ids [1, sequence]; logits_positions [rows], indices into sequence;
+    past_key.L, past_value.L [1, past, kv_heads, head_dim]
+    -> logits [rows, vocab]
+    -> seg_hidden [1, sequence, embed]: the last hidden state after llm_projector
+    -> new_key.L, new_value.L [1, sequence, kv_heads, head_dim]: only what is new
+
+``mask_decoder``:
+    seg_embed [1, 1, embed]; condition_embeds [1, conditions, embed], background not included;
+    mask_features, multi_scale.I, level_mask_features.I as above
+    -> class_logits [1, queries, conditions + 1], background last
+    -> mask_logits [1, queries, gh, gw]
+
+The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and the new
+rows are written by the graph straight into the cache behind it. No key or value is ever moved.
+"""
+
+from __future__ import annotations
+
+IMAGE_ENCODER = "image_encoder"
+LLM = "llm"
+MASK_DECODER = "mask_decoder"
+GRAPHS = (IMAGE_ENCODER, LLM, MASK_DECODER)
+
+PIXEL_VALUES = "pixel_values"
+MASK_PIXEL_VALUES = "mask_pixel_values"
+IMAGE_EMBEDS = "image_embeds"
+MASK_FEATURES = "mask_features"
+
+INPUTS_EMBEDS = "inputs_embeds"
+POSITION_IDS = "position_ids"
+LOGITS_POSITIONS = "logits_positions"
+LOGITS = "logits"
+SEG_HIDDEN = "seg_hidden"
+
+SEG_EMBED = "seg_embed"
+CONDITION_EMBEDS = "condition_embeds"
+CLASS_LOGITS = "class_logits"
+MASK_LOGITS = "mask_logits"
+
+# Axes whose size a caller chooses.
+SEQUENCE = "sequence"
+PAST = "past"
+ROWS = "rows"
+CONDITIONS = "conditions"
+CLASSES = "classes"  # conditions + 1
+
+
+def multi_scale(level: int) -> str:
+    """Pixel decoder features of one level."""
+    return f"multi_scale.{level}"
+
+
+def level_mask_features(level: int) -> str:
+    """Mask features resized to one level."""
+    return f"level_mask_features.{level}"
+
+
+def past_key(layer: int) -> str:
+    """Cached keys of one layer."""
+    return f"past_key.{layer}"
+
+
+def past_value(layer: int) -> str:
+    """Cached values of one layer."""
+    return f"past_value.{layer}"
+
+
+def new_key(layer: int) -> str:
+    """Keys of the new tokens of one layer."""
+    return f"new_key.{layer}"
+
+
+def new_value(layer: int) -> str:
+    """Values of the new tokens of one layer."""
+    return f"new_value.{layer}"

@@ -1,0 +1,160 @@
+"""Loading an image: any file, Pillow image or array a user may have becomes an RGB Pillow image.
+
+This module knows files and pixel formats; it knows nothing of models. The conversion is Pillow's
+``convert("RGB")`` (alpha is dropped, not composited), as in the official ``load_image``, with two additions: the
+EXIF orientation is applied, and 16-bit grey is scaled to 8 bits where Pillow would clip it.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageOps
+
+from xsam_edge.runtime.errors import InputError
+
+ImageSource = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+
+MAX_PIXELS = 2**29
+"""Largest width x height that is decoded: 2.1 GB as Pillow holds it, whose own limit is less than half of that."""
+
+_UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghostscript, OLE parsers or the system
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """Return ``source`` as an 8-bit RGB Pillow image, upright.
+
+    ``source`` is a path, a Pillow image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
+    Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it is, not copied.
+
+    Raises InputError for a path that is missing, a folder, empty, not an image, damaged or larger than
+    ``MAX_PIXELS``, and for an array of another type or shape.
+    """
+    if isinstance(source, Image.Image):
+        return _decoded(source, "the Pillow image")
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_file(Path(source))
+    raise InputError(
+        f"an image must be a path, a Pillow image or a uint8 array, not {type(source).__name__}; "
+        "convert it with numpy.asarray first"
+    )
+
+
+def _from_file(path: Path) -> Image.Image:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the path of one image file")
+        with path.open("rb") as stream:
+            if stream.seek(0, os.SEEK_END) == 0:
+                raise InputError(f"{path} is empty (0 bytes); an image file was expected")
+            return _decoded(_identify(stream, path), str(path))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path of the image") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read ({error}); check the path and its permissions") from error
+
+
+def _identify(stream: IO[bytes], path: Path) -> Image.Image:
+    """Parse the header with Pillow's registered formats.
+
+    ``Image.open`` does the same and then applies ``Image.MAX_IMAGE_PIXELS``, a global of the whole process that this
+    library must not change for its caller; ``_decoded`` applies ``MAX_PIXELS`` instead.
+    """
+    stream.seek(0)
+    prefix = stream.read(16)
+    tried: set[str] = set()
+    for register in (Image.preinit, Image.init):
+        register()
+        for name in [name for name in Image.ID if name not in tried and name not in _UNSAFE_FORMATS]:
+            tried.add(name)
+            factory, accept = Image.OPEN[name]
+            answer = accept(prefix) if accept else True
+            if not answer or isinstance(answer, str):  # a string explains a refusal
+                continue
+            stream.seek(0)
+            try:
+                return factory(stream, str(path))
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue  # how a plugin says that the file is not its own
+            except Exception as error:
+                raise InputError(f"{path} is a damaged {name} file ({error}); save the image again") from error
+    raise InputError(f"{path} is not an image that Pillow can read; convert it to PNG or JPEG")
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise InputError(f"{name} is {width} x {height} pixels; at least 1 x 1 is needed")
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{name} is {width} x {height} pixels, more than the limit of {MAX_PIXELS}; scale it down first"
+        )
+    try:
+        image.load()
+    except Exception as error:  # decoders raise anything on damaged data
+        raise InputError(
+            f"{name} is truncated or damaged ({type(error).__name__}: {error}); save the image again"
+        ) from error
+    return _to_rgb(_upright(image), name)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF data is no reason to refuse intact pixels."""
+    try:
+        if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+            return image  # exif_transpose would copy it
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return image
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
+    if image.mode == "F":
+        raise InputError(f"{name} holds floating-point pixels, whose range is unknown; convert it to 8 bits first")
+    try:
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")  # the same colours, without Pillow's warning
+        return image.convert("RGB")
+    except ValueError as error:
+        raise InputError(
+            f"{name} has mode {image.mode}, which Pillow cannot turn into RGB ({error}); convert it to RGB first"
+        ) from error
+
+
+def _high_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Scale 0..65535 to 0..255. Mode "I" comes from 16-bit files too (PGM, older Pillow's PNG), hence one range."""
+    if grey.dtype.itemsize > 2:
+        grey = np.clip(grey, 0, 65535)
+    out = np.empty(grey.shape, np.uint8)
+    np.right_shift(grey, 8, out=out, casting="unsafe")  # in blocks: no second array of 16 bits
+    return out
+
+
+def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+    if array.dtype != np.uint8:
+        raise InputError(f"an image array must be uint8 (0..255), not {array.dtype}; scale and convert it first")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise InputError(
+            f"an image array must be [H, W], [H, W, 3] or [H, W, 4], channels last, not {list(array.shape)}"
+        )
+    height, width = array.shape[:2]
+    if height < 1 or width < 1:
+        raise InputError(f"the image array is {height} x {width}; at least 1 x 1 is needed")
+    if height * width > MAX_PIXELS:
+        raise InputError(f"the image array is {height} x {width}, more than the limit of {MAX_PIXELS} pixels")
+    if array.ndim == 3:
+        array = array[..., 0] if array.shape[2] == 1 else array[..., :3]
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the image array")

@@ -1,0 +1,64 @@
+"""The key-value cache of the language model: static memory, token-major, written in place.
+
+Per layer two buffers [1, capacity, kv_heads, head_dim]. The first ``length`` rows are the past, which a graph reads
+as a view; the rows behind them are where it writes the new keys and values. Rolling back is setting ``length``.
+"""
+
+from __future__ import annotations
+
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.base import Backend, Buffer
+from xsam_edge.runtime.errors import ContextLengthError
+from xsam_edge.runtime.settings import ModelFacts
+
+
+class KVCache:
+    """Keys and values of up to ``capacity`` tokens."""
+
+    def __init__(self, backend: Backend, model: ModelFacts, capacity: int, dtype: str) -> None:
+        shape = (1, capacity, model.num_kv_heads, model.head_dim)
+        self.capacity = capacity
+        self.length = 0
+        self._keys = [backend.allocate(shape, dtype) for _ in range(model.num_layers)]
+        self._values = [backend.allocate(shape, dtype) for _ in range(model.num_layers)]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all layers."""
+        return sum(buffer.nbytes for buffer in (*self._keys, *self._values))
+
+    def past(self) -> dict[str, Buffer]:
+        """The graph's inputs: every layer's first ``length`` rows."""
+        inputs = {}
+        for layer, (key, value) in enumerate(zip(self._keys, self._values, strict=True)):
+            inputs[contract.past_key(layer)] = key.tokens(0, self.length)
+            inputs[contract.past_value(layer)] = value.tokens(0, self.length)
+        return inputs
+
+    def slots(self, count: int) -> dict[str, Buffer]:
+        """The graph's outputs: the ``count`` rows behind the past.
+
+        Raises:
+            ContextLengthError: the cache has no room for them.
+        """
+        stop = self.length + count
+        if stop > self.capacity:
+            raise ContextLengthError(
+                f"{stop} tokens do not fit the context of {self.capacity}; "
+                "shorten the prompt or load the bundle with a larger context"
+            )
+        outputs = {}
+        for layer, (key, value) in enumerate(zip(self._keys, self._values, strict=True)):
+            outputs[contract.new_key(layer)] = key.tokens(self.length, stop)
+            outputs[contract.new_value(layer)] = value.tokens(self.length, stop)
+        return outputs
+
+    def advance(self, count: int) -> None:
+        """Count ``count`` rows that were written into :meth:`slots` as past."""
+        self.length += count
+
+    def truncate(self, length: int) -> None:
+        """Forget every row from ``length`` on."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"cannot truncate a cache of {self.length} tokens to {length}")
+        self.length = length

@@ -1,0 +1,126 @@
+"""The three graphs of a bundle and the memory between them.
+
+Knows buffers, shapes and the cache; knows nothing of images, prompts or tasks. Image features stay on the device from
+the encoder to the mask decoder; keys and values never leave the cache. What crosses to the host is small: token
+embeddings in, logits and pooled rows out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.base import Backend, Buffer, Graph, output_shapes
+from xsam_edge.runtime.kv_cache import KVCache
+from xsam_edge.runtime.manifest import Manifest, bundle_path
+
+Float = npt.NDArray[np.float32]
+Int = npt.NDArray[np.int64]
+
+# Output buffers that are kept for reuse, per graph output: a prefill's, a suffix's and a decode step's shape.
+_KEPT_SHAPES = 3
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Everything that the graphs need of one image, on the device. ``image_embeds`` is on the host too."""
+
+    buffers: Mapping[str, Buffer]
+    image_embeds: npt.NDArray[Any]  # [image_tokens, hidden], in the bundle's precision
+
+
+class Pipeline:
+    """The loaded graphs, chained by hand."""
+
+    def __init__(self, bundle: Path, manifest: Manifest, backend: Backend, context: int) -> None:
+        self.manifest = manifest
+        self.backend = backend
+        self._graphs: dict[str, Graph] = {
+            name: backend.open(bundle_path(bundle, manifest.graphs[name].file), manifest.graphs[name])
+            for name in contract.GRAPHS
+        }
+        cache_dtype = manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
+        self.cache = KVCache(backend, manifest.settings.model, context, cache_dtype)
+        self._kept: dict[tuple[str, str], OrderedDict[tuple[int, ...], Buffer]] = {}
+
+    def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
+        """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
+        spec = self.manifest.graphs[contract.IMAGE_ENCODER]
+        inputs = {
+            contract.PIXEL_VALUES: self.backend.upload(pixel_values),
+            contract.MASK_PIXEL_VALUES: self.backend.upload(mask_pixel_values),
+        }
+        shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
+        outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
+        self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
+        embeds = self.backend.download(outputs.pop(contract.IMAGE_EMBEDS))
+        return ImageFeatures(outputs, embeds[0])
+
+    def forward(self, inputs_embeds: Float, logits_positions: Int) -> tuple[Float, Float]:
+        """Run the language model on new tokens behind the cache's past, and keep their keys and values.
+
+        Args:
+            inputs_embeds: [1, S, hidden], float32 or the bundle's precision.
+            logits_positions: [N], which of the S tokens need logits.
+
+        Returns:
+            logits [N, vocab] and pooled hidden states [1, S, embed], both float32, valid until the next call.
+
+        Raises:
+            ContextLengthError: the tokens do not fit the cache.
+        """
+        spec = self.manifest.graphs[contract.LLM]
+        count, start = inputs_embeds.shape[1], self.cache.length
+        slots = self.cache.slots(count)
+        dtype = spec.input(contract.INPUTS_EMBEDS).dtype
+        inputs = {
+            contract.INPUTS_EMBEDS: self.backend.upload(inputs_embeds.astype(dtype, copy=False)),
+            contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
+            contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
+            **self.cache.past(),
+        }
+        outputs = self._outputs(contract.LLM, inputs, slots)
+        self._graphs[contract.LLM].run(inputs, outputs)
+        self.cache.advance(count)
+        return self.backend.download(outputs[contract.LOGITS]), self.backend.download(outputs[contract.SEG_HIDDEN])
+
+    def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
+        """Run the mask decoder for [embed] and [C, embed].
+
+        Returns:
+            class logits [queries, C + 1], background last, and mask logits [queries, gh, gw], both float32, valid
+            until the next call.
+        """
+        inputs = {
+            contract.SEG_EMBED: self.backend.upload(seg_embed[None, None]),
+            contract.CONDITION_EMBEDS: self.backend.upload(condition_embeds[None]),
+            **features.buffers,
+        }
+        outputs = self._outputs(contract.MASK_DECODER, inputs, {})
+        self._graphs[contract.MASK_DECODER].run(inputs, outputs)
+        class_logits, mask_logits = outputs[contract.CLASS_LOGITS], outputs[contract.MASK_LOGITS]
+        return self.backend.download(class_logits)[0], self.backend.download(mask_logits)[0]
+
+    def _outputs(self, graph: str, inputs: Mapping[str, Buffer], given: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        spec = self.manifest.graphs[graph]
+        shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
+        return {
+            name: given[name] if name in given else self._reuse(graph, name, shape, spec.output(name).dtype)
+            for name, shape in shapes.items()
+        }
+
+    def _reuse(self, graph: str, name: str, shape: tuple[int, ...], dtype: str) -> Buffer:
+        kept = self._kept.setdefault((graph, name), OrderedDict())
+        if shape not in kept:
+            kept[shape] = self.backend.allocate(shape, dtype)
+            if len(kept) > _KEPT_SHAPES:
+                kept.popitem(last=False)
+        kept.move_to_end(shape)
+        return kept[shape]

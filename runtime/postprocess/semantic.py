@@ -1,0 +1,78 @@
+"""Semantic segmentation (genseg, ovseg): a class for every pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_edge.runtime.postprocess.common import Floats, class_scores, resizer_for, sigmoid
+from xsam_edge.runtime.postprocess.panoptic import first_argmax
+from xsam_edge.runtime.resize import Frame, Window, input_resizer, scaled_resizer
+
+
+@dataclass(frozen=True, eq=False)
+class Semantic:
+    """``label_map`` int32 [H, W] of class indices; ``shares`` float64 [C].
+
+    A share is a confidence in 0..1: the part of all classes' evidence that fell to a class, averaged over its
+    pixels; 0 for a class that has none. The official code gives no score.
+    """
+
+    label_map: NDArray[np.int32]
+    shares: NDArray[np.float64]
+
+
+def semantic_map(
+    class_logits: Floats, mask_logits: Floats, frame: Frame, resized: Literal["logits", "evidence"] = "logits"
+) -> Semantic:
+    """Per pixel the class with the largest evidence, the sum over queries of score x probability.
+
+    ``resized`` is what is brought to the image's size: mask logits (the official ``img_genseg_postprocess_fn``), or
+    the evidence computed on the mask encoder's input (the same function in the code of AAAI 2026).
+    """
+    scores = class_scores(class_logits)
+    classes = scores.shape[1]
+    label_map = np.empty(frame.image_size, np.int32)
+    evidence_won = np.zeros(classes)
+    pixels = np.zeros(classes, np.int64)
+    bands = _bands_of_logits if resized == "logits" else _bands_of_evidence
+    for band, evidence in bands(np.ascontiguousarray(scores.T), mask_logits, frame):
+        labels = first_argmax(evidence)
+        label_map[band.slices] = labels
+        largest = np.take_along_axis(evidence, labels[None], 0)[0]
+        share = largest / np.maximum(evidence.sum(0), np.finfo(np.float32).tiny)
+        evidence_won += np.bincount(labels.ravel(), share.ravel(), minlength=classes)
+        pixels += np.bincount(labels.ravel(), minlength=classes)
+    return Semantic(label_map, evidence_won / np.maximum(pixels, 1))
+
+
+def _evidence(scores: Floats, logits: Floats) -> Floats:
+    """[C, Q] scores and [Q, rows, columns] mask logits -> [C, rows, columns]."""
+    probabilities = sigmoid(logits).reshape(len(logits), -1)
+    return (scores @ probabilities).reshape(len(scores), *logits.shape[1:])
+
+
+def _bands_of_logits(scores: Floats, mask_logits: Floats, frame: Frame) -> Iterator[tuple[Window, Floats]]:
+    for band, logits in resizer_for(mask_logits, frame).bands(mask_logits):
+        yield band, _evidence(scores, logits)
+
+
+def _bands_of_evidence(scores: Floats, mask_logits: Floats, frame: Frame) -> Iterator[tuple[Window, Floats]]:
+    """Bands of the image from bands of the input; an input row that two bands share is computed for each."""
+    to_input = input_resizer((mask_logits.shape[1], mask_logits.shape[2]), frame)
+    to_image = scaled_resizer(frame)
+    to_input_blocks = to_input.column_blocks(to_input.window)
+    to_image_blocks = to_image.column_blocks(to_image.window)
+    shrinking = np.prod(frame.scaled_size) / np.prod(frame.image_size)  # a band of a small image needs many input rows
+    for band in to_image.plan(int(len(scores) * max(1.0, shrinking))):
+        needed = to_image.rows.inputs(band.top, band.bottom)
+        evidence = np.empty((len(scores), needed.stop - needed.start, frame.scaled_size[1]), np.float32)
+        for part in to_input.plan(len(mask_logits), replace(to_input.window, top=needed.start, bottom=needed.stop)):
+            cells = mask_logits[:, to_input.rows.inputs(part.top, part.bottom)]
+            logits = to_input.render(cells, part, to_input_blocks)
+            evidence[:, part.top - needed.start : part.bottom - needed.start] = _evidence(scores, logits)
+        yield band, to_image.render(evidence, band, to_image_blocks)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from samples import SETTINGS
+
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.base import Buffer, output_shapes
+from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.errors import ContextLengthError
+from xsam_edge.runtime.kv_cache import KVCache
+from xsam_edge.runtime.manifest import GraphSpec, TensorSpec
+
+
+@pytest.fixture
+def cache() -> KVCache:
+    return KVCache(OnnxRuntimeBackend("cpu"), SETTINGS.model, 10, "float32")
+
+
+def test_slots_follow_the_past_in_the_same_memory(cache: KVCache) -> None:
+    key = contract.past_key(0)
+    base = cache.past()[key].address
+    row = SETTINGS.model.num_kv_heads * SETTINGS.model.head_dim * 4
+    assert cache.past()[key].shape == (1, 0, 1, 4)
+    assert cache.slots(3)[contract.new_key(0)].address == base
+    cache.advance(3)
+    assert cache.past()[key].shape == (1, 3, 1, 4)
+    assert cache.past()[key].address == base
+    assert cache.slots(2)[contract.new_key(0)].address == base + 3 * row
+
+
+def test_rolling_back_moves_nothing(cache: KVCache) -> None:
+    cache.advance(6)
+    before = cache.past()[contract.past_value(0)]
+    np.asarray(before.owner)[...] = 7
+    cache.truncate(2)
+    after = cache.past()[contract.past_value(0)]
+    assert (after.address, after.shape[1]) == (before.address, 2)
+    with pytest.raises(ValueError, match="cannot truncate"):
+        cache.truncate(3)
+
+
+def test_a_full_cache_says_so(cache: KVCache) -> None:
+    cache.advance(8)
+    with pytest.raises(ContextLengthError, match="11 tokens do not fit the context of 10"):
+        cache.slots(3)
+
+
+def test_views_stay_inside() -> None:
+    buffer = Buffer(1000, (1, 4, 2), np.dtype(np.float16), None)
+    assert buffer.tokens(1, 3) == Buffer(1004, (1, 2, 2), np.dtype(np.float16), None)
+    for start, stop in ((-1, 2), (3, 2), (0, 5)):
+        with pytest.raises(IndexError):
+            buffer.tokens(start, stop)
+
+
+def test_output_shapes_resolve_named_axes() -> None:
+    spec = GraphSpec(
+        "g",
+        (TensorSpec("a", "float32", (1, "sequence")), TensorSpec("b", "float32", (1, "conditions", 4))),
+        (TensorSpec("c", "float32", ("sequence", "classes")),),
+    )
+    assert output_shapes(spec, {"a": (1, 5), "b": (1, 2, 4)}) == {"c": (5, 3)}
+    with pytest.raises(ValueError, match="b has shape"):
+        output_shapes(spec, {"a": (1, 5), "b": (1, 2, 5)})
+    with pytest.raises(ValueError, match="inputs"):
+        output_shapes(spec, {"a": (1, 5)})
