@@ -1,0 +1,110 @@
+"""``xsam-export``: a checkpoint becomes a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xsam_edge.export.precision import PRECISIONS
+from xsam_edge.export.variants import VARIANTS
+from xsam_edge.runtime.cli.common import Progress, command
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.manifest import Manifest
+
+_EXAMPLES = """\
+examples:
+  xsam-export --checkpoint hao9610/X-SAM --precision fp16 -o xsam-fp16
+  xsam-export --checkpoint pytorch_model.bin --inits inits/ -o bundle
+  xsam-export --random-weights --variant qwen3-1.7b --precision fp16 -o bundle
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = argparse.ArgumentParser(
+        "xsam-export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    weights = options.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--checkpoint", metavar="PATH_OR_HUB_ID", help="a file, a folder, or owner/name on the hub")
+    weights.add_argument("--random-weights", action="store_true", help="a model that was never trained, for latency")
+    options.add_argument("--inits", type=Path, metavar="DIR", help="folder with the configurations of the four parts")
+    options.add_argument(
+        "--variant", default="auto", choices=["auto", *VARIANTS], help="default: told by the checkpoint"
+    )
+    options.add_argument("--precision", default="fp32", choices=PRECISIONS, help="default: %(default)s")
+    options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of values that weights do not tell")
+    options.add_argument("--seed", type=int, default=0, help="of --random-weights (default: %(default)s)")
+    options.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
+    options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    options.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return command("xsam-export", parser(), run, arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Export; returns the exit code."""
+    start = time.perf_counter()
+    if options.random_weights and options.variant == "auto":
+        raise InputError(f"--random-weights needs --variant, one of {', '.join(VARIANTS)}")
+    if options.inits is not None and not options.inits.is_dir():
+        raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
+    overrides = _read_config(options.config)
+    with Progress(sys.stderr) as progress:
+        progress("load torch", 0, 0)
+        # Here, not at the top: they take seconds, and a wrong option should not.
+        from xsam_edge.export.bundle import check_output, write_bundle
+        from xsam_edge.export.prepare import from_checkpoint, from_random
+
+        check_output(options.output, options.overwrite)
+        common = {"inits": options.inits, "overrides": overrides, "precision": options.precision}
+        if options.random_weights:
+            request = from_random(options.variant, options.seed, **common)
+        else:
+            request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
+        manifest = write_bundle(request, options.output, overwrite=options.overwrite, report=progress)
+    _print_result(options, manifest, time.perf_counter() - start)
+    return 0
+
+
+def _read_config(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}; --config takes a JSON object")
+    return content
+
+
+def _print_result(options: argparse.Namespace, manifest: Manifest, seconds: float) -> None:
+    sizes = {name: entry.bytes for name, entry in manifest.files.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if options.json:
+        result = {
+            "bundle": str(options.output),
+            "variant": manifest.variant,
+            "precision": manifest.precision,
+            "source": manifest.source.checkpoint,
+            "bytes": sizes,
+            "seconds": round(seconds, 3),
+            "peak_memory_bytes": peak,
+        }
+        print(json.dumps(result))
+        return
+    print(f"{options.output}: {manifest.variant}, {manifest.precision}, from {manifest.source.checkpoint}")
+    for name, size in sizes.items():
+        print(f"  {name:<28} {size / 1e6:>10.1f} MB")
+    print(f"  {'in all':<28} {sum(sizes.values()) / 1e6:>10.1f} MB")
+    print(f"took {seconds:.0f} s, {peak / 1e6:.0f} MB of memory at the peak")

@@ -1,0 +1,154 @@
+"""From what a user names (a checkpoint, a variant) to everything that goes into a bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from xsam_edge.export.bundle import BundleRequest, Report, expected_tensors
+from xsam_edge.export.checkpoint import Checkpoint, open_checkpoint, sha256
+from xsam_edge.export.config import ModelConfig
+from xsam_edge.export.graphs import level_sizes
+from xsam_edge.export.hub import download_tokenizer, resolve
+from xsam_edge.export.infer_config import config_from_checkpoint, random_config
+from xsam_edge.export.inits import find_part, read_json
+from xsam_edge.export.input_settings import mask_input, vision_input
+from xsam_edge.export.naming import dead_tensors, detect_line, main_name, match
+from xsam_edge.export.precision import Precision
+from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
+from xsam_edge.export.variants import Variant, get_variant, guess_variant
+from xsam_edge.export.weights import RandomWeights
+from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.manifest import Source
+from xsam_edge.runtime.settings import ModelFacts, Settings, SpecialTokens
+
+
+def from_checkpoint(
+    checkpoint: str,
+    *,
+    inits: Path | None = None,
+    variant: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+    precision: Precision = "fp32",
+    report: Report,
+) -> BundleRequest:
+    """Open and check a checkpoint: a file, a folder or a hub id, in either naming line.
+
+    Raises:
+        CheckpointError: unreadable, unsafe, incomplete, or of another model.
+        InputError: an unknown variant or override.
+    """
+    report("checkpoint: open", 0, 0)
+    opened = open_checkpoint(resolve(checkpoint))
+    inits = inits or opened.inits
+    chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
+    line = detect_line(opened.shapes)
+    weights = opened.renamed(main_name)
+    config = config_from_checkpoint(weights.shapes, chosen, inits, overrides)
+    match(expected_tensors(config), weights.shapes, dead_tensors(config))
+    tokenizer_json, eos = _tokenizer(chosen, inits)
+    return BundleRequest(
+        config=config,
+        variant=chosen.name,
+        settings=settings_for(config, chosen, tokenizer_json, eos, inits),
+        weights=weights,
+        tokenizer_json=tokenizer_json,
+        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, report), line),
+        precision=precision,
+    )
+
+
+def from_random(
+    variant: str,
+    seed: int,
+    *,
+    inits: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    precision: Precision = "fp32",
+) -> BundleRequest:
+    """A model of a variant's sizes that was never trained. Without ``inits`` its tokenizer is a stand-in.
+
+    Raises:
+        InputError: an unknown variant or size.
+    """
+    chosen = get_variant(variant)
+    config = random_config(chosen, overrides)
+    if inits is not None:
+        tokenizer_json, eos = _tokenizer(chosen, inits)
+    else:
+        tokenizer_json, eos = stand_in_tokenizer(chosen.prompt, config.llm.vocab_size), None
+    return BundleRequest(
+        config=config,
+        variant=chosen.name,
+        settings=settings_for(config, chosen, tokenizer_json, eos, inits),
+        weights=RandomWeights(expected_tensors(config), seed),
+        tokenizer_json=tokenizer_json,
+        source=Source(f"random weights, seed {seed}", "", "main"),
+        precision=precision,
+    )
+
+
+def settings_for(
+    config: ModelConfig, variant: Variant, tokenizer_json: str, eos: str | None, inits: Path | None
+) -> Settings:
+    """What the runtime has to know of a model.
+
+    Raises:
+        CheckpointError: the tokenizer has more tokens than the checkpoint has embeddings.
+    """
+    tokenizer = Tokenizer.from_str(tokenizer_json)
+    if (size := tokenizer.get_vocab_size()) > config.llm.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer has {size} tokens, the checkpoint {config.llm.vocab_size} embeddings; "
+            "give the inits that the checkpoint was trained with"
+        )
+    side = (config.mask_encoder.grid + 1) // 2  # pixel shuffle pads odd grids
+    seg, phrase_start, phrase_end = (tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+    return Settings(
+        model=ModelFacts(
+            hidden_size=config.llm.hidden_size,
+            embed_size=config.mask_decoder.hidden_dim,
+            vocab_size=config.llm.vocab_size,
+            num_layers=config.llm.num_layers,
+            num_kv_heads=config.llm.num_kv_heads,
+            head_dim=config.llm.head_dim,
+            context_length=config.llm.context_length,
+            image_tokens=config.vision_tokens + config.mask_tokens,
+            region_grid=(side, side),
+            mask_grid=level_sizes(config)[-1],
+            num_queries=config.mask_decoder.num_queries,
+        ),
+        vision_input=vision_input(config, variant, inits),
+        mask_input=mask_input(config, variant, inits),
+        prompt=variant.prompt,
+        regions=variant.regions,
+        tokens=SpecialTokens(seg, phrase_start, phrase_end, None if eos is None else tokenizer.token_to_id(eos)),
+        interactive_match=variant.interactive_match,
+        semantic_resize=variant.semantic_resize,
+    )
+
+
+def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
+    """The tokenizer with X-SAM's tokens, and the text of its end token."""
+    folder = find_part(inits, "llm", variant.hub.llm, variant.config.llm.model_type) if inits else None
+    folder = folder or download_tokenizer(variant)
+    try:
+        tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder} has no readable tokenizer.json ({error}); download the part again") from None
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return with_special_tokens(tokenizer_json), None
+    config = read_json(path)
+    eos = config.get("eos_token")
+    content = eos.get("content") if isinstance(eos, dict) else eos
+    return with_special_tokens(tokenizer_json, json.dumps(config)), content
+
+
+def _hash(checkpoint: Checkpoint, report: Report) -> str:
+    digests = [sha256(path, lambda done, total: report("checkpoint: hash", done, total)) for path in checkpoint.files]
+    return "+".join(digests)

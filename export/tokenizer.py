@@ -1,0 +1,97 @@
+"""The tokenizer of a bundle: the language model's own, with the three tokens that X-SAM adds."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.prompts import QUESTIONS
+from xsam_edge.runtime.settings import PromptFormat
+
+SPECIAL_TOKENS = ("<SEG>", "<p>", "</p>")
+"""In the order of their ids, which follow the language model's own."""
+
+_NUM_BYTES = 256
+
+
+def with_special_tokens(tokenizer_json: str, tokenizer_config: str | None = None) -> str:
+    """Return the text of a ``tokenizer.json`` with ``SPECIAL_TOKENS`` added after its last id.
+
+    The same as ``_add_special_tokens`` of the official model, that is ``add_tokens(..., special_tokens=True)``. Tokens
+    that are there already keep their ids, so the function may be applied twice. Padding and truncation that the
+    file may ask for are switched off: a prompt must never be cut silently.
+
+    ``tokenizer_config`` is the text of ``tokenizer_config.json``. transformers lets its ``added_tokens_decoder``
+    overrule the flags of the added tokens (``rstrip`` of Phi-3's chat tokens decides whether the newline after them
+    is a token), so pass it where the folder has one.
+
+    Raises CheckpointError if a text is not what it should be, or if the two disagree about an id.
+    """
+    tokenizer = _parse(tokenizer_json)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    for index, flags in sorted(_added_tokens(tokenizer_config).items()):
+        token = AddedToken(**flags)
+        tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
+        if tokenizer.token_to_id(token.content) != index:
+            raise CheckpointError(
+                f"tokenizer_config.json gives {token.content!r} the id {index}, tokenizer.json gives it "
+                f"{tokenizer.token_to_id(token.content)}; take both files from the same model"
+            )
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
+    return tokenizer.to_str(pretty=False)
+
+
+def _parse(tokenizer_json: str) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(tokenizer_json)
+    except Exception as error:  # the library raises plain Exception
+        raise CheckpointError(
+            f"tokenizer.json cannot be read ({error}); take the file of the checkpoint's language model"
+        ) from error
+
+
+def _added_tokens(tokenizer_config: str | None) -> dict[int, dict[str, Any]]:
+    """Return the flags of ``added_tokens_decoder``, by id."""
+    if tokenizer_config is None:
+        return {}
+    names = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+    try:
+        entries = json.loads(tokenizer_config).get("added_tokens_decoder", {})
+        return {
+            int(index): {name: value for name, value in entry.items() if name in names}
+            for index, entry in entries.items()
+        }
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"tokenizer_config.json cannot be read ({error}); take the model's own file") from error
+
+
+def stand_in_tokenizer(prompt: PromptFormat, vocab_size: int) -> str:
+    """Return the text of a ``tokenizer.json`` for a model with random weights, whose own tokenizer is not at hand.
+
+    A byte-level BPE learned from the questions of the prompts, so that prompts have about as many tokens as with a
+    real one. The template's own tokens and ``SPECIAL_TOKENS`` are added behind; every id is below ``vocab_size``.
+
+    Raises CheckpointError if ``vocab_size`` cannot hold the bytes and the added tokens.
+    """
+    control = sorted(set(re.findall(r"<\|?/?\w+\|?>", prompt.instruction + prompt.answer_suffix)))
+    added = [*control, *SPECIAL_TOKENS]
+    room = vocab_size - len(added)
+    if room < _NUM_BYTES:
+        raise CheckpointError(f"a vocabulary of {vocab_size} cannot hold {_NUM_BYTES} bytes and {len(added)} tokens")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=min(room, 4096),
+        min_frequency=1,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(QUESTIONS, trainer)
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in added])
+    return tokenizer.to_str(pretty=False)
