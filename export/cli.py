@@ -13,7 +13,7 @@ from typing import Any
 
 from xsam_edge.export.precision import PRECISIONS
 from xsam_edge.export.variants import VARIANTS
-from xsam_edge.runtime.cli.common import Progress, command
+from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.manifest import Manifest
 
@@ -27,7 +27,7 @@ examples:
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = argparse.ArgumentParser(
+    options = Parser(
         "xsam-export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     weights = options.add_mutually_exclusive_group(required=True)
@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     options.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
 
 

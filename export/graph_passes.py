@@ -192,7 +192,8 @@ def evaluate(program: ir.Model, parameters: dict[str, np.ndarray]) -> np.ndarray
 
 def infer_types(model: ir.Model) -> None:
     """Fill in the type of every value."""
-    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    # Without data propagation, which stores every element of a constant index table as a message of its own.
+    ShapeInferencePass(check_type=False, strict_mode=False, data_prop=False)(model)
 
 
 def _rename_constants(graph: ir.Graph) -> None:
