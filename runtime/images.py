@@ -77,11 +77,11 @@ def _identify(stream: IO[bytes], path: Path) -> Image.Image:
         for name in [name for name in Image.ID if name not in tried and name not in _UNSAFE_FORMATS]:
             tried.add(name)
             factory, accept = Image.OPEN[name]
-            answer = accept(prefix) if accept else True
-            if not answer or isinstance(answer, str):  # a string explains a refusal
-                continue
             stream.seek(0)
             try:
+                answer = accept(prefix) if accept else True
+                if not answer or isinstance(answer, str):  # a string explains a refusal
+                    continue
                 return factory(stream, str(path))
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # how a plugin says that the file is not its own

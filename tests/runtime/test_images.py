@@ -136,3 +136,11 @@ def test_oversized_header_is_refused_before_decoding(tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="60000 x 60000"):
         load_image(path)
+
+
+@pytest.mark.parametrize("length", range(1, 17))
+def test_a_file_shorter_than_a_header(tmp_path, length):
+    path = tmp_path / "short.png"
+    path.write_bytes(b"x" * length)
+    with pytest.raises(InputError, match="is not an image"):
+        load_image(path)

@@ -1,0 +1,1 @@
+"""The commands ``xsam-segment`` and ``xsam-verify``."""

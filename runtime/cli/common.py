@@ -1,0 +1,159 @@
+"""What the commands share: how they end, and how they say that they are at work.
+
+Exit codes: 0 done, 1 a comparison failed, 2 anything that the user can mend, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from xsam_edge.runtime.errors import XSamError
+
+if TYPE_CHECKING:
+    from xsam_edge.runtime.model import XSam
+
+_REFRESH = 0.1  # seconds between two states of a progress line
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are the short usage and one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage's first line and the message, exit with 2."""
+        usage = self.format_usage().splitlines()[0]
+        self.exit(2, f"{usage}\n{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
+def count(text: str) -> int:
+    """The type of an option that takes a whole number from 0 on."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return value
+
+
+def command(
+    program: str,
+    parser: argparse.ArgumentParser,
+    body: Callable[[argparse.Namespace], int],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Parse ``arguments`` (default: those of the process) and run ``body``; returns the exit code.
+
+    Errors that a user can mend become one line on stderr.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a file name may hold bytes that are not text
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit as stop:  # --help, --version and wrong arguments
+        return stop.code if isinstance(stop.code, int) else 2
+    try:
+        code = body(options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader went away (`| head`). What is left in the buffer must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (XSamError, OSError, MemoryError) as error:
+        report_error(program, error)
+        return 2
+    return code
+
+
+def report_error(program: str, error: BaseException) -> None:
+    """One line on stderr."""
+    print(f"{program}: error: {describe_error(error)}", file=sys.stderr)
+
+
+def describe_error(error: BaseException) -> str:
+    """An error as one line of text."""
+    if isinstance(error, MemoryError):
+        return "not enough memory; use a smaller --context, a smaller image or a bundle of lower precision"
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = str(error) or type(error).__name__
+    return " ".join(text.split())
+
+
+def package_version() -> str:
+    """The installed version of xsam-edge; "unknown" in a source tree that is not installed."""
+    try:
+        return version("xsam-edge")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
+    """``XSam.load`` with a progress line for the hashes."""
+    from xsam_edge.runtime.manifest import read_manifest
+    from xsam_edge.runtime.model import XSam
+
+    total = sum(entry.bytes for entry in read_manifest(bundle).files.values())
+    done = 0
+
+    def hashed(count: int) -> None:
+        nonlocal done
+        done += count
+        progress("check" if done < total else "load", done, total if done < total else 0)
+
+    progress("check" if verify else "load", 0, total if verify else 0)
+    return XSam.load(bundle, verify=verify, progress=hashed, **options)
+
+
+class Progress:
+    """One line on a terminal that says what is done and how far it is; silent where ``stream`` is no terminal.
+
+    >>> with Progress(sys.stderr) as progress:
+    ...     progress("hash", 1 << 20, 1 << 30)  # bytes done, bytes in all
+    ...     progress("load", 0, 0)  # of unknown length
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown = stream.isatty()
+        self._what = ""
+        self._width = 0
+        self._next = 0.0
+
+    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
+        """Show ``what``, and how much of ``total`` bytes is done where ``total`` is not 0."""
+        now = time.monotonic()
+        if not self._shown or (what == self._what and now < self._next and done < total):
+            return
+        self._what, self._next = what, now + _REFRESH
+        line = f"{what} {done / total:4.0%}  {_size(done)} of {_size(total)}" if total else f"{what} ..."
+        self._stream.write("\r" + line.ljust(self._width))
+        self._stream.flush()
+        self._width = len(line)
+
+    def clear(self) -> None:
+        """Remove the line, before anything else is printed."""
+        if self._shown and self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._stream.flush()
+            self._width, self._what = 0, ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

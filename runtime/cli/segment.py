@@ -1,0 +1,177 @@
+"""``xsam-segment``: say what to look for in images, get masks."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xsam_edge.runtime.cli.common import Parser, Progress, command, count, describe_error, load_bundle, package_version
+from xsam_edge.runtime.errors import XSamError
+
+if TYPE_CHECKING:
+    from xsam_edge.runtime.cli.tasks import Question
+    from xsam_edge.runtime.model import XSam
+    from xsam_edge.runtime.results import Result
+
+PROGRAM = "xsam-segment"
+_EXAMPLES = """\
+examples:
+  xsam-segment bundle street.jpg --refer "the man ironing"
+  xsam-segment bundle street.jpg --things person,car --stuff road,sky
+  xsam-segment bundle *.jpg --box 40,60,200,310 --similar -o found
+
+exit codes: 0 done, also where the model finds nothing; 2 an image failed or the input is wrong.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = Parser(
+        PROGRAM,
+        usage=f"{PROGRAM} BUNDLE IMAGE... TASK [options]",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
+    options.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any image that Pillow reads")
+    task = options.add_argument_group("task (exactly one; regions can be mixed, things and stuff given together)")
+    task.add_argument("--refer", metavar="TEXT", help="the one thing that a phrase names")
+    task.add_argument("--reason", metavar="TEXT", help="what answers a question or fits a sentence")
+    task.add_argument("--things", metavar="A,B", help="categories to count one by one")
+    task.add_argument("--stuff", metavar="C,D", help="categories that are one region each")
+    task.add_argument(
+        "--box", action="append", default=[], metavar="X0,Y0,X1,Y1", help="a region in pixels; repeatable"
+    )
+    task.add_argument("--point", action="append", default=[], metavar="X,Y", help="a region in pixels; repeatable")
+    task.add_argument("--mask", action="append", default=[], metavar="FILE", help="a region as an image; repeatable")
+    task.add_argument("--describe", action="store_true", help="a caption with a mask for each phrase")
+    task.add_argument("--chat", metavar="TEXT", help="ask anything; the answer is text")
+    form = options.add_argument_group("how")
+    forms = form.add_mutually_exclusive_group()
+    forms.add_argument("--panoptic", dest="form", action="store_const", const="panoptic", help="of categories")
+    forms.add_argument("--instances", dest="form", action="store_const", const="instances", help="of categories")
+    forms.add_argument("--semantic", dest="form", action="store_const", const="semantic", help="of categories")
+    form.add_argument("--similar", action="store_true", help="of regions: everything that resembles them")
+    form.add_argument("--several", action="store_true", help="of --refer and --reason: everything that scores enough")
+    form.add_argument("--threshold", type=float, metavar="P", help="score to keep a segment, 0 to 1")
+    form.add_argument("--append-answer", action="store_true", help="take the task's answer as given: one forward")
+    form.add_argument("--max-new-tokens", type=count, metavar="N", help="of --describe and --chat")
+    out = options.add_argument_group("output")
+    out.add_argument(
+        "-o", "--output", type=Path, default=Path("xsam-output"), metavar="DIR", help="default: %(default)s"
+    )
+    out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    out.add_argument("--json", action="store_true", help="print one JSON object, masks as COCO RLE")
+    run_on = options.add_argument_group("running")
+    run_on.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
+    run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
+    run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
+    run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+    options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return command(PROGRAM, parser(), run, arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Segment; returns the exit code."""
+    with Progress(sys.stderr) as progress:
+        progress("load")
+        # Here, not at the top: they take a moment, and a wrong option should not.
+        from xsam_edge.runtime.cli.output import check_output, folder_names
+        from xsam_edge.runtime.cli.tasks import question
+
+        asked = question(options)
+        if asked.segments:
+            check_output(options.output, options.overwrite)
+        start = time.perf_counter()
+        model = load_bundle(
+            options.bundle,
+            progress,
+            verify=not options.no_verify,
+            device=options.device,
+            threads=options.threads,
+            context=options.context,
+        )
+        load = 1e3 * (time.perf_counter() - start)
+        entries, failed = [], False
+        for image, name in zip(options.images, folder_names(options.images), strict=True):
+            progress(f"segment {image.name}")
+            try:
+                entry, lines = _one(model, asked, image, options.output / name, options.overwrite)
+            except (XSamError, OSError, MemoryError) as error:
+                failed = True
+                entry, lines = {"image": str(image), "error": describe_error(error)}, []
+                progress.clear()
+                prefix = "" if str(image) in entry["error"] or len(options.images) == 1 else f"{image}: "
+                print(f"{PROGRAM}: error: {prefix}{entry['error']}", file=sys.stderr)
+            entries.append(entry)
+            if lines and not options.json:
+                progress.clear()
+                print("\n".join(lines), flush=True)
+    if options.json:
+        manifest = model.manifest
+        facts: dict[str, Any] = {
+            "version": package_version(),
+            "bundle": str(options.bundle),
+            "variant": manifest.variant,
+        }
+        facts |= {"precision": manifest.precision, "backend": model.pipeline.backend.name, "load_ms": load}
+        print(json.dumps({**facts, "images": entries}, allow_nan=False))
+    elif not failed or len(entries) > 1:
+        print(f"loaded in {_seconds(load)}")
+    return 2 if failed else 0
+
+
+def _one(model: XSam, asked: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
+    from xsam_edge.runtime.cli.output import write_result
+
+    with model.look(image) as scene:
+        result = asked.ask(scene)
+    facts: dict[str, Any] = {"image": str(image), "error": None}
+    files: Mapping[str, Any] | None = None
+    if asked.segments:
+        files = write_result(result, folder, facts, overwrite)
+    return {**facts, **result.to_json(), "files": files}, _lines(result, image, folder if files else None)
+
+
+def _lines(result: Result, image: Path, folder: Path | None) -> list[str]:
+    height, width = result.image_size
+    lines = [f"{image}  {width} x {height}"]
+    if result.text:
+        lines.append(f"  answer: {' '.join(result.text.split())}")
+    if not result.answered:
+        lines.append(f"  nothing was segmented: {result.reason}")
+    elif folder is not None and not result.segments:
+        lines.append("  nothing was found")
+    rows = [("", "label", "score", "area", "box")] if result.segments else []
+    for number, segment in enumerate(result.segments, 1):
+        box = ",".join(f"{value:g}" for value in segment.box)
+        rows.append((str(number), segment.label or "-", f"{segment.score:.3f}", str(segment.area), box))
+    lines += [f"  {line}" for line in _align(rows)]
+    lines.append("  " + ", ".join(f"{stage} {_seconds(value)}" for stage, value in result.timings.items()))
+    if folder is not None:
+        count = len(result.segments)
+        lines.append(f"  written to {folder}" + (f": overlay.png and {count} mask{'s'[: count != 1]}" if count else ""))
+    return lines
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"{number:>{widths[0]}}  {label:<{widths[1]}}  {score:>{widths[2]}}  {area:>{widths[3]}}  {box}"
+        for number, label, score, area, box in rows
+    ]
+
+
+def _seconds(milliseconds: float) -> str:
+    return f"{milliseconds:.0f} ms" if milliseconds < 1e4 else f"{milliseconds / 1e3:.1f} s"

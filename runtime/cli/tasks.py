@@ -1,0 +1,151 @@
+"""The options of ``xsam-segment`` as one question that can be asked of any scene."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.scene import Scene
+
+
+@dataclass(frozen=True)
+class Question:
+    """``ask`` puts it to a scene; ``segments`` says whether the answer has masks."""
+
+    ask: Callable[[Scene], Result]
+    segments: bool = True
+
+
+# Option -> the tasks that it belongs to.
+_BELONGS = {
+    "form": ("things and stuff",),
+    "similar": ("regions",),
+    "several": ("refer", "reason"),
+    "append_answer": ("refer", "reason", "things and stuff", "regions"),
+    "max_new_tokens": ("describe", "chat"),
+}
+
+
+def question(options: argparse.Namespace) -> Question:
+    """Read the task and its options.
+
+    Raises:
+        InputError: no task or several, an option of another task, or a value that cannot be read.
+    """
+    given = {
+        "refer": options.refer is not None,
+        "reason": options.reason is not None,
+        "things and stuff": options.things is not None or options.stuff is not None,
+        "regions": bool(options.box or options.point or options.mask),
+        "describe": options.describe,
+        "chat": options.chat is not None,
+    }
+    tasks = [name for name, is_given in given.items() if is_given]
+    if len(tasks) != 1:
+        found = f"{' and '.join(tasks)} were given together" if tasks else "no task was given"
+        raise InputError(
+            f"{found}; choose one of --refer, --reason, --things/--stuff, --box/--point/--mask, --describe, --chat"
+        )
+    (task,) = tasks
+    for name, owners in _BELONGS.items():
+        if getattr(options, name) not in (None, False) and task not in owners:
+            flag = f"--{options.form}" if name == "form" else "--" + name.replace("_", "-")
+            raise InputError(f"{flag} does not apply to {task}, only to {', '.join(owners)}")
+    if options.threshold is not None:
+        if task in ("describe", "chat") or (task in ("refer", "reason") and not options.several):
+            raise InputError("--threshold applies to --things/--stuff, to regions and to --several")
+        if not 0 <= options.threshold <= 1:
+            raise InputError(f"--threshold is {options.threshold}; expected a number from 0 to 1")
+    if options.max_new_tokens is not None and options.max_new_tokens < 1:
+        raise InputError(f"--max-new-tokens is {options.max_new_tokens}; it must be at least 1")
+    return _READERS[task](options)
+
+
+def _common(options: argparse.Namespace) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"answer": "append" if options.append_answer else "greedy"}
+    if options.threshold is not None:
+        chosen["threshold"] = options.threshold
+    return chosen
+
+
+def _refer(options: argparse.Namespace) -> Question:
+    text, chosen = _text(options.refer, "--refer"), _common(options)
+    return Question(lambda scene: scene.refer(text, several=options.several, **chosen))
+
+
+def _reason(options: argparse.Namespace) -> Question:
+    text, chosen = _text(options.reason, "--reason"), _common(options)
+    return Question(lambda scene: scene.reason(text, several=options.several, **chosen))
+
+
+def _categories(options: argparse.Namespace) -> Question:
+    things, stuff = _names(options.things, "--things"), _names(options.stuff, "--stuff")
+    chosen = _common(options)
+    if options.form is not None:
+        chosen |= {"instances": options.form == "instances", "semantic": options.form == "semantic"}
+    if options.threshold is not None and (options.form or ("" if things else "semantic")) == "semantic":
+        raise InputError("--threshold does not apply to a semantic map, which gives every pixel a class")
+    return Question(lambda scene: scene.categories(things, stuff, **chosen))
+
+
+def _regions(options: argparse.Namespace) -> Question:
+    boxes = [_numbers(text, 4, "--box") for text in options.box]
+    points = [_numbers(text, 2, "--point") for text in options.point]
+    masks = [Path(path) for path in options.mask]
+    chosen = _common(options)
+    if options.similar:
+        chosen["similar"] = True
+    return Question(lambda scene: scene.regions(boxes=boxes, points=points, masks=masks, **chosen))
+
+
+def _describe(options: argparse.Namespace) -> Question:
+    chosen = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
+    return Question(lambda scene: scene.describe(**chosen))
+
+
+def _chat(options: argparse.Namespace) -> Question:
+    text = _text(options.chat, "--chat")
+    chosen = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
+    return Question(lambda scene: scene.chat(text, **chosen), segments=False)
+
+
+_READERS: dict[str, Callable[[argparse.Namespace], Question]] = {
+    "refer": _refer,
+    "reason": _reason,
+    "things and stuff": _categories,
+    "regions": _regions,
+    "describe": _describe,
+    "chat": _chat,
+}
+
+
+def _text(text: str, option: str) -> str:
+    if not text.strip():
+        raise InputError(f"{option} is empty; say what to look for")
+    return text
+
+
+def _names(text: str | None, option: str) -> list[str]:
+    if text is None:
+        return []
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise InputError(f"{option} {text!r} has an empty name; write names with commas between, e.g. person,car")
+    return names
+
+
+def _numbers(text: str, count: int, option: str) -> list[float]:
+    example = {"--box": "40,60,200,310", "--point": "120,80"}[option]
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != count or not all(map(math.isfinite, values)):
+        raise InputError(f"{option} {text!r} is not {count} numbers with commas between, e.g. {option} {example}")
+    return values
