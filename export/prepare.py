@@ -17,7 +17,7 @@ from xsam_edge.export.hub import download_tokenizer, resolve
 from xsam_edge.export.infer_config import config_from_checkpoint, random_config
 from xsam_edge.export.inits import find_part, read_json
 from xsam_edge.export.input_settings import mask_input, vision_input
-from xsam_edge.export.naming import dead_tensors, detect_line, main_name, match
+from xsam_edge.export.naming import dead_tensors, main_name, match
 from xsam_edge.export.precision import Precision
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
 from xsam_edge.export.variants import Variant, get_variant, guess_variant
@@ -46,7 +46,6 @@ def from_checkpoint(
     opened = open_checkpoint(resolve(checkpoint))
     inits = inits or opened.inits
     chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
-    line = detect_line(opened.shapes)
     weights = opened.renamed(main_name)
     config = config_from_checkpoint(weights.shapes, chosen, inits, overrides)
     match(expected_tensors(config), weights.shapes, dead_tensors(config))
@@ -57,7 +56,7 @@ def from_checkpoint(
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=weights,
         tokenizer_json=tokenizer_json,
-        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, report), line),
+        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, report), chosen.line),
         precision=precision,
     )
 
@@ -87,7 +86,7 @@ def from_random(
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=RandomWeights(expected_tensors(config), seed),
         tokenizer_json=tokenizer_json,
-        source=Source(f"random weights, seed {seed}", "", "main"),
+        source=Source(f"random weights, seed {seed}", "", chosen.line),
         precision=precision,
     )
 

@@ -70,7 +70,7 @@ class Source:
 
     checkpoint: str
     sha256: str
-    line: str  # "main" or "aaai26": the naming line of the checkpoint
+    line: str  # "main" or "aaai26": the branch of the official code that the variant follows
 
 
 @dataclass(frozen=True)

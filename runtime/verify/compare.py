@@ -20,8 +20,12 @@ Array = npt.NDArray[Any]
 class Bounds:
     """What a bundle of one precision must keep; None reports a value without judging it.
 
-    ``pixels`` and ``floats`` are absolute differences, ``iou`` is that of every mask. A map, where segments compete
-    for pixels, must keep ``iou`` for each of its segments, or where ``agreement`` is given that part of all pixels.
+    ``pixels`` and ``floats`` are absolute differences; where recorded values are large, a difference of ``relative``
+    times the largest is within the rounding of float32 and kept too. ``iou`` is that of every mask. A map, where
+    segments compete for pixels, must keep ``iou`` for each of its segments, or where ``agreement`` is given that part
+    of all pixels. Whatever the IoU, so many pixels may differ: the first number of ``undecided``, or the second times
+    the image's pixels. Their logit, or their lead over the next segment, lies in the rounding error of its threshold;
+    that logits themselves agree is judged apart.
     ``tokens`` says whether generated ids and text must be equal, ``variants`` whether every recorded option of
     post-processing is judged or a task's own only. A score that lies within ``threshold`` of the threshold it is
     compared with may fall on either side.
@@ -29,7 +33,9 @@ class Bounds:
 
     pixels: float
     floats: float | None
+    relative: float
     iou: float
+    undecided: tuple[int, float]
     agreement: float | None
     tokens: bool
     variants: bool
@@ -37,8 +43,28 @@ class Bounds:
 
 
 BOUNDS: Mapping[str, Bounds] = {
-    "fp32": Bounds(pixels=1e-3, floats=1e-4, iou=0.9999, agreement=None, tokens=True, variants=True, threshold=1e-4),
-    "fp16": Bounds(pixels=1e-3, floats=None, iou=0.99, agreement=0.99, tokens=False, variants=False, threshold=1e-2),
+    "fp32": Bounds(
+        pixels=1e-3,
+        floats=1e-4,
+        relative=1e-5,
+        iou=0.9999,
+        undecided=(4, 1e-4),
+        agreement=None,
+        tokens=True,
+        variants=True,
+        threshold=1e-4,
+    ),
+    "fp16": Bounds(
+        pixels=1e-3,
+        floats=None,
+        relative=0.0,
+        iou=0.99,
+        undecided=(1, 0.0),
+        agreement=0.99,
+        tokens=False,
+        variants=False,
+        threshold=1e-2,
+    ),
 }
 
 
@@ -81,7 +107,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Measure:
-    """A comparison before it is judged; ``differing`` pixels where it is of masks."""
+    """A comparison before it is judged; where it is of masks, ``differing`` of an image's ``pixels``."""
 
     values: int
     max_abs: float | None = None
@@ -89,6 +115,7 @@ class Measure:
     iou: float | None = None
     agreement: float | None = None
     differing: int = 0
+    pixels: int = 0
     note: str = ""
 
 
@@ -125,6 +152,7 @@ def worst(measures: Iterable[Measure]) -> Measure:
         min((part.iou for part in parts if part.iou is not None), default=None),
         min((part.agreement for part in parts if part.agreement is not None), default=None),
         max(part.differing for part in parts),
+        max(part.pixels for part in parts),
         next((part.note for part in parts if part.note), ""),
     )
 
@@ -140,7 +168,13 @@ def masks(ours: Array, recorded: Array) -> Measure:
         note = f"shape {list(ours.shape)}, recorded {list(recorded.shape)}"
         return Measure(recorded.size, iou=0.0, differing=recorded.size, note=note)
     differing = int(np.count_nonzero(ours != recorded))
-    return Measure(recorded.size, iou=mask_iou(ours, recorded), differing=differing, note=_pixels(differing))
+    return Measure(
+        recorded.size,
+        iou=mask_iou(ours, recorded),
+        differing=differing,
+        pixels=recorded.size,
+        note=_pixels(differing),
+    )
 
 
 def label_maps(ours: Array, recorded: Array) -> Measure:
@@ -153,25 +187,29 @@ def label_maps(ours: Array, recorded: Array) -> Measure:
     labels = np.union1d(np.unique(ours), np.unique(recorded))
     iou = min(mask_iou(ours == label, recorded == label) for label in labels)
     return Measure(
-        recorded.size, iou=iou, agreement=1 - differing / recorded.size, differing=differing, note=_pixels(differing)
+        recorded.size,
+        iou=iou,
+        agreement=1 - differing / recorded.size,
+        differing=differing,
+        pixels=recorded.size,
+        note=_pixels(differing),
     )
 
 
 def judge(measure: Measure, kind: Kind, bounds: Bounds) -> tuple[float | None, bool]:
-    """The bound of a value and whether it is kept.
-
-    One pixel may differ whatever the IoU: on a mask of fewer than 10,000 pixels a single one, whose logit lies in
-    the rounding error around its threshold, costs more than 0.0001.
-    """
+    """The bound of a value and whether it is kept."""
     if kind == "maps" and bounds.agreement is not None:
         return bounds.agreement, measure.agreement is not None and measure.agreement >= bounds.agreement
     if kind in ("masks", "maps"):
-        return bounds.iou, measure.iou is not None and (measure.iou >= bounds.iou or measure.differing <= 1)
+        undecided = max(bounds.undecided[0], int(bounds.undecided[1] * measure.pixels))
+        return bounds.iou, measure.iou is not None and (measure.iou >= bounds.iou or measure.differing <= undecided)
     if kind in ("ids", "text"):
         return 0.0, measure.max_abs == 0
     bound = bounds.pixels if kind == "pixels" else bounds.floats
     difference = np.inf if measure.max_abs is None else measure.max_abs
-    return bound, difference <= bound if bound is not None else bool(np.isfinite(difference))
+    if bound is None:
+        return None, bool(np.isfinite(difference))
+    return bound, difference <= bound or (measure.relative is not None and measure.relative <= bounds.relative)
 
 
 def _pixels(count: int) -> str:
