@@ -21,7 +21,7 @@ import onnx_ir as ir
 from xsam_edge.export import precision as precision_plans
 from xsam_edge.export.config import ModelConfig
 from xsam_edge.export.graph_passes import extract_weights, infer_types, rename, simplify
-from xsam_edge.export.graphs import GRAPHS, HOST_TENSORS, graph_spec
+from xsam_edge.export.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision import Precision
 from xsam_edge.export.trace import fake_tensors, trace
@@ -108,7 +108,7 @@ def write_bundle(
 @contextlib.contextmanager
 def staged(output: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to write into that takes the place of ``output`` when the block ends without an error."""
-    output = Path(os.path.abspath(output))
+    output = Path(os.path.realpath(output))  # behind a link, its target is replaced and the link stays
     check_output(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.{os.getpid()}.partial")
@@ -146,7 +146,7 @@ def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model,
     rename(graph)
     infer_types(graph)
     plans = extract_weights(graph)
-    precision_plans.apply(graph, plans, precision_plans.plan_for(precision, HOST_TENSORS))
+    precision_plans.apply(graph, plans, precision_plans.plan_for(precision, FP32_TENSORS))
     graph.graph.name = name
     graph.producer_name = "xsam-edge"
     graph.producer_version = importlib.metadata.version("xsam-edge")

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--precision", default="fp32", choices=PRECISIONS, help="default: %(default)s")
     options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of values that weights do not tell")
-    options.add_argument("--seed", type=int, default=0, help="of --random-weights (default: %(default)s)")
+    options.add_argument("--seed", type=_seed, default=0, help="of --random-weights (default: %(default)s)")
     options.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     options.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -75,6 +75,13 @@ def run(options: argparse.Namespace) -> int:
         manifest = write_bundle(request, options.output, overwrite=options.overwrite, report=progress)
     _print_result(options, manifest, time.perf_counter() - start)
     return 0
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:

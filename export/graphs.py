@@ -19,7 +19,7 @@ from xsam_edge.runtime import contract
 from xsam_edge.runtime.manifest import GraphSpec, TensorSpec
 
 # Inputs and outputs that are float32 in every precision: pixels come from the host, logits and pooled rows go there.
-HOST_TENSORS = (
+FP32_TENSORS = (
     contract.PIXEL_VALUES,
     contract.MASK_PIXEL_VALUES,
     contract.LOGITS,
@@ -36,11 +36,9 @@ _EXAMPLE = {contract.SEQUENCE: 5, contract.PAST: 7, contract.ROWS: 2, contract.C
 
 def level_sizes(config: ModelConfig) -> list[tuple[int, int]]:
     """Grid (height, width) of each level of the pixel decoder, low resolution first."""
-    grid = config.mask_encoder.grid
-    sizes = []
-    for scale in config.connector.scales:
-        side = (grid + grid % 2) if scale < 1 else grid  # pixel shuffle pads odd grids
-        sizes.append((int(side * scale), int(side * scale)))
+    side = config.mask_encoder.grid
+    side += side % 2  # the connector pads odd grids at every scale
+    sizes = [(int(side * scale), int(side * scale)) for scale in config.connector.scales]
     return sizes[::-1]
 
 

@@ -7,10 +7,12 @@ give what shapes cannot: attention heads, rotary base, windows, activations. Whe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.export.check_config import check_config, feature_channels
 from xsam_edge.export.config import (
     ConnectorConfig,
     MaskDecoderConfig,
@@ -43,7 +45,7 @@ def config_from_checkpoint(
         overrides: values that win over files and variant; keys as in ``overrides.OVERRIDES``.
 
     Raises:
-        InputError: an unknown override, or a value of the wrong kind.
+        InputError: an unknown override, a value of the wrong kind, or sizes that do not fit each other.
         CheckpointError: a tensor is missing, weights and files disagree, a feature is not supported, or neither
             weights, files, variant nor overrides tell something.
     """
@@ -55,38 +57,49 @@ def config_from_checkpoint(
             f"the language model is {found}, that of {variant.name} is {variant.config.llm.model_type}"
         )
     decoder = _mask_decoder(tensors, variant, inits, given)
-    return ModelConfig(
+    config = ModelConfig(
         llm=infer_llm(tensors, variant, inits, given),
         vision_encoder=_vision_encoder(tensors, variant, inits, given),
         mask_encoder=_mask_encoder(tensors, variant, inits, given, decoder.num_levels),
         connector=_connector(tensors, decoder),
         mask_decoder=decoder,
     )
+    check_config(config)
+    return config
 
 
 def random_config(variant: Variant, overrides: Mapping[str, Any] | None = None) -> ModelConfig:
     """Give a variant's full-size configuration, for random weights.
 
     ``overrides`` replace fields by dotted name, such as ``{"llm.num_layers": 2}``. A mask encoder of another depth gets
-    its taps and global layers at the quarter points, as in the released model. Raises InputError for unknown names.
+    its taps and global layers at the quarter points, as in the released model, and one of another width its feature
+    channels. Raises InputError for unknown names, and for sizes that do not fit each other.
     """
     config = variant.config
     changes: dict[str, dict[str, Any]] = {}
     for key, value in (overrides or {}).items():
         part, _, field = key.partition(".")
-        if not hasattr(getattr(config, part, None), field):
+        sizes = getattr(config, part) if part in {item.name for item in fields(config)} else None
+        if sizes is None or field not in {item.name for item in fields(sizes)}:
             raise InputError(
                 f"unknown size {key!r}; expected part.field, such as llm.num_layers or mask_encoder.image_size"
             )
-        changes.setdefault(part, {})[field] = value
-    if depth := changes.get("mask_encoder", {}).get("num_layers"):
+        changes.setdefault(part, {})[field] = tuple(value) if isinstance(value, list) else value
+    depth = changes.get("mask_encoder", {}).get("num_layers")
+    if type(depth) is int and depth > 0:
         globals_ = tuple(sorted({max(state - 1, 0) for state in default_taps(depth, 4)}))
         changes["mask_encoder"] = {
             "taps": default_taps(depth, config.mask_decoder.num_levels),
             "global_attention_layers": globals_,
             **changes["mask_encoder"],
         }
-    return replace(config, **{part: replace(getattr(config, part), **fields) for part, fields in changes.items()})
+    changed = replace(config, **{part: replace(getattr(config, part), **values) for part, values in changes.items()})
+    if "feature_channels" not in changes.get("mask_decoder", {}):
+        with suppress(TypeError, ZeroDivisionError):  # not numbers: check_config says so
+            channels = feature_channels(changed.mask_encoder.hidden_size, changed.connector.scales)
+            changed = replace(changed, mask_decoder=replace(changed.mask_decoder, feature_channels=channels))
+    check_config(changed)
+    return changed
 
 
 def _vision_encoder(

@@ -1,0 +1,218 @@
+"""Exported graphs: what they take and give, and that they compute what the torch modules do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from conftest import recorded_model
+from torch import Tensor, nn
+
+from xsam_edge.export.graphs import feature_shapes, level_sizes
+from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
+from xsam_edge.runtime.manifest import TensorSpec, read_manifest
+
+BUNDLES = {
+    "phi3_bundle": "golden-phi3",
+    "phi3_fp16_bundle": "golden-phi3",
+    "qwen3_bundle": "golden-qwen3",
+    "qwen3_fp16_bundle": "golden-qwen3",
+}
+FP32 = {"phi3_bundle": "golden-phi3", "qwen3_bundle": "golden-qwen3"}
+
+
+@pytest.mark.parametrize(("bundle", "folder"), BUNDLES.items())
+def test_contract(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+    """Names, order, axes and types of all three graphs, in the manifest and in the files."""
+    path: Path = request.getfixturevalue(bundle)
+    config = recorded_model(folder, "").config
+    manifest = read_manifest(path)
+    kind = {"fp32": "float32", "fp16": "float16"}[manifest.precision]
+    assert ("fp16" in bundle) == (kind == "float16")
+    vision, mask, decoder, llm = config.vision_encoder, config.mask_encoder, config.mask_decoder, config.llm
+    embed, hidden, queries = decoder.hidden_dim, llm.hidden_size, decoder.num_queries
+    maps = {
+        "mask_features": (1, decoder.mask_feature_size, 16, 16),
+        "multi_scale.0": (1, embed, 4, 4),
+        "multi_scale.1": (1, embed, 8, 8),
+        "multi_scale.2": (1, embed, 16, 16),
+        "level_mask_features.0": (1, decoder.mask_feature_size, 4, 4),
+        "level_mask_features.1": (1, decoder.mask_feature_size, 8, 8),
+    }
+    features = [TensorSpec(name, kind, shape) for name, shape in maps.items()]
+    image_tokens = config.vision_tokens + config.mask_tokens
+    past = (1, "past", llm.num_kv_heads, llm.head_dim)
+    new = (1, "sequence", llm.num_kv_heads, llm.head_dim)
+    layers = range(llm.num_layers)
+    pairs = [(part, layer) for layer in layers for part in ("key", "value")]
+    expected = {
+        "image_encoder": (
+            [
+                TensorSpec("pixel_values", "float32", (1, 3, vision.image_size, vision.image_size)),
+                TensorSpec("mask_pixel_values", "float32", (1, 3, mask.image_size, mask.image_size)),
+            ],
+            [TensorSpec("image_embeds", kind, (1, image_tokens, hidden)), *features],
+        ),
+        "llm": (
+            [
+                TensorSpec("inputs_embeds", kind, (1, "sequence", hidden)),
+                TensorSpec("position_ids", "int64", (1, "sequence")),
+                TensorSpec("logits_positions", "int64", ("rows",)),
+                *(TensorSpec(f"past_{part}.{layer}", kind, past) for part, layer in pairs),
+            ],
+            [
+                TensorSpec("logits", "float32", ("rows", llm.vocab_size)),
+                TensorSpec("seg_hidden", "float32", (1, "sequence", embed)),
+                *(TensorSpec(f"new_{part}.{layer}", kind, new) for part, layer in pairs),
+            ],
+        ),
+        "mask_decoder": (
+            [
+                TensorSpec("seg_embed", "float32", (1, 1, embed)),
+                TensorSpec("condition_embeds", "float32", (1, "conditions", embed)),
+                *features,
+            ],
+            [
+                TensorSpec("class_logits", "float32", (1, queries, "classes")),
+                TensorSpec("mask_logits", "float32", (1, queries, 16, 16)),
+            ],
+        ),
+    }
+    assert list(manifest.graphs) == list(expected)
+    for name, (inputs, outputs) in expected.items():
+        assert list(manifest.graphs[name].inputs) == inputs, name
+        assert list(manifest.graphs[name].outputs) == outputs, name
+        session = open_session(path, name)
+        for found, wanted in ((session.get_inputs(), inputs), (session.get_outputs(), outputs)):
+            assert [tensor.name for tensor in found] == [tensor.name for tensor in wanted]
+            assert all(
+                axis == size or (isinstance(axis, str) and isinstance(size, str))
+                for tensor, spec in zip(found, wanted, strict=True)
+                for axis, size in zip(tensor.shape, spec.shape, strict=True)
+            )
+
+
+def test_levels_of_an_odd_grid() -> None:
+    """The connector pads an odd grid before it shuffles, up or down (official ``ConvConnectorLayer``)."""
+    config = recorded_model("golden-phi3", "").config
+    assert level_sizes(config) == [(4, 4), (8, 8), (16, 16)]
+    odd = replace(config, mask_encoder=replace(config.mask_encoder, image_size=144))
+    assert level_sizes(odd) == [(5, 5), (10, 10), (20, 20)]
+    with torch.no_grad():
+        _, mask_features, *rest = ImageEncoder(XSam(odd))(
+            torch.zeros(1, 3, config.vision_encoder.image_size, config.vision_encoder.image_size),
+            torch.zeros(1, 3, 144, 144),
+        )
+    assert [tuple(x.shape) for x in (mask_features, *rest)] == list(feature_shapes(odd).values())
+
+
+@cache
+def open_session(path: Path, name: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path / f"{name}.onnx"), options, providers=["CPUExecutionProvider"])
+
+
+def run(path: Path, name: str, *inputs: Tensor) -> list[np.ndarray]:
+    session = open_session(path, name)
+    types = {"tensor(float16)": np.float16, "tensor(float)": np.float32, "tensor(int64)": np.int64}
+    fed = {
+        spec.name: np.ascontiguousarray(value.numpy().astype(types[spec.type]))
+        for spec, value in zip(session.get_inputs(), inputs, strict=True)
+    }
+    return session.run(None, fed)
+
+
+def eager(module: nn.Module, *inputs: object) -> list[np.ndarray]:
+    with torch.no_grad():
+        return [tensor.numpy() for tensor in module(*inputs)]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    assert [array.shape for array in found] == [array.shape for array in expected]
+    return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+    model = recorded_model(folder, "").model
+    vision, mask = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size
+    pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
+    found = run(request.getfixturevalue(bundle), "image_encoder", *pixels)
+    assert largest_difference(found, eager(ImageEncoder(model), *pixels)) < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("past", "sequence", "rows"),
+    [
+        (0, 9, [8]),  # prefill
+        (0, 1, [0]),
+        (17, 6, [0, 5, 2]),  # a suffix behind a cached prefix
+        (17, 1, [0]),  # decode
+        (17, 6, []),  # no logits
+        (0, 9, []),
+        (150, 3, [2]),  # past the trained context
+    ],
+)
+@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+def test_language_model_equals_torch(
+    request: pytest.FixtureRequest, bundle: str, folder: str, past: int, sequence: int, rows: list[int]
+) -> None:
+    model = recorded_model(folder, "").model
+    config = model.config.llm
+    inputs = (
+        noise(1, sequence, config.hidden_size),
+        torch.arange(past, past + sequence)[None],
+        torch.tensor(rows, dtype=torch.int64),
+    )
+    cache_ = [noise(1, past, config.num_kv_heads, config.head_dim, seed=i + 1) for i in range(2 * config.num_layers)]
+    found = run(request.getfixturevalue(bundle), "llm", *inputs, *cache_)
+    assert largest_difference(found, eager(LanguageModel(model), *inputs, cache_)) < 1e-4
+
+
+@pytest.mark.parametrize("conditions", [1, 2, 7, 133])
+@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+def test_mask_decoder_equals_torch(request: pytest.FixtureRequest, bundle: str, folder: str, conditions: int) -> None:
+    model = recorded_model(folder, "").model
+    embed = model.config.mask_decoder.hidden_dim
+    shapes = feature_shapes(model.config).values()
+    features = [noise(*shape, seed=index) for index, shape in enumerate(shapes)]
+    seg, condition = noise(1, 1, embed, seed=8), noise(1, conditions, embed, seed=9)
+    found = run(request.getfixturevalue(bundle), "mask_decoder", seg, condition, *features)
+    expected = eager(MaskDecoderGraph(model), seg, condition, features[0], features[1:])
+    assert found[0].shape[2] == conditions + 1
+    assert largest_difference(found, expected) < 1e-4
+
+
+def test_the_logit_clamp_is_that_of_the_line(phi3_bundle: Path, aaai26_bundle: Path) -> None:
+    model = recorded_model("golden-phi3", "").model
+    embed = model.config.mask_decoder.hidden_dim
+    features = [noise(*shape) for shape in feature_shapes(model.config).values()]
+    main, aaai26 = (
+        run(path, "mask_decoder", noise(1, 1, embed), noise(1, 1, embed), *features)[0]
+        for path in (phi3_bundle, aaai26_bundle)
+    )
+    np.testing.assert_allclose(main, aaai26.clip(-50, 50), atol=1e-4)
+
+
+@pytest.mark.parametrize(("bundle", "folder"), [item for item in BUNDLES.items() if "fp16" in item[0]])
+def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+    path = request.getfixturevalue(bundle)
+    model = recorded_model(folder, "").model
+    vision, mask, llm = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size, model.config.llm
+    pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
+    pairs = zip(run(path, "image_encoder", *pixels), eager(ImageEncoder(model), *pixels), strict=True)
+    assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02
+    inputs = noise(1, 9, llm.hidden_size), torch.arange(9)[None], torch.arange(9)
+    past = [noise(1, 0, llm.num_kv_heads, llm.head_dim)] * (2 * llm.num_layers)
+    pairs = zip(run(path, "llm", *inputs, *past), eager(LanguageModel(model), *inputs, past), strict=True)
+    assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02

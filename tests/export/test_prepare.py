@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
+
+from xsam_edge.export.prepare import from_checkpoint, from_random
+from xsam_edge.export.variants import VARIANTS
+from xsam_edge.runtime.errors import CheckpointError, InputError
+from xsam_edge.runtime.settings import ModelFacts, RegionSampling
+
+SMALL = {
+    "llm.num_layers": 1,
+    "vision_encoder.num_layers": 2,
+    "mask_encoder.num_layers": 4,
+    "mask_encoder.image_size": 144,
+    "llm.vocab_size": 700,
+}
+
+
+def quiet(_what: str, _done: int, _total: int) -> None:
+    pass
+
+
+def open_(path: Path, **options: object):
+    return from_checkpoint(str(path), report=quiet, **options)
+
+
+def test_facts_of_a_checkpoint(phi3_reference: Path) -> None:
+    request = open_(phi3_reference)
+    recorded = json.loads((phi3_reference / "config.json").read_text())
+    tiny = recorded["tiny"]
+    assert request.variant == "phi3"
+    assert request.source.line == "main"
+    assert request.source.checkpoint == "golden-phi3"
+    assert len(request.source.sha256) == 64
+    assert request.settings.model == ModelFacts(
+        hidden_size=64,
+        embed_size=64,
+        vocab_size=602,
+        num_layers=2,
+        num_kv_heads=4,
+        head_dim=16,
+        context_length=tiny["phi3"]["max_position_embeddings"],
+        image_tokens=request.config.vision_tokens + request.config.mask_tokens,
+        region_grid=(4, 4),
+        mask_grid=(16, 16),
+        num_queries=10,
+    )
+    tokenizer = Tokenizer.from_str(request.tokenizer_json)
+    tokens = request.settings.tokens
+    assert [tokenizer.token_to_id(text) for text in ("<SEG>", "<p>", "</p>")] == [
+        tokens.seg,
+        tokens.phrase_start,
+        tokens.phrase_end,
+    ]
+    assert request.settings.regions == RegionSampling(256, 4, "mean")
+    assert not request.settings.vision_input.pad_to_square
+    assert request.settings.interactive_match == "mask"
+
+
+def test_the_aaai26_line_differs_in_its_rules_only(phi3_reference: Path, aaai26_checkpoint: Path) -> None:
+    main, other = open_(phi3_reference), open_(aaai26_checkpoint)
+    assert (other.variant, other.source.line) == ("phi3-aaai26", "aaai26")
+    assert other.settings.model == main.settings.model
+    assert other.settings.tokens == main.settings.tokens
+    assert other.settings.regions == RegionSampling(256, 256, "max")
+    assert other.settings.prompt.image_token == "<image>\n"
+    assert other.settings.vision_input.pad_to_square
+    assert other.settings.interactive_match == "box"
+    assert other.settings.semantic_resize == "evidence"
+    assert other.config.mask_decoder.logit_clamp == 500
+    # Names of the main line, whatever the file calls them.
+    assert main.weights.shapes.keys() == other.weights.shapes.keys()
+
+
+def test_overrides_and_inits_are_used(phi3_reference: Path, tmp_path: Path) -> None:
+    shutil.copy(phi3_reference / "state_dict.safetensors", tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="give the model's inits"):
+        open_(tmp_path)
+    request = open_(tmp_path, inits=phi3_reference / "inits", overrides={"logit_clamp": 7})
+    assert request.config.mask_decoder.logit_clamp == 7
+
+
+def test_a_missing_tensor_is_named(phi3_reference: Path, tmp_path: Path) -> None:
+    tensors = load_file(phi3_reference / "state_dict.safetensors")
+    del tensors["segmentor.decoder.decoder.layers.1.fc2.bias"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"segmentor\.decoder\.decoder\.layers\.1\.fc2\.bias"):
+        open_(tmp_path, inits=phi3_reference / "inits")
+
+
+def test_a_damaged_tokenizer_is_named(qwen3_reference: Path, tmp_path: Path) -> None:
+    shutil.copytree(qwen3_reference / "inits", tmp_path / "inits")
+    (place,) = (tmp_path / "inits").glob("*/tokenizer.json")
+    place.write_bytes(b"\xff\xfe")
+    with pytest.raises(CheckpointError, match=r"no readable tokenizer\.json"):
+        open_(qwen3_reference, inits=tmp_path / "inits")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_random_models_need_no_files(variant: str) -> None:
+    request = from_random(variant, 3, overrides=SMALL)
+    assert request.config.llm.num_layers == 1
+    assert request.settings.model.mask_grid == (20, 20)
+    assert request.settings.model.region_grid == (5, 5)
+    assert request.source.checkpoint == "random weights, seed 3"
+    tokenizer = Tokenizer.from_str(request.tokenizer_json)
+    assert tokenizer.get_vocab_size() <= 700
+    assert tokenizer.token_to_id(request.settings.prompt.answer_suffix) is not None
+    ids = tokenizer.encode("a red car<SEG>", add_special_tokens=False).ids
+    assert ids[-1] == request.settings.tokens.seg
+    assert max(ids) < 700
+    rows = request.weights.read_rows("llm.model.embed_tokens.weight", 0, 2)
+    assert rows.shape == (2, request.config.llm.hidden_size)
+
+
+def test_random_models_take_a_tokenizer(phi3_reference: Path) -> None:
+    sizes = SMALL | {"vision_encoder.image_size": 56, "mask_encoder.image_size": 128}
+    request = from_random("phi3", 0, inits=phi3_reference / "inits", overrides=sizes)
+    assert Tokenizer.from_str(request.tokenizer_json).get_vocab_size() == 602
+    with pytest.raises(CheckpointError, match="the tokenizer has 602 tokens, the checkpoint 601 embeddings"):
+        from_random("phi3", 0, inits=phi3_reference / "inits", overrides=sizes | {"llm.vocab_size": 601})
+
+
+def test_wrong_sizes_are_an_input_error() -> None:
+    with pytest.raises(InputError, match=r"llm\.num_layers is 'two'"):
+        from_random("phi3", 0, overrides={"llm.num_layers": "two"})
+    with pytest.raises(InputError, match="unknown variant 'gpt'"):
+        from_random("gpt", 0)

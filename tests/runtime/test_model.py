@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from loaded import load
+from PIL import Image
+from recorded import DATA
+
+from xsam_edge.runtime.errors import BackendError, BundleError, InputError
+from xsam_edge.runtime.manifest import MANIFEST_FILE, TOKENIZER_FILE
+from xsam_edge.runtime.model import DEFAULT_CONTEXT, XSam
+
+IMAGE = DATA / "golden-phi3" / "image.png"
+
+
+@pytest.fixture
+def copy(phi3_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(phi3_bundle, tmp_path / "bundle"))
+
+
+def test_a_path_an_image_and_an_array_are_the_same(phi3_bundle: Path) -> None:
+    model = load(phi3_bundle)
+    picture = Image.open(IMAGE).convert("RGB")
+    results = [model.look(image).refer("a car") for image in (IMAGE, str(IMAGE), picture, np.asarray(picture))]
+    assert all(result == results[0] for result in results)
+    assert results[0].image_size == (picture.height, picture.width)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (500, 333)])
+def test_images_of_any_size(phi3_bundle: Path, size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    result = load(phi3_bundle).look(pixels).refer("a car", answer="append")
+    assert result.answered
+    assert result.masks.shape[1:] == size
+    assert {"preprocess", "image_encoder", "llm", "mask_decoder", "postprocess"} <= set(result.timings)
+
+
+def test_what_is_no_image_is_refused(phi3_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("no picture")
+    for image in (tmp_path / "a.png", tmp_path / "none.png", np.zeros((0, 5, 3), np.uint8), np.zeros(5, np.uint8)):
+        with pytest.raises(InputError):
+            load(phi3_bundle).look(image)
+
+
+def test_context(phi3_bundle: Path) -> None:
+    limit = load(phi3_bundle).manifest.settings.model.context_length
+    assert load(phi3_bundle).pipeline.cache.capacity == min(limit, DEFAULT_CONTEXT)
+    assert load(phi3_bundle, context=64).pipeline.cache.capacity == 64
+    for context in (0, -1, limit + 1):
+        with pytest.raises(InputError, match=f"context is {context}; this model takes 1 to {limit} tokens"):
+            XSam.load(phi3_bundle, context=context)
+
+
+def test_every_file_is_hashed_before_it_is_opened(copy: Path) -> None:
+    hashed: list[int] = []
+    XSam.load(copy, threads=1, progress=hashed.append)
+    manifest = json.loads((copy / MANIFEST_FILE).read_text())
+    assert sum(hashed) == sum(entry["bytes"] for entry in manifest["files"].values())
+    for name in manifest["files"]:
+        path = copy / name
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(BundleError, match=f"{name} was altered"):
+            XSam.load(copy)
+        path.write_bytes(content)
+
+
+def test_bundles_that_are_not_whole(copy: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="is not a bundle"):
+        XSam.load(tmp_path / "none")
+    (copy / TOKENIZER_FILE).rename(copy / "elsewhere")
+    with pytest.raises(BundleError, match=f"{TOKENIZER_FILE} is missing"):
+        XSam.load(copy, verify=False)
+
+
+def test_a_graph_that_is_no_graph(copy: Path) -> None:
+    size = (copy / "llm.onnx").stat().st_size
+    (copy / "llm.onnx").write_bytes(b"\0" * size)
+    with pytest.raises(BackendError, match=r"llm\.onnx cannot be loaded by ONNX Runtime"):
+        XSam.load(copy, verify=False)
+
+
+def test_devices(phi3_bundle: Path) -> None:
+    with pytest.raises(BackendError, match="device 'tpu' is unknown; choose one of cpu, cuda"):
+        XSam.load(phi3_bundle, device="tpu", verify=False)
+
+
+def test_half_precision_finds_the_same(phi3_bundle: Path, phi3_fp16_bundle: Path) -> None:
+    full, half = (load(path).look(IMAGE).refer("the ironing man") for path in (phi3_bundle, phi3_fp16_bundle))
+    assert half.text == full.text
+    union = (full.masks[0] | half.masks[0]).sum()
+    assert union and (full.masks[0] & half.masks[0]).sum() / union > 0.95
+    assert half.segments[0].score == pytest.approx(full.segments[0].score, abs=0.02)
