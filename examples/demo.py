@@ -27,13 +27,13 @@ def run(*arguments: str | Path) -> None:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for the bundle and the pictures")
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder for bundle and pictures")
     output = parser.parse_args().output
-    bundle = output / "bundle"
+    bundle, image = output / "bundle", MODEL / "image.png"
     run("xsam-export", "--checkpoint", MODEL, "--precision", "fp32", "-o", bundle, "--overwrite")
-    run("xsam-segment", bundle, MODEL / "image.png", "--refer", "the ironing man", "-o", output / "refer", "--overwrite")
+    run("xsam-segment", bundle, image, "--refer", "the ironing man", "-o", output / "refer", "--overwrite")
     print("\nThis model was never trained: it shows the chain, not a meaningful mask.")
-    for picture in sorted((output / "refer").glob("*overlay*.png")):
+    for picture in sorted((output / "refer").glob("**/overlay.png")):
         print(f"Look at {picture}")
 
 
