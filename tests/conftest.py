@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import pytest
 from recorded import DATA
@@ -38,43 +33,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _export(checkpoint: Path, output: Path, precision: str = "fp32") -> Path:
     from xsam_edge.export.cli import main
 
-    with _traced_once():
-        code = main(["--checkpoint", str(checkpoint), "--precision", precision, "-o", str(output)])
+    code = main(["--checkpoint", str(checkpoint), "--precision", precision, "-o", str(output)])
     assert code == 0
     return output
-
-
-_traces: dict[tuple[object, ...], Any] = {}
-
-
-@contextlib.contextmanager
-def _traced_once() -> Iterator[None]:
-    """Bundles whose graphs are equal but for weights and precision share their traces, which take most of the time."""
-    from xsam_edge.export import bundle
-
-    build_graph = bundle.build_graph
-
-    def build(model: Any, name: str, precision: Any) -> Any:
-        config = model.config
-        if name == "llm":
-            key: tuple[object, ...] = (name, config.llm, config.mask_decoder.hidden_dim)
-        elif name == "image_encoder":  # knows nothing of the language model but its width, nor of logits
-            decoder = replace(config.mask_decoder, logit_clamp=0.0)
-            key = (name, replace(config, llm=config.llm.hidden_size, mask_decoder=decoder))
-        else:
-            key = (name, config.mask_decoder, config.mask_encoder.grid)
-
-        def traced(request: Any) -> Any:
-            if key not in _traces:
-                _traces[key] = trace(request)
-            return _traces[key].clone()
-
-        trace = bundle.trace
-        with mock.patch.object(bundle, "trace", traced):
-            return build_graph(model, name, precision)
-
-    with mock.patch.object(bundle, "build_graph", build):
-        yield
 
 
 @pytest.fixture(scope="session")
