@@ -11,8 +11,6 @@ from xsam_edge.runtime.errors import CheckpointError
 
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<folder>[\w./-]+))?")
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
-#: What the exporter reads of a part: configurations and the tokenizer, never weights.
-_PART_FILES = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer*", "added_tokens.json")
 
 
 def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
@@ -41,17 +39,6 @@ def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
     if not local.exists():
         raise CheckpointError(f"{repository} on the hub has no weights in {folder or 'its root'}: check the id")
     return local
-
-
-def download_inits(variant: Variant, folder: str | Path) -> Path:
-    """Download the configurations and the tokenizer of a variant's four parts into ``folder``, one folder per part.
-
-    Returns ``folder``. Raises CheckpointError when a download fails.
-    """
-    hub = variant.hub
-    for repository in (hub.llm, hub.vision_encoder, hub.mask_encoder, hub.mask_decoder):
-        _download(repository, list(_PART_FILES), local_dir=Path(folder) / repository.split("/")[-1])
-    return Path(folder)
 
 
 def download_tokenizer(variant: Variant) -> Path:

@@ -11,7 +11,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +100,3 @@ def _detach_weights(model: ir.Model, names: dict[str, str]) -> None:
         else:
             # A constant that the module made from its sizes. Materialise it, it may hold a view of a torch tensor.
             value.const_value = ir.tensor(tensor.numpy().copy(), name=name)
-
-
-def dims(*names: str) -> Sequence[Any]:
-    """Dynamic dimensions with the given axis names, of any size from 0 on."""
-    return [torch.export.Dim(name, min=0, max=1 << 20) for name in names]

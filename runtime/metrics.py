@@ -22,17 +22,6 @@ def mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     return intersection / union if union else 1.0
 
 
-def pairwise_mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """``mask_iou`` of every pair: bool [N, H, W] and [M, H, W] -> float64 [N, M]."""
-    if a.shape[1:] != b.shape[1:]:
-        raise InputError(f"masks of shapes {a.shape[1:]} and {b.shape[1:]}; expected one shape")
-    area_a = np.array([np.count_nonzero(mask) for mask in a], np.int64)
-    area_b = np.array([np.count_nonzero(mask) for mask in b], np.int64)
-    intersection = np.array([[np.count_nonzero(x & y) for y in b] for x in a], np.int64).reshape(len(a), len(b))
-    union = area_a[:, None] + area_b - intersection
-    return np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
-
-
 def mask_box(mask: NDArray[np.bool_]) -> Box:
     """Tight box (x0, y0, x1, y1) of a bool mask [H, W] in pixels, x1 and y1 exclusive; zeros for an empty mask."""
     rows = np.flatnonzero(mask.any(1))

@@ -7,14 +7,20 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
 from conftest import recorded_model
 from torch import Tensor, nn
 
+from xsam_edge.export.bundle import build_graph
+from xsam_edge.export.check_config import check_config
 from xsam_edge.export.graphs import feature_shapes, level_sizes
+from xsam_edge.export.models.init import init_weights
 from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
+from xsam_edge.export.trace import fake_tensors
+from xsam_edge.export.weights import write_external_data
 from xsam_edge.runtime.manifest import TensorSpec, read_manifest
 
 BUNDLES = {
@@ -216,3 +222,49 @@ def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str,
     past = [noise(1, 0, llm.num_kv_heads, llm.head_dim)] * (2 * llm.num_layers)
     pairs = zip(run(path, "llm", *inputs, *past), eager(LanguageModel(model), *inputs, past), strict=True)
     assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02
+
+
+class _Weights:
+    def __init__(self, model: XSam) -> None:
+        self.tensors = {name: parameter.detach().numpy() for name, parameter in model.named_parameters()}
+        self.shapes = {name: array.shape for name, array in self.tensors.items()}
+
+    def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        return self.tensors[name][start:stop]
+
+
+def test_other_sizes_equal_torch(tmp_path: Path) -> None:
+    """Nothing recorded: an odd grid that windows do not divide, two levels, grouped queries, an image with a rest."""
+    recorded = recorded_model("golden-phi3", "").config
+    config = replace(
+        recorded,
+        llm=replace(recorded.llm, num_heads=6, num_kv_heads=2, head_dim=10, hidden_size=24, sliding_window=5),
+        vision_encoder=replace(recorded.vision_encoder, image_size=30, patch_size=7, hidden_size=24, num_heads=3),
+        mask_encoder=replace(
+            recorded.mask_encoder, hidden_size=32, image_size=58, patch_size=8, window_size=3, taps=(1, 3), num_heads=2
+        ),
+        connector=replace(recorded.connector, scales=(2, 0.5)),
+        mask_decoder=replace(recorded.mask_decoder, num_levels=2, feature_channels=(16, 64), num_queries=5),
+    )
+    check_config(config)
+    model = init_weights(XSam(config), seed=0, std=0.1).eval().requires_grad_(False)
+    shapes = list(feature_shapes(config).values())
+    assert level_sizes(config) == [(4, 4), (16, 16)]
+    features = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
+    past = [noise(1, 7, 2, 10, seed=i) for i in range(2 * config.llm.num_layers)]
+    cases = {
+        "image_encoder": (ImageEncoder(model), (noise(1, 3, 30, 30), noise(1, 3, 58, 58))),
+        "llm": (LanguageModel(model), (noise(1, 4, 24), torch.arange(7, 11)[None], torch.tensor([3]), past)),
+        "mask_decoder": (
+            MaskDecoderGraph(model),
+            (noise(1, 1, 64), noise(1, 3, 64), features[0], features[1:]),
+        ),
+    }
+    with fake_tensors():
+        blank = XSam(config)
+    for name, (module, inputs) in cases.items():
+        graph, plans = build_graph(blank, name, "fp32")
+        write_external_data(graph, plans, _Weights(model), tmp_path / f"{name}.onnx.data")
+        ir.save(graph, tmp_path / f"{name}.onnx")
+        flat = [tensor for value in inputs for tensor in (value if isinstance(value, list) else [value])]
+        assert largest_difference(run(tmp_path, name, *flat), eager(module, *inputs)) < 1e-4, name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import huggingface_hub
 import pytest
 
-from xsam_edge.export.hub import download_inits, resolve
+from xsam_edge.export.hub import download_tokenizer, resolve
 from xsam_edge.export.variants import get_variant
 from xsam_edge.runtime.errors import CheckpointError
 
@@ -62,15 +62,11 @@ def test_neither_path_nor_id(calls, name):
     assert not calls
 
 
-def test_inits(calls, tmp_path):
-    assert download_inits(get_variant("qwen3-4b"), tmp_path / "inits") == tmp_path / "inits"
-    assert {repository: options["local_dir"].name for repository, options in calls} == {
-        "Qwen/Qwen3-4B-Instruct-2507": "Qwen3-4B-Instruct-2507",
-        "google/siglip2-so400m-patch14-384": "siglip2-so400m-patch14-384",
-        "facebook/sam-vit-large": "sam-vit-large",
-        "facebook/mask2former-swin-large-coco-panoptic": "mask2former-swin-large-coco-panoptic",
-    }
-    assert not any("bin" in pattern or "safetensors" in pattern for _, o in calls for pattern in o["allow_patterns"])
+def test_tokenizer(calls):
+    assert download_tokenizer(get_variant("qwen3-4b")).is_dir()
+    ((repository, options),) = calls
+    assert repository == "Qwen/Qwen3-4B-Instruct-2507"
+    assert options["allow_patterns"] == ["tokenizer*"]
 
 
 def test_offline_is_one_line(monkeypatch):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.metrics import box_iou, mask_box, mask_iou, pairwise_mask_iou
+from xsam_edge.runtime.metrics import box_iou, mask_box, mask_iou
 
 
 def block(top: int, bottom: int, left: int, right: int) -> np.ndarray:
@@ -21,15 +21,6 @@ def test_mask_iou() -> None:
     assert mask_iou(EMPTY, EMPTY) == 1
     with pytest.raises(InputError, match="shapes"):
         mask_iou(A, A[:5])
-
-
-def test_pairwise() -> None:
-    left, right = np.stack([A, B, EMPTY]), np.stack([B, EMPTY])
-    expected = [[mask_iou(x, y) for y in right] for x in left]
-    np.testing.assert_allclose(pairwise_mask_iou(left, right), expected)
-    assert pairwise_mask_iou(left[:0], right).shape == (0, 2)
-    with pytest.raises(InputError, match="one shape"):
-        pairwise_mask_iou(left, right[:, :5])
 
 
 def test_mask_box() -> None:
