@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,7 +85,10 @@ def write_bundle(
     with staged(output, overwrite) as folder:
         itemsize = _NUMPY[request.precision].itemsize
         shapes = expected_tensors(request.config)
-        check_space(folder, itemsize * sum(int(np.prod(shape)) for shape in shapes.values()))
+        values = sum(int(np.prod(shape)) for shape in shapes.values())
+        if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
+            values += int(np.prod(shapes[EMBEDDINGS]))
+        check_space(folder, itemsize * values)
         graphs = {}
         for name in GRAPHS:
             report(f"{name}: trace", 0, 0)
@@ -111,8 +115,9 @@ def staged(output: Path, overwrite: bool) -> Iterator[Path]:
     output = Path(os.path.realpath(output))  # behind a link, its target is replaced and the link stays
     check_output(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
-    folder = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    old = output.with_name(f".{output.name}.{os.getpid()}.old")
+    unique = f"{os.getpid()}-{secrets.token_hex(3)}"
+    folder = output.with_name(f".{output.name}.{unique}.partial")
+    old = output.with_name(f".{output.name}.{unique}.old")
     try:
         folder.mkdir()
         yield folder

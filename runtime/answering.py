@@ -16,7 +16,7 @@ from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.pipeline import Float, ImageFeatures, Pipeline
 from xsam_edge.runtime.sequence import Expanded, expand, splice
 from xsam_edge.runtime.settings import Settings
-from xsam_edge.runtime.tokens import IMAGE_ID, Ids, Tokenizer, phrase_spans, seg_positions
+from xsam_edge.runtime.tokens import IMAGE_ID, REGION_ID, Ids, Tokenizer, phrase_spans, seg_positions
 
 # The official demo's GenerationConfig allows 2,048; answers that segment are far shorter.
 MAX_NEW_TOKENS = 512
@@ -146,7 +146,9 @@ class LanguageModel:
         images = np.flatnonzero(sequence.input_ids == IMAGE_ID)
         prefix = sequence.input_ids[: int(images[-1]) + 1] if len(images) else sequence.input_ids[:0]
         known = self._prefix is not None and self._prefix[0] is features and np.array_equal(self._prefix[1], prefix)
-        first = len(prefix) if known and len(sequence) > len(prefix) else 0
+        # Regions have equal ids and other embeddings: a prefix that holds one is never known.
+        known = known and len(sequence) > len(prefix) and not (prefix == REGION_ID).any()
+        first = len(prefix) if known else 0
         self._prefix = None  # until the forward has succeeded
         cache.truncate(first)
         embeds = self.embed(sequence, features, regions)[:, first:]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -55,6 +57,8 @@ def command(
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold bytes that are not text
             stream.reconfigure(errors="backslashreplace")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)  # clean up as after Ctrl-C
     try:
         options = parser.parse_args(arguments)
     except SystemExit as stop:  # --help, --version and wrong arguments
@@ -72,6 +76,10 @@ def command(
         report_error(program, error)
         return 2
     return code
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def report_error(program: str, error: BaseException) -> None:

@@ -184,7 +184,8 @@ def test_random_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, vari
     assert manifest.source.sha256 == ""
 
 
-def test_an_interrupted_export_leaves_nothing(tmp_path: Path, phi3_reference: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_export_leaves_nothing(tmp_path: Path, phi3_reference: Path, sent: signal.Signals) -> None:
     program = "import sys; from xsam_edge.export.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", program, "--checkpoint", phi3_reference, "-o", tmp_path / "out"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -192,7 +193,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path: Path, phi3_reference: Pa
     while not list(tmp_path.iterdir()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in error
