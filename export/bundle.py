@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from xsam_edge.export import precision as precision_plans
 from xsam_edge.export.config import ModelConfig
-from xsam_edge.export.graph_passes import extract_weights, infer_types, rename, simplify
+from xsam_edge.export.graph_passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision import Precision
@@ -144,7 +144,7 @@ def check_output(output: Path, overwrite: bool) -> None:
         raise InputError(f"{output} exists and is not a bundle; it is left alone, choose another output")
 
 
-def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model, dict[str, object]]:
+def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model, dict[str, WeightPlan]]:
     """Trace a graph, evaluate and name what can be, apply a precision. Weights are left to be written."""
     graph = trace(GRAPHS[name](model))
     simplify(graph)
@@ -155,7 +155,7 @@ def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model,
     graph.graph.name = name
     graph.producer_name = "xsam-edge"
     graph.producer_version = importlib.metadata.version("xsam-edge")
-    return graph, plans  # type: ignore[return-value]
+    return graph, plans
 
 
 def _write_graph(request: BundleRequest, name: str, folder: Path, report: Report) -> GraphSpec:
