@@ -13,6 +13,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ from xsam_edge.runtime.manifest import (
     Manifest,
     Source,
     hash_file,
+    running_total,
 )
 from xsam_edge.runtime.settings import Settings
 
@@ -65,7 +67,12 @@ class BundleRequest:
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that the model has, in main-line names."""
     with fake_tensors():
-        return {name: tuple(parameter.shape) for name, parameter in XSam(config).named_parameters()}
+        return tensor_shapes(XSam(config))
+
+
+def tensor_shapes(model: XSam) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a model."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
 def _ignore(_what: str, _done: int, _total: int) -> None:
@@ -84,7 +91,9 @@ def write_bundle(
     """
     with staged(output, overwrite) as folder:
         itemsize = _NUMPY[request.precision].itemsize
-        shapes = expected_tensors(request.config)
+        with fake_tensors():
+            model = XSam(request.config)
+        shapes = tensor_shapes(model)
         values = sum(int(np.prod(shape)) for shape in shapes.values())
         if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
             values += int(np.prod(shapes[EMBEDDINGS]))
@@ -92,7 +101,7 @@ def write_bundle(
         graphs = {}
         for name in GRAPHS:
             report(f"{name}: trace", 0, 0)
-            graphs[name] = _write_graph(request, name, folder, report)
+            graphs[name] = _write_graph(request, model, name, folder, report)
         _write_embeddings(request, shapes[EMBEDDINGS], folder / EMBEDDINGS_FILE, report)
         (folder / TOKENIZER_FILE).write_text(request.tokenizer_json, encoding="utf-8")
         manifest = Manifest(
@@ -158,18 +167,10 @@ def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model,
     return graph, plans
 
 
-def _write_graph(request: BundleRequest, name: str, folder: Path, report: Report) -> GraphSpec:
-    with fake_tensors():
-        model = XSam(request.config)
+def _write_graph(request: BundleRequest, model: XSam, name: str, folder: Path, report: Report) -> GraphSpec:
     graph, plans = build_graph(model, name, request.precision)
     total = sum(int(np.prod(v.shape.numpy())) * v.dtype.itemsize for v in graph.graph.initializers.values())
-    done = 0
-
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        report(f"{name}: weights", done, total)
-
+    progress = running_total(partial(report, f"{name}: weights"), total)
     file = f"{name}.onnx"
     write_external_data(graph, plans, request.weights, folder / f"{file}.data", progress)
     ir.save(graph, folder / file)
@@ -189,11 +190,5 @@ def _write_embeddings(request: BundleRequest, shape: tuple[int, ...], path: Path
 
 def _hash_files(folder: Path, report: Report) -> dict[str, FileEntry]:
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    total, done = sum(path.stat().st_size for path in paths), 0
-
-    def progress(count: int) -> None:
-        nonlocal done
-        done += count
-        report("hash", done, total)
-
+    progress = running_total(partial(report, "hash"), sum(path.stat().st_size for path in paths))
     return {path.name: FileEntry(path.stat().st_size, hash_file(path, progress)) for path in paths}

@@ -6,7 +6,6 @@ them. Opening reads names and shapes only; no code in a file is ever run and not
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from xsam_edge.export.checkpoint_safetensors import safetensors_refs
 from xsam_edge.export.checkpoint_torch import legacy_refs, zip_refs
 from xsam_edge.export.tensor_ref import TensorRef, read, read_rows
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.manifest import hash_file, running_total
 
 #: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
 CHECKPOINT_NAMES = (
@@ -31,7 +31,6 @@ CHECKPOINT_NAMES = (
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _SEARCH_DEPTH = 2  # the official repository keeps checkpoints two folders deep
 _WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
-_HASH_BLOCK = 1 << 22
 
 
 class Checkpoint(Mapping[str, TensorRef]):
@@ -113,18 +112,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 def sha256(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
     """Hash one file in blocks: 64 hexadecimal digits. ``progress(done, total)`` is called in bytes after each block."""
     path = Path(path)
-    digest, done = hashlib.sha256(), 0
     try:
-        with open(path, "rb") as file:
-            total = path.stat().st_size
-            while block := file.read(_HASH_BLOCK):
-                digest.update(block)
-                done += len(block)
-                if progress is not None:
-                    progress(done, total)
+        return hash_file(path, running_total(progress, path.stat().st_size) if progress else None)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def _without(prefix: str, name: str) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.pipeline import Float, ImageFeatures, Pipeline
+from xsam_edge.runtime.regions import sample_regions
 from xsam_edge.runtime.sequence import Expanded, expand, splice
 from xsam_edge.runtime.settings import Settings
 from xsam_edge.runtime.tokens import IMAGE_ID, REGION_ID, Ids, Tokenizer, phrase_spans, seg_positions
@@ -72,7 +73,14 @@ class LanguageModel:
 
     def embed(self, sequence: Expanded, features: ImageFeatures, regions: Float | None = None) -> Float:
         """Input embeddings [1, S, hidden] of a sequence; ``regions`` are [R, tokens, hidden]."""
-        return splice(sequence, self._table, features.image_embeds, regions)
+        has_image = (sequence.input_ids == IMAGE_ID).any()
+        return splice(sequence, self._table, features.image_embeds if has_image else features.image_embeds[:0], regions)
+
+    def region_tokens(self, features: ImageFeatures, points: Float) -> Float:
+        """Tokens of regions, [R, tokens, hidden], from points [R, points, 2] as (y, x) in 0..1 of the padded input."""
+        height, width = self.settings.model.region_grid
+        grid = features.image_embeds[-height * width :].reshape(height, width, -1).astype(np.float32, copy=False)
+        return sample_regions(grid, points, self.settings.regions)
 
     def append(self, text: str, answer: str, features: ImageFeatures, regions: Float | None = None) -> Answer:
         """Read the embeddings of a fixed answer in one forward.
@@ -84,8 +92,7 @@ class LanguageModel:
         # Nothing behind <SEG> can change what stands before it.
         segs = np.flatnonzero(sequence.seg_ids >= 0)
         if len(segs) == 1:
-            stop = int(segs[0]) + 1
-            sequence = Expanded(sequence.input_ids[:stop], sequence.cond_ids[:stop], sequence.seg_ids[:stop])
+            sequence = sequence.part(0, int(segs[0]) + 1)
         hidden, first, _ = self._prefill(sequence, features, regions, logits=False)
         conditions = _pool(hidden, sequence.cond_ids[first:])
         return Answer(
@@ -151,7 +158,7 @@ class LanguageModel:
         first = len(prefix) if known else 0
         self._prefix = None  # until the forward has succeeded
         cache.truncate(first)
-        embeds = self.embed(sequence, features, regions)[:, first:]
+        embeds = self.embed(sequence.part(first), features, regions)
         positions = np.array([embeds.shape[1] - 1] if logits else [], np.int64)
         scores, rows = self.pipeline.forward(embeds, positions)
         self._prefix = (features, prefix)

@@ -209,6 +209,18 @@ def hash_file(path: Path, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
+def running_total(report: Callable[[int, int], None], total: int) -> Progress:
+    """A ``Progress`` that adds up what it is called with: ``report`` gets the sum so far and ``total``."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        report(done, total)
+
+    return add
+
+
 def bundle_path(bundle: Path, name: str) -> Path:
     """The path of a file of the bundle.
 

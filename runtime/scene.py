@@ -31,7 +31,7 @@ from xsam_edge.runtime.postprocess import (
     semantic_map,
 )
 from xsam_edge.runtime.prompts import Prompt
-from xsam_edge.runtime.regions import box_mask, point_mask, region_mask, sample_points, sample_regions
+from xsam_edge.runtime.regions import box_mask, point_mask, region_mask, sample_points
 from xsam_edge.runtime.resize import Frame, restore_mask
 from xsam_edge.runtime.results import Result, Segment
 
@@ -161,7 +161,8 @@ class Scene:
             raise InputError(f"{len(drawn)} regions were given; one object is asked for with one region")
         settings = self._model.manifest.settings
         scaled = [preprocess.mask_prompt(mask, settings.mask_input) for mask in drawn]
-        tokens = self.region_tokens(np.stack([sample_points(mask, settings.regions.points) for mask in scaled]))
+        drawn_points = np.stack([sample_points(mask, settings.regions.points) for mask in scaled])
+        tokens = self._model.language.region_tokens(self.features, drawn_points)
         if similar:
             prompt = prompts.regions(len(drawn), self._form)
 
@@ -210,14 +211,6 @@ class Scene:
         if self._features is None:
             raise InputError("this scene was closed; look at the image again")
         return self._features
-
-    def region_tokens(self, points: Float) -> Float:
-        """Tokens of regions, [R, tokens, hidden], from points [R, points, 2] as (y, x) in 0..1 of the padded input."""
-        settings = self._model.manifest.settings
-        height, width = settings.model.region_grid
-        embeds = self.features.image_embeds[-height * width :]
-        grid = embeds.reshape(height, width, -1).astype(np.float32, copy=False)
-        return sample_regions(grid, points, settings.regions)
 
     def close(self) -> None:
         """Free the image's features."""

@@ -30,6 +30,10 @@ class Expanded:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def part(self, start: int, stop: int | None = None) -> Expanded:
+        """Rows ``start:stop``."""
+        return Expanded(self.input_ids[start:stop], self.cond_ids[start:stop], self.seg_ids[start:stop])
+
 
 def expand(ids: Ids, cond_ids: Ids, seg_ids: Ids, image_tokens: int, region_tokens: int) -> Expanded:
     """Repeat each placeholder of int64 [n] arrays as often as it has rows.

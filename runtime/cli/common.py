@@ -108,19 +108,16 @@ def package_version() -> str:
 
 def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
     """``XSam.load`` with a progress line for the hashes."""
-    from xsam_edge.runtime.manifest import read_manifest
+    from xsam_edge.runtime.manifest import read_manifest, running_total
     from xsam_edge.runtime.model import XSam
 
     total = sum(entry.bytes for entry in read_manifest(bundle).files.values())
-    done = 0
 
-    def hashed(count: int) -> None:
-        nonlocal done
-        done += count
+    def hashed(done: int, total: int) -> None:
         progress("check" if done < total else "load", done, total if done < total else 0)
 
     progress("check" if verify else "load", 0, total if verify else 0)
-    return XSam.load(bundle, verify=verify, progress=hashed, **options)
+    return XSam.load(bundle, verify=verify, progress=running_total(hashed, total), **options)
 
 
 class Progress:

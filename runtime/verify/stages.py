@@ -19,7 +19,7 @@ from xsam_edge.runtime.images import load_image
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.pipeline import Float, ImageFeatures
 from xsam_edge.runtime.preprocess import mask_pixels, mask_prompt, vision_pixels
-from xsam_edge.runtime.regions import region_mask, sample_regions
+from xsam_edge.runtime.regions import region_mask
 from xsam_edge.runtime.resize import Frame, input_resizer, restore_mask
 from xsam_edge.runtime.sequence import Expanded
 from xsam_edge.runtime.tokens import REGION_ID, Ids, phrase_spans, seg_positions
@@ -146,14 +146,12 @@ def _prompt_masks(
 
 def _region_tokens(model: XSam, features: ImageFeatures, asked: int, checks: Checks) -> Float | None:
     """The tokens of a prompt's regions, from the recorded points; None where these are missing."""
-    recording, settings = checks.recording, model.manifest.settings
+    recording = checks.recording
     points = recording.numbered("sampler.points_yx")
     if not asked or len(points) != asked:
         return None
     checks.used |= {f"sampler.points_yx.{index}" for index in range(asked)}
-    height, width = settings.model.region_grid
-    grid = features.image_embeds[-height * width :].reshape(height, width, -1).astype(np.float32, copy=False)
-    tokens = sample_regions(grid, np.stack(points), settings.regions)
+    tokens = model.language.region_tokens(features, np.stack(points))
     if (name := "vision_sampler.0") in recording:
         # [R, tokens, C], or [R, C] where a region has one token.
         recorded = recording[name]

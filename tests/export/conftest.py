@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from xsam_edge.export.checkpoint import open_checkpoint
 from xsam_edge.export.config import (
     ConnectorConfig,
     LLMConfig,
@@ -169,3 +171,15 @@ def phi3() -> Recorded:
 def qwen3() -> Recorded:
     """The recorded Qwen3 model."""
     return recorded_model("golden-qwen3", "")
+
+
+@pytest.fixture(scope="module")
+def shapes(phi3_reference) -> dict[str, tuple[int, ...]]:
+    """Shapes of the recorded Phi-3 checkpoint."""
+    return open_checkpoint(phi3_reference).shapes
+
+
+@pytest.fixture
+def inits(phi3_reference, tmp_path) -> Path:
+    """A copy of its parts' folder that a test may change."""
+    return Path(shutil.copytree(phi3_reference / "inits", tmp_path / "inits"))

@@ -141,7 +141,7 @@ def request_(phi3_reference: Path) -> b.BundleRequest:
 
 
 def stub_graph(writes: Callable[[Path], None]) -> Callable[..., object]:
-    def build(_request: b.BundleRequest, name: str, folder: Path, _report: b.Report) -> object:
+    def build(_request: b.BundleRequest, _model: object, name: str, folder: Path, _report: b.Report) -> object:
         writes(folder / f"{name}.onnx")
         return read_spec(name)
 

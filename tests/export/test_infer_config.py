@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from part_files import MASK2FORMER, PHI3, SAM, SIGLIP, edit
 
 from xsam_edge.export.checkpoint import open_checkpoint
 from xsam_edge.export.config import ModelConfig
@@ -18,28 +18,6 @@ from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.overrides import OVERRIDES, default_taps
 from xsam_edge.export.variants import VARIANTS, get_variant
 from xsam_edge.runtime.errors import CheckpointError, InputError
-
-PHI3 = "Phi-3-mini-4k-instruct"
-SIGLIP = "siglip2-so400m-patch14-384"
-SAM = "sam-vit-large"
-MASK2FORMER = "mask2former-swin-large-coco-panoptic"
-
-
-@pytest.fixture(scope="module")
-def shapes(phi3_reference) -> dict[str, tuple[int, ...]]:
-    return open_checkpoint(phi3_reference).shapes
-
-
-@pytest.fixture
-def inits(phi3_reference, tmp_path) -> Path:
-    return Path(shutil.copytree(phi3_reference / "inits", tmp_path / "inits"))
-
-
-def edit(inits: Path, folder: str, section: str | None = None, file: str = "config.json", **values: object) -> None:
-    path = inits / folder / file
-    content = json.loads(path.read_text())
-    (content if section is None else content[section]).update(values)
-    path.write_text(json.dumps(content))
 
 
 def module_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

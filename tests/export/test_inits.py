@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
+from part_files import PHI3, SAM, SIGLIP, edit
 
-from xsam_edge.export.checkpoint import open_checkpoint
 from xsam_edge.export.infer_config import config_from_checkpoint
 from xsam_edge.export.inits import find_part, llm_config
 from xsam_edge.export.input_settings import mask_input, vision_input
 from xsam_edge.export.variants import get_variant
 from xsam_edge.runtime.errors import CheckpointError
-
-PHI3 = "Phi-3-mini-4k-instruct"
-SIGLIP = "siglip2-so400m-patch14-384"
-SAM = "sam-vit-large"
-
-
-@pytest.fixture(scope="module")
-def shapes(phi3_reference) -> dict[str, tuple[int, ...]]:
-    return open_checkpoint(phi3_reference).shapes
-
-
-@pytest.fixture
-def inits(phi3_reference, tmp_path) -> Path:
-    return Path(shutil.copytree(phi3_reference / "inits", tmp_path / "inits"))
-
-
-def edit(inits: Path, folder: str, section: str | None = None, file: str = "config.json", **values: object) -> None:
-    path = inits / folder / file
-    content = json.loads(path.read_text())
-    (content if section is None else content[section]).update(values)
-    path.write_text(json.dumps(content))
 
 
 def test_released_spellings(shapes, inits):

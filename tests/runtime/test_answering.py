@@ -42,11 +42,11 @@ def counted(model: XSam) -> Iterator[list[int]]:
         del model.pipeline.forward
 
 
-def regions(scene: Scene, arrays: dict[str, np.ndarray], mode: str) -> np.ndarray | None:
+def regions(model: XSam, scene: Scene, arrays: dict[str, np.ndarray], mode: str) -> np.ndarray | None:
     """Region tokens from the recorded points."""
     keys = sorted(key for key in arrays if key.startswith(f"{mode}/sampler.points_yx."))
     points = [arrays[key].reshape(-1, *arrays[key].shape[-2:]) for key in keys]
-    return scene.region_tokens(np.concatenate(points)) if points else None
+    return model.language.region_tokens(scene.features, np.concatenate(points)) if points else None
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_answers_are_the_recorded_ones(request: pytest.FixtureRequest, line: str
             continue
         facts = meta(arrays, mode)
         text = (form.bos if facts["bos"] else "") + facts["input_text"]
-        tokens = regions(scene, arrays, mode)
+        tokens = regions(model, scene, arrays, mode)
         if mode == "predict":
             given = model.language.generate(text, scene.features, tokens)
             np.testing.assert_array_equal(given.ids, arrays["predict/generated_ids"][0])
@@ -174,7 +174,10 @@ def test_two_regions_that_follow_one_image_are_told_apart(model: XSam, scene: Sc
     form = model.manifest.settings.prompt
     text = form.instruction.replace("{input}", f"{form.image_token}Segment <p><region></p>.")
     rng = np.random.default_rng(0)
-    first, second = (scene.region_tokens(rng.random((1, 256, 2), np.float32) * 0.3 + low) for low in (0, 0.3))
+    first, second = (
+        model.language.region_tokens(scene.features, rng.random((1, 256, 2), np.float32) * 0.3 + low)
+        for low in (0, 0.3)
+    )
     a, b, again = (model.language.append(text, "It is <SEG>.", scene.features, part) for part in (first, second, first))
     assert not np.allclose(a.conditions, b.conditions, atol=1e-3)
     np.testing.assert_allclose(again.conditions, a.conditions, atol=1e-5)
