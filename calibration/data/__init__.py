@@ -1,0 +1,1 @@
+"""Data sets: drawn scenes, and folders in the common formats."""

@@ -1,0 +1,97 @@
+"""Pictures of a folder and what is asked of them, gathered from one or several annotation files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from xsam_edge.calibration.data.files import Size, open_picture
+from xsam_edge.calibration.data.samples import TASKS, Ask, Picture, Task
+from xsam_edge.runtime.errors import InputError
+
+MakeAsks = Callable[[], Sequence[Ask]]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One image file; ``asks`` makes those of a task. ``size`` is the one that its masks have, None if any."""
+
+    path: Path
+    size: Size | None
+    asks: Mapping[Task, MakeAsks]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What one annotation file gives. ``facts`` say what it is, for reports."""
+
+    format: str
+    entries: tuple[Entry, ...]
+    facts: Mapping[str, Any]
+
+
+class FolderData:
+    """A data set of image files, each once, in the order of their paths."""
+
+    def __init__(self, name: str, root: Path, sources: Sequence[Source]) -> None:
+        self.name = name
+        self._root = root
+        self._sources = tuple(sources)
+        self._entries = _merged(entry for source in sources for entry in source.entries)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Tasks that any picture has asks for."""
+        held = {task for entry in self._entries for task in entry.asks}
+        return tuple(task for task in TASKS if task in held)
+
+    def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
+        """How many pictures ``pictures`` yields."""
+        return len(self._chosen(tasks, limit))
+
+    def pictures(self, tasks: Sequence[Task], limit: int | None = None) -> Iterator[Picture]:
+        """Pictures in order."""
+        for entry in self._chosen(tasks, limit):
+            asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
+            yield Picture(self._relative(entry.path), partial(open_picture, entry.path, entry.size), tuple(asks))
+
+    def describe(self) -> Mapping[str, object]:
+        """The folder and its annotation files."""
+        sources = [{"format": source.format, **source.facts} for source in self._sources]
+        return {"folder": str(self._root), "pictures": len(self._entries), "sources": sources}
+
+    def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:
+        asked = [entry for entry in self._entries if not entry.asks.keys().isdisjoint(tasks)]
+        return asked[:limit]
+
+    def _relative(self, path: Path) -> str:
+        return Path(os.path.relpath(path, self._root)).as_posix()
+
+
+def _merged(entries: Iterable[Entry]) -> list[Entry]:
+    """One entry for each path, with the asks of all."""
+    found: dict[Path, Entry] = {}
+    for entry in entries:
+        known = found.get(entry.path)
+        if known is None:
+            found[entry.path] = entry
+            continue
+        if None not in (known.size, entry.size) and known.size != entry.size:
+            raise InputError(f"{entry.path} is {known.size} in one annotation file and {entry.size} in another")
+        found[entry.path] = replace(known, size=known.size or entry.size, asks=_joined(known.asks, entry.asks))
+    return [found[path] for path in sorted(found)]
+
+
+def _joined(first: Mapping[Task, MakeAsks], second: Mapping[Task, MakeAsks]) -> Mapping[Task, MakeAsks]:
+    both: dict[Task, MakeAsks] = {**first, **second}
+    for task in first.keys() & second.keys():
+        both[task] = partial(_chained, first[task], second[task])
+    return both
+
+
+def _chained(first: MakeAsks, second: MakeAsks) -> Sequence[Ask]:
+    return [*first(), *second()]

@@ -1,0 +1,154 @@
+"""Annotated masks: COCO polygons and run lengths, and the outlines of LabelMe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xsam_edge.calibration.coco_api import coco_module
+from xsam_edge.calibration.data.files import Size, field
+from xsam_edge.calibration.data.samples import BoolMask
+from xsam_edge.runtime import rle
+from xsam_edge.runtime.errors import InputError
+
+_FURTHEST = 1e5  # pixels; pycocotools does not check coordinates
+_FIXED = 1 << 16  # OpenCV's fixed point
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """One run-length encoded mask, compressed or not."""
+
+    size: Size
+    counts: str | npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """A COCO segmentation: the union of polygons (x, y, x, y, ...) and of run-length encoded masks."""
+
+    polygons: tuple[npt.NDArray[np.float64], ...]
+    runs: tuple[Runs, ...]
+    where: str
+
+    def mask(self, size: Size) -> BoolMask:
+        """The mask, bool [H, W]. Raises InputError where it is encoded for another size, or damaged."""
+        mask = np.zeros(size, bool)
+        for runs in self.runs:
+            if runs.size != tuple(size):
+                raise InputError(f"{self.where}: an RLE is for {list(runs.size)}, the image is {list(size)}")
+            try:
+                mask |= rle.decode(runs.size, runs.counts)  # type: ignore[arg-type]
+            except InputError as error:
+                raise InputError(f"{self.where}: {error}") from None
+        if self.polygons:
+            api = coco_module("mask", "a polygon")
+            outlines = api.frPyObjects([polygon.tolist() for polygon in self.polygons], *size)
+            mask |= rle.decode(size, api.merge(outlines)["counts"])
+        return mask
+
+
+def parse_segmentation(value: Any, where: str) -> Segmentation:
+    """Check a COCO segmentation: a list of polygons, an RLE object, or a list of those.
+
+    Polygons of fewer than three points cover nothing and are left out.
+
+    Raises:
+        InputError: it is neither, or holds numbers that no mask has.
+        XSamError: there are polygons, but no pycocotools to draw them exactly.
+    """
+    parts = value if isinstance(value, list) else [value]
+    polygons, runs = [], []
+    for part in parts:
+        if isinstance(part, dict):
+            runs.append(_parse_runs(part, where))
+        else:
+            polygons.append(_parse_polygon(part, where))
+    if polygons:
+        coco_module("mask", f"{where}: a polygon")
+    return Segmentation(tuple(polygon for polygon in polygons if len(polygon) >= 6), tuple(runs), where)
+
+
+def _parse_polygon(value: Any, where: str) -> npt.NDArray[np.float64]:
+    points = _numbers(value, where, "a polygon")
+    if len(points) % 2 or not np.isfinite(points).all() or (len(points) and np.abs(points).max() > _FURTHEST):
+        raise InputError(f"{where}: a polygon is not a list of finite x, y, x, y, ... in pixels")
+    return points.astype(np.float64)
+
+
+def _parse_runs(value: dict[str, Any], where: str) -> Runs:
+    size = _numbers(field(value, "size", list, where), where, "an RLE's size")
+    if len(size) != 2 or size.dtype.kind != "i" or size.min() < 1:
+        raise InputError(f"{where}: an RLE's size is not [height, width]")
+    counts = value.get("counts")
+    if not isinstance(counts, str):
+        counts = _numbers(counts, where, "an RLE's counts")
+        if counts.dtype.kind != "i":
+            raise InputError(f"{where}: an RLE's counts are neither text nor whole numbers")
+    return Runs((int(size[0]), int(size[1])), counts)
+
+
+def _numbers(value: Any, where: str, what: str) -> npt.NDArray[Any]:
+    try:
+        numbers = np.array(value) if value else np.zeros(0, np.int64)
+    except ValueError:  # lists of several lengths
+        numbers = np.zeros(0, object)
+    if not isinstance(value, list) or numbers.ndim != 1 or numbers.dtype.kind not in "if":
+        raise InputError(f"{where}: {what} is not a list of numbers")
+    return numbers
+
+
+def outline_mask(points: Sequence[tuple[float, float]], size: Size) -> BoolMask:
+    """The inside of a closed outline of (x, y) and the outline itself, bool [H, W].
+
+    Coordinates lose their fraction. Pixel by pixel what OpenCV's ``fillPoly`` and ``polylines`` draw, where the points
+    lie in the image: rows are filled between edges by the even-odd rule, the outline is 8-connected.
+    """
+    height, width = size
+    x, y = np.trunc(np.asarray(points, np.float64)).astype(np.int64).reshape(-1, 2).T
+    edges = list(zip(x.tolist(), y.tolist(), np.roll(x, -1).tolist(), np.roll(y, -1).tolist(), strict=True))
+    mask = _filled(edges, height, width)
+    for edge in edges:
+        columns, rows = _line(*edge)
+        inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+        mask[rows[inside], columns[inside]] = True
+    return mask
+
+
+def _filled(edges: Sequence[tuple[int, int, int, int]], height: int, width: int) -> BoolMask:
+    rows, cuts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for x0, y0, x1, y1 in edges:
+        if y0 == y1:
+            continue
+        if y0 > y1:
+            x0, y0, x1, y1 = x1, y1, x0, y0
+        step = abs(x1 - x0) * _FIXED // (y1 - y0) * (1 if x1 >= x0 else -1)
+        crossed = np.arange(max(y0, 0), min(y1, height))
+        rows.append(crossed)
+        cuts.append(x0 * _FIXED + step * (crossed - y0))
+    row, cut = np.concatenate(rows), np.concatenate(cuts)
+    order = np.lexsort((cut, row))
+    row, cut = row[order], cut[order]
+    left = np.clip(-(-cut[0::2] // _FIXED), 0, width)
+    right = np.maximum(np.clip(cut[1::2] // _FIXED + 1, 0, width), left)
+    changes = np.zeros((height, width + 1), np.int32)
+    np.add.at(changes, (row[0::2], left), 1)
+    np.add.at(changes, (row[0::2], right), -1)
+    return np.asarray(changes.cumsum(1)[:, :width] > 0)
+
+
+def _line(x0: int, y0: int, x1: int, y1: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Columns and rows of an 8-connected line, from left to right; halves round towards its start."""
+    if x1 < x0:
+        x0, y0, x1, y1 = x1, y1, x0, y0
+    across, down, sign = x1 - x0, abs(y1 - y0), 1 if y1 >= y0 else -1
+    length = max(across, down)
+    steps = np.arange(length + 1)
+    minor = (2 * min(across, down) * steps + length - 1) // (2 * length) if length else steps
+    if across >= down:
+        return x0 + steps, y0 + sign * minor
+    return x0 + minor, y0 + sign * steps

@@ -1,0 +1,1 @@
+"""Metrics of every task, and the run that gathers them."""

@@ -1,0 +1,207 @@
+"""The run: look at every picture once, ask all that is asked of it, judge the answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from xsam_edge.calibration.data.samples import TASKS, Ask, Caption, Categories, DataSet, Phrase, Picture, Regions, Task
+from xsam_edge.calibration.evaluation.captions import CaptionMetrics
+from xsam_edge.calibration.evaluation.instances import InstanceMetrics
+from xsam_edge.calibration.evaluation.panoptic import PanopticMetrics
+from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
+from xsam_edge.calibration.evaluation.precision import require_average_precision
+from xsam_edge.calibration.evaluation.regions import RegionMetrics
+from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.scene import AnswerMode, Scene
+
+MAX_UNREADABLE = 0.05  # of the pictures
+_PRECISION_TASKS = ("instances", "regions")
+
+
+class Model(Protocol):
+    """What looks at images: an ``XSam``."""
+
+    def look(self, image: Image.Image) -> Scene:
+        """Encode an image."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to ask. ``threshold`` is the score to keep a panoptic segment, 0..1.
+
+    The official benchmarks append the answer and keep every segment. Average precision is taken over all scores.
+    """
+
+    answer: AnswerMode = "greedy"
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run found: metrics by task, and the names of pictures that could not be read."""
+
+    tasks: dict[Task, dict[str, Any]]
+    pictures: int
+    unreadable: tuple[str, ...]
+    seconds: float
+
+
+Progress = Callable[[int, int], None]
+"""Called with the pictures done and those in all."""
+
+Watch = Callable[[str, int, Ask, Result], None]
+"""Called with a picture's name, the number of the ask in it, the ask and the answer."""
+
+
+def evaluate(
+    model: Model,
+    data: DataSet,
+    tasks: Sequence[Task] = (),
+    *,
+    limit: int | None = None,
+    options: Options | None = None,
+    progress: Progress | None = None,
+    watch: Watch | None = None,
+) -> Evaluation:
+    """Ask ``model`` all that ``data`` asks.
+
+    Args:
+        model: a loaded bundle.
+        data: an opened data set.
+        tasks: those to ask; all of the data set by default.
+        limit: how many pictures to look at; all by default.
+        options: how to ask.
+        progress: see ``Progress``.
+        watch: see ``Watch``.
+
+    Raises:
+        InputError: a task that the data have no asks for, no picture, more than ``MAX_UNREADABLE`` of the images
+            unreadable, or a prompt that the model cannot take.
+        XSamError: average precision is asked for, but pycocotools is not installed.
+    """
+    options = options or Options()
+    chosen = choose_tasks(data, tasks)
+    total = data.count(chosen, limit)
+    if not total:
+        raise InputError(f"{data.name} has no picture to evaluate; give a limit of at least 1")
+    start = time.perf_counter()
+    metrics = _Metrics()
+    unreadable: list[str] = []
+    for done, picture in enumerate(data.pictures(chosen, limit)):
+        if progress:
+            progress(done, total)
+        if not _look(model, picture, options, metrics, watch):
+            unreadable.append(picture.name)
+        if len(unreadable) > MAX_UNREADABLE * total:
+            raise InputError(
+                f"{len(unreadable)} of {done + 1} images of {data.name} cannot be read, such as {unreadable[0]}; "
+                f"at most {MAX_UNREADABLE:.0%} may be missing or damaged"
+            )
+    return Evaluation(metrics.result(), total, tuple(unreadable), time.perf_counter() - start)
+
+
+def choose_tasks(data: DataSet, tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """``tasks``, or all of ``data``, in the usual order. Raises as ``evaluate`` does, before any work."""
+    if missing := [task for task in tasks if task not in data.tasks]:
+        raise InputError(f"{data.name} asks nothing of {', '.join(missing)}; it has {', '.join(data.tasks)}")
+    chosen = tuple(task for task in TASKS if task in (tasks or data.tasks))
+    if any(task in chosen for task in _PRECISION_TASKS):
+        require_average_precision()
+    return chosen
+
+
+def ask_scene(scene: Scene, ask: Ask, options: Options) -> Result:
+    """Put one question to an image that was looked at."""
+    answer = options.answer
+    if isinstance(ask, Phrase):
+        ask_phrase = scene.refer if ask.task == "refer" or ask.short else scene.reason
+        return ask_phrase(ask.text, answer=answer, several=ask.several)
+    if isinstance(ask, Regions):
+        prompts = [prompt() for prompt in ask.prompts]
+        if ask.similar:
+            return scene.regions(masks=prompts, similar=True, threshold=0.0, answer=answer)
+        return scene.regions(masks=prompts, similar=False, answer=answer)
+    if isinstance(ask, Caption):
+        return scene.describe()
+    things, stuff = ask.names[: ask.things], ask.names[ask.things :]
+    if ask.task == "instances":
+        return scene.categories(things, instances=True, threshold=0.0, answer=answer)
+    if ask.task == "semantic":
+        return scene.categories(things, stuff, semantic=True, answer=answer)
+    threshold = options.threshold
+    return scene.categories(things, stuff, instances=False, semantic=False, threshold=threshold, answer=answer)
+
+
+def _look(model: Model, picture: Picture, options: Options, metrics: _Metrics, watch: Watch | None) -> bool:
+    """Ask all of one picture; false where its image cannot be read."""
+    if not picture.asks:
+        return True
+    try:
+        image = picture.image()
+    except OSError:
+        return False
+    with model.look(image) as scene:
+        for number, ask in enumerate(picture.asks):
+            result = ask_scene(scene, ask, options)
+            metrics.add(ask, result)
+            if watch:
+                watch(picture.name, number, ask, result)
+    return True
+
+
+class _Metrics:
+    """The metrics of every task that was asked; each is made at its first ask."""
+
+    def __init__(self) -> None:
+        self._phrases: dict[Task, PhraseMetrics] = {}
+        self._panoptic: PanopticMetrics | None = None
+        self._semantic: SemanticMetrics | None = None
+        self._instances: InstanceMetrics | None = None
+        self._regions: RegionMetrics | None = None
+        self._captions: CaptionMetrics | None = None
+        self._names: dict[Task, tuple[str, ...]] = {}
+
+    def add(self, ask: Ask, result: Result) -> None:
+        """Judge one answer."""
+        if isinstance(ask, Phrase):
+            self._phrases.setdefault(ask.task, PhraseMetrics()).add(ask, result)
+        elif isinstance(ask, Regions):
+            self._regions = self._regions or RegionMetrics()
+            self._regions.add(ask, result)
+        elif isinstance(ask, Caption):
+            self._captions = self._captions or CaptionMetrics()
+            self._captions.add(ask, result)
+        else:
+            self._add_categories(ask, result)
+
+    def _add_categories(self, ask: Categories, result: Result) -> None:
+        if self._names.setdefault(ask.task, ask.names) != ask.names:
+            raise InputError(f"{ask.task} asks for other categories in one picture than in another; expected the same")
+        if ask.task == "panoptic":
+            self._panoptic = self._panoptic or PanopticMetrics(ask.names, ask.things)
+            self._panoptic.add(ask, result)
+        elif ask.task == "semantic":
+            self._semantic = self._semantic or SemanticMetrics(ask.names)
+            self._semantic.add(ask, result)
+        else:
+            self._instances = self._instances or InstanceMetrics(ask.things)
+            self._instances.add(ask, result)
+
+    def result(self) -> dict[Task, dict[str, Any]]:
+        """The metrics of every task that was asked, in the usual order."""
+        made = {
+            **self._phrases,
+            "panoptic": self._panoptic,
+            "semantic": self._semantic,
+            "instances": self._instances,
+            "regions": self._regions,
+            "captions": self._captions,
+        }
+        return {task: metric.result() for task in TASKS if (metric := made.get(task)) is not None}

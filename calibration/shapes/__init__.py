@@ -1,0 +1,1 @@
+"""Drawn scenes: pictures of simple shapes with everything that can be asked of them, made from a seed."""

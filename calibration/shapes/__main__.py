@@ -1,0 +1,71 @@
+"""``python -m xsam_edge.calibration.shapes``: drawn scenes as pictures, or as a folder in common formats."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
+from xsam_edge.calibration.shapes.draw import draw
+from xsam_edge.calibration.shapes.scene import make_scene
+from xsam_edge.calibration.shapes.write import write_folder
+from xsam_edge.runtime.cli.common import Parser, Progress, command, count
+from xsam_edge.runtime.errors import InputError
+
+_SMALLEST = 16
+_PROGRAM = "python -m xsam_edge.calibration.shapes"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = Parser(_PROGRAM, description=__doc__)
+    options.add_argument("--split", default="test", metavar="NAME|FIRST-LAST", help="seeds (default: %(default)s)")
+    options.add_argument("--limit", type=count, metavar="N", help="only the first N of them")
+    options.add_argument("--size", type=count, default=SIZE, metavar="PIXELS", help="of an edge (default: %(default)s)")
+    options.add_argument(
+        "--coco", action="store_true", help="write annotations too (COCO, RefCOCO, ReasonSeg, captions)"
+    )
+    options.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return command(_PROGRAM, parser(), run, arguments)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw; returns the exit code."""
+    data = ShapesData(options.split)
+    seeds = data.seeds[: options.limit]
+    if len(seeds) > 100_000:
+        raise InputError(f"{data.name} has {len(seeds)} scenes; say how many with --limit")
+    if options.size < _SMALLEST:
+        raise InputError(f"--size is {options.size}; scenes are drawn at {_SMALLEST} pixels or more")
+    if options.output.exists():
+        raise InputError(f"{options.output} exists; give a new folder")
+    aside = options.output.with_name(f".{options.output.name}.{os.getpid()}.partial")
+    with Progress(sys.stderr) as progress:
+        try:
+            if options.coco:
+                write_folder(aside, seeds, options.size, report=lambda done, total: progress("draw", done, total))
+            else:
+                aside.mkdir(parents=True)
+                for number, seed in enumerate(seeds):
+                    Image.fromarray(draw(make_scene(seed), options.size).pixels).save(aside / f"{seed:08d}.png")
+                    progress("draw", number + 1, len(seeds))
+            aside.rename(options.output)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    print(f"{options.output}: {len(seeds)} scenes of {options.size} x {options.size} pixels")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

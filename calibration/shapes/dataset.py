@@ -1,0 +1,179 @@
+"""Drawn scenes as a data set: ``shapes``, ``shapes:SPLIT`` or ``shapes:FIRST-LAST`` for seeds of one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+
+from xsam_edge.calibration.data.samples import (
+    TASKS,
+    Ask,
+    BoolMask,
+    Caption,
+    Categories,
+    Lazy,
+    Phrase,
+    Picture,
+    Regions,
+    Task,
+    TrueSegment,
+)
+from xsam_edge.calibration.shapes import phrases
+from xsam_edge.calibration.shapes.draw import Drawing, draw
+from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.regions import box_mask, point_mask
+
+NAMES = (*SHAPES, *GROUNDS)
+"""Categories, things first."""
+
+SIZE = 192
+"""Pixels along an edge, twice the demo model's input, so that an evaluation goes through the resizing of any image."""
+
+SPLITS: Mapping[str, range] = {
+    "test": range(500),
+    "val": range(10_000, 10_500),
+    "calibration": range(20_000, 30_000),
+    "train": range(1_000_000, 100_000_000),
+}
+"""Seeds of each split; they share none."""
+
+_RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+class ShapesData:
+    """Scenes of a split, drawn at ``size`` pixels."""
+
+    def __init__(self, split: str = "test", size: int = SIZE) -> None:
+        """Raises InputError for an unknown split or an empty range of seeds."""
+        self.split, self.size = split, size
+        if explicit := _RANGE.fullmatch(split):
+            self.seeds = range(int(explicit[1]), int(explicit[2]) + 1)
+        elif split in SPLITS:
+            self.seeds = SPLITS[split]
+        else:
+            raise InputError(
+                f"shapes has no split {split!r}; choose one of {', '.join(SPLITS)}, or seeds such as shapes:1000-1299"
+            )
+        if not self.seeds:
+            raise InputError(f"the seeds {split} are none; give the first and the last one, such as shapes:1000-1299")
+
+    @property
+    def name(self) -> str:
+        """As it was called."""
+        return f"shapes:{self.split}"
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """All of them."""
+        return TASKS
+
+    def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
+        """How many scenes; each has something for every task but ``reason``, which nearly every one has."""
+        return len(self.seeds) if limit is None else min(limit, len(self.seeds))
+
+    def pictures(self, tasks: Sequence[Task], limit: int | None = None) -> Iterator[Picture]:
+        """Scenes in the order of their seeds."""
+        for seed in self.seeds[:limit]:
+            yield _SceneAsks(make_scene(seed), self.size).picture(tasks)
+
+    def describe(self) -> Mapping[str, object]:
+        """The seeds and the size."""
+        return {"generator": "shapes", "split": self.split, "seeds": [self.seeds[0], self.seeds[-1]], "size": self.size}
+
+
+class _SceneAsks:
+    """A scene, drawn once when it is needed, and what it is asked."""
+
+    def __init__(self, scene: Scene, size: int) -> None:
+        self.scene, self.size = scene, size
+        self._things = len(scene.things)
+        self.rng = np.random.default_rng([scene.seed, 0xA5C])
+
+    @cached_property
+    def drawing(self) -> Drawing:
+        return draw(self.scene, self.size)
+
+    def picture(self, tasks: Sequence[Task]) -> Picture:
+        # Every ask is made, so that the choices of one task do not depend on which others are evaluated.
+        makers: dict[Task, Callable[[], list[Ask]]] = {
+            "refer": self._refer,
+            "reason": self._reason,
+            "panoptic": lambda: [Categories("panoptic", NAMES, len(SHAPES), self._segments())],
+            "semantic": lambda: [Categories("semantic", NAMES, len(SHAPES), self._segments())],
+            "instances": lambda: [Categories("instances", SHAPES, len(SHAPES), self._segments()[: self._things])],
+            "regions": self._regions,
+            "captions": self._captions,
+        }
+        made = {task: makers[task]() for task in TASKS}
+        asks = tuple(ask for task in TASKS if task in tasks for ask in made[task])
+        return Picture(f"shapes-{self.scene.seed}", lambda: Image.fromarray(self.drawing.pixels), asks)
+
+    def _mask(self, index: int) -> Lazy:
+        return lambda: self._shown(index)
+
+    def _shown(self, index: int) -> BoolMask:
+        return np.asarray(self.drawing.index == index)
+
+    def _refer(self) -> list[Ask]:
+        """A phrase of each kind that the scene allows, and one for something absent."""
+        found = [*phrases.references(self.scene), *phrases.absent(self.scene)]
+        return [self._phrase("refer", self._one(found, kind)) for kind in dict.fromkeys(item.kind for item in found)]
+
+    def _reason(self) -> list[Ask]:
+        found = phrases.sentences(self.scene)
+        return [self._phrase("reason", found[int(self.rng.integers(len(found)))])] if found else []
+
+    def _one(self, found: Sequence[phrases.Reference], kind: str) -> phrases.Reference:
+        of_kind = [item for item in found if item.kind == kind]
+        return of_kind[int(self.rng.integers(len(of_kind)))]
+
+    def _phrase(self, task: Task, reference: phrases.Reference) -> Phrase:
+        mask = None if reference.thing is None else self._mask(reference.thing)
+        return Phrase("reason" if task == "reason" else "refer", reference.text, mask, reference.kind)
+
+    def _segments(self) -> tuple[TrueSegment, ...]:
+        """Things, then grounds."""
+        labels = [NAMES.index(thing.shape) for thing in self.scene.things]
+        labels += [NAMES.index(ground) for ground in self.scene.grounds]
+        return tuple(TrueSegment(self._mask(index), label) for index, label in enumerate(labels))
+
+    def _regions(self) -> list[Ask]:
+        """One thing by a mask, by a box and by a point, and all things of the shapes of one thing each."""
+        things = self.scene.things
+        out: list[Ask] = []
+        for kind in ("mask", "box", "point"):
+            index, pick = int(self.rng.integers(len(things))), float(self.rng.random())
+            truth = TrueSegment(self._mask(index), 0)
+            out.append(Regions((self._region(index, kind, pick),), (truth,), False, kind))
+        shapes = sorted({thing.shape for thing in things})
+        members = [[i for i, thing in enumerate(things) if thing.shape == shape] for shape in shapes]
+        prompts = tuple(self._mask(int(self.rng.choice(group))) for group in members)
+        segments = [TrueSegment(self._mask(i), label) for label, group in enumerate(members) for i in group]
+        out.append(Regions(prompts, tuple(segments), True))
+        return out
+
+    def _region(self, index: int, kind: str, pick: float) -> Lazy:
+        def make() -> BoolMask:
+            inside = self._shown(index)
+            rows, columns = np.nonzero(inside)
+            if kind == "mask":
+                return inside
+            if kind == "box":
+                box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+                return box_mask(box, inside.shape)
+            at = int(pick * len(rows))
+            return point_mask((float(columns[at]), float(rows[at])), inside.shape)
+
+        return make
+
+    def _captions(self) -> list[Ask]:
+        tagged, named = phrases.caption(self.scene)
+        ground = len(self.scene.things) + len(self.scene.grounds) - 1
+        masks = tuple(self._mask(ground if index is None else index) for _, index in named)
+        text = tagged.replace("<p>", "").replace("</p>", "")
+        return [Caption(text, tuple(phrase for phrase, _ in named), masks)]
