@@ -71,7 +71,8 @@ class Segment:
 class Result:
     """The answer to one prompt on one image.
 
-    ``image_size`` is (height, width). ``text`` is what the model generated, "" where it generated nothing.
+    ``image_size`` is (height, width). ``text`` is what the model generated, "" where it generated nothing;
+    ``token_ids`` are all generated ids, the stop token included.
     ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices).
     ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation, for ``reason``.
     Two results are equal when all but the image and the timings is.
@@ -87,6 +88,7 @@ class Result:
     answered: bool = True
     reason: str = ""
     image: Image.Image | None = field(default=None, repr=False)
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         for segment in self.segments:
@@ -105,7 +107,7 @@ class Result:
 
     def _values(self) -> tuple[object, ...]:
         size = tuple(self.image_size)
-        return self.task, self.segments, size, self.text, self.prompt, self.answered, self.reason
+        return self.task, self.segments, size, self.text, self.prompt, self.answered, self.reason, self.token_ids
 
     @property
     def masks(self) -> NDArray[np.bool_]:

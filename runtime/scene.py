@@ -199,7 +199,9 @@ class Scene:
         given = self._model.language.generate(prompt.text, self.features, None, max_new_tokens)
         timings = {**self.timings, "llm": 1e3 * (time.perf_counter() - start)}
         text = self._spoken(given)
-        return Result("chat", (), self.frame.image_size, text, question, timings=timings, image=self.image)
+        ids = tuple(given.ids.tolist())
+        size = self.frame.image_size
+        return Result("chat", (), size, text, question, timings=timings, image=self.image, token_ids=ids)
 
     @property
     def features(self) -> ImageFeatures:
@@ -256,6 +258,7 @@ class Scene:
             answered=not reason,
             reason=reason,
             image=self.image,
+            token_ids=tuple(given.ids.tolist()),
         )
 
     def _spoken(self, given: Answer) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class _Mask:
 @dataclass(frozen=True)
 class _Answer:
     text: str
+    token_ids: tuple[int, ...]
     masks: tuple[_Mask, ...]
 
 
@@ -48,7 +50,7 @@ class Recorder:
         masks = tuple(
             _Mask(segment.label_id, segment.score, rle.encode(segment.mask)) for segment in _compared(ask, result)
         )
-        self._answers[picture, number] = _Answer(result.text, masks)
+        self._answers[picture, number] = _Answer(result.text, result.token_ids, masks)
 
     def answer(self, picture: str, number: int) -> _Answer:
         """What was answered; KeyError where nothing was asked."""
@@ -59,6 +61,8 @@ class Recorder:
 class _Tally:
     asks: int = 0
     texts: list[bool] = field(default_factory=list)
+    equal_tokens: int = 0
+    tokens: int = 0
     ious: list[float] = field(default_factory=list)
 
 
@@ -82,13 +86,16 @@ class Agreement:
         tally.asks += 1
         if first.text or result.text:  # an appended answer has none
             tally.texts.append(first.text == result.text)
+        tally.equal_tokens += sum(map(eq, first.token_ids, result.token_ids))
+        tally.tokens += max(len(first.token_ids), len(result.token_ids))
         tally.ious += _agreement(ask, first.masks, _compared(ask, result), result.image_size)
 
     def result(self) -> dict[Task, dict[str, Any]]:
-        """``n`` asks, ``masks`` compared, ``mean_iou``, ``min_iou``, ``share_95``, ``equal_text``, by task.
+        """``n`` asks, ``masks`` compared, ``mean_iou``, ``min_iou``, ``share_95``, ``equal_text``, ``equal_tokens``.
 
-        ``share_95`` is the share of masks with an IoU of at least 0.95, ``equal_text`` that of answers with the very
-        same text. A value is None where nothing was compared.
+        All by task. ``share_95`` is the share of masks with an IoU of at least 0.95, ``equal_text`` that of answers
+        with the very same text, ``equal_tokens`` that of generated tokens that are equal at their place in the longer
+        answer. A value is None where nothing was compared.
         """
         return {task: _summary(self._tallies[task]) for task in TASKS if task in self._tallies}
 
@@ -101,6 +108,7 @@ def _summary(tally: _Tally) -> dict[str, Any]:
         "min_iou": min(tally.ious, default=None),
         "share_95": mean(iou >= CLOSE for iou in tally.ious),
         "equal_text": mean(tally.texts),
+        "equal_tokens": tally.equal_tokens / tally.tokens if tally.tokens else None,
     }
 
 

@@ -81,6 +81,7 @@ def test_a_bundle_agrees_with_itself(phi3_bundle: Path, tmp_path: Path, capsys: 
         "min_iou": 1,
         "share_95": 1,
         "equal_text": 1,
+        "equal_tokens": 1,
     }
 
 

@@ -27,13 +27,15 @@ def test_phrases_compare_their_mask_and_text() -> None:
     recorder = Recorder()
     agreement = Agreement(recorder)
     for number, (first, second) in enumerate(
-        [(one(MASK, text="It is."), one(MASK, text="It is.")), (one(MASK, text="a"), one(block(0, 0, 4, 2), text="b"))]
+        [
+            (one(MASK, text="It is.", token_ids=(5, 6)), one(MASK, text="It is.", token_ids=(5, 6))),
+            (one(MASK, text="a", token_ids=(7, 8)), one(block(0, 0, 4, 2), text="b", token_ids=(7, 9, 8))),
+        ]
     ):
         recorder.watch("one", number, PHRASE, first)
         agreement.watch("one", number, PHRASE, second)
-    assert agreement.result() == {
-        "refer": {"n": 2, "masks": 2, "mean_iou": 0.75, "min_iou": 0.5, "share_95": 0.5, "equal_text": 0.5}
-    }
+    masks = {"n": 2, "masks": 2, "mean_iou": 0.75, "min_iou": 0.5, "share_95": 0.5}
+    assert agreement.result() == {"refer": {**masks, "equal_text": 0.5, "equal_tokens": 0.6}}
 
 
 def test_no_mask_agrees_with_no_mask_only() -> None:
@@ -42,7 +44,8 @@ def test_no_mask_agrees_with_no_mask_only() -> None:
 
 
 def test_appended_answers_have_no_text_to_compare() -> None:
-    assert compared(PHRASE, one(MASK), one(MASK))["equal_text"] is None
+    result = compared(PHRASE, one(MASK), one(MASK))
+    assert (result["equal_text"], result["equal_tokens"]) == (None, None)
 
 
 def test_segments_pair_by_label() -> None:
