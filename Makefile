@@ -5,15 +5,17 @@ BIN := $(VENV)/bin
 # mypy finds a package by its folder's name; these links show it the names that setuptools maps them to.
 TYPED := runtime calibration
 DEMO := demo-output
+TRAINED := trained
 
-.PHONY: help setup demo test test-slow lint format benchmark clean
+.PHONY: help setup demo test test-slow lint format benchmark train clean
 
 help:
-	@echo "make demo       export the embedded model, segment a picture, say where to look"
+	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make lint       ruff and mypy"
 	@echo "make benchmark  the stage table of benchmarks/"
+	@echo "make train      train the demo model anew: 94 minutes on two cores, into trained/"
 
 # A file records that the environment matches pyproject.toml. torch is pinned first and alone, so that pip does not
 # pick another build of it.
@@ -47,5 +49,9 @@ format: setup
 benchmark: setup
 	$(BIN)/python -m xsam_edge.benchmarks.stages
 
+# ARGS are options of the training, such as ARGS="--steps 300".
+train: setup
+	$(BIN)/python -m xsam_edge.export.training -o $(TRAINED) $(ARGS)
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(TRAINED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

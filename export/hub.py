@@ -1,8 +1,12 @@
-"""Turn a Hugging Face hub id into local files: the only module that may use the network, and only when asked by id."""
+"""Turn a checkpoint's name into local files: shipped with the package, or downloaded from the Hugging Face hub.
+
+The only module that may use the network, and only when asked by id.
+"""
 
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,7 @@ from xsam_edge.export.variants import VARIANTS, Variant
 from xsam_edge.runtime.errors import CheckpointError
 
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<folder>[\w./-]+))?")
+_EMBEDDED = ("shapes",)  # folders of checkpoints/
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
@@ -17,19 +22,25 @@ def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
     """Give a local path for a checkpoint.
 
     Args:
-        path_or_id: an existing file or folder, or ``owner/name[:folder]``, whose weights are downloaded. Without a
+        path_or_id: the name of a model that is shipped with the package ("shapes"), an existing file or folder (one
+            of that very name as ``./shapes``), or ``owner/name[:folder]``, whose weights are downloaded. Without a
             folder, that of the registered variant with this repository is taken.
         cache: where downloads are kept; None is the cache of ``huggingface_hub``.
 
     Raises:
         CheckpointError: neither exists, or the download fails, as it does offline.
     """
+    if path_or_id in _EMBEDDED:
+        return Path(str(files("xsam_edge.export") / "checkpoints" / str(path_or_id)))
     if Path(path_or_id).exists():
         return Path(path_or_id)
     found = _HUB_ID.fullmatch(str(path_or_id))
     folder = found["folder"] if found else None
     if found is None or ".." in (folder or "").split("/"):
-        raise CheckpointError(f"{path_or_id} does not exist, nor is it a hub id of the form owner/name[:folder]")
+        raise CheckpointError(
+            f"{path_or_id} does not exist, nor is it a hub id of the form owner/name[:folder], "
+            f"nor one of the models that come with xsam-edge ({', '.join(_EMBEDDED)})"
+        )
     repository = found["repository"]
     folder = (folder or _released_folder(repository)).strip("/")
     prefix = f"{folder}/" if folder else ""

@@ -27,8 +27,6 @@ from xsam_edge.export.shapes import Shapes, agree, divide, square
 from xsam_edge.export.variants import Variant, language_model_type
 from xsam_edge.runtime.errors import CheckpointError, InputError
 
-_NUM_POINTS = 4  # official Mask2FormerPixelDecoderEncoderLayer
-
 
 def config_from_checkpoint(
     shapes: Mapping[str, tuple[int, ...]],
@@ -231,7 +229,7 @@ def _mask_decoder(tensors: Shapes, variant: Variant, inits: Path | None, given: 
             raise CheckpointError(f"{folder}/config.json has {key} {told[key]}: not supported, expected {value}")
     levels = tensors.shape(f"{decoder}.level_embed.weight", 2)[0]
     queries, hidden = tensors.shape(f"{decoder}.queries_features.weight", 2)
-    points = given.get("decoder_num_points", _NUM_POINTS)
+    points = given.get("decoder_num_points", variant.config.mask_decoder.num_points)
     # Rows of attention_weights: heads * levels * points (Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention).
     weights = tensors.shape(f"{pixel}.encoder.layers.0.self_attn.attention_weights.weight", 2)[0]
     sizes = {

@@ -167,6 +167,62 @@ _PHI3 = Variant(
     vision_input=_VISION_INPUT,
     mask_input=_MASK_INPUT,
 )
+# The demo model, for drawn scenes of 96 pixels.
+_SHAPES = replace(
+    _PHI3,
+    name="shapes",
+    config=ModelConfig(
+        llm=LLMConfig(
+            model_type="phi3",
+            hidden_size=96,
+            intermediate_size=256,
+            num_layers=6,
+            num_heads=3,
+            num_kv_heads=3,
+            head_dim=32,
+            vocab_size=640,
+            rms_norm_eps=1e-5,
+            rope_theta=1e4,
+            sliding_window=None,
+            tie_word_embeddings=False,
+            context_length=1024,
+        ),
+        vision_encoder=VisionEncoderConfig(
+            hidden_size=64, intermediate_size=192, num_layers=4, num_heads=2, image_size=96, patch_size=16
+        ),
+        mask_encoder=MaskEncoderConfig(
+            hidden_size=96,
+            mlp_dim=288,
+            num_layers=6,
+            num_heads=3,
+            image_size=96,
+            patch_size=8,
+            window_size=6,
+            global_attention_layers=(2, 5),
+            taps=(3, 4, 6),
+        ),
+        connector=ConnectorConfig(64),
+        mask_decoder=MaskDecoderConfig(
+            hidden_dim=64,
+            feature_size=64,
+            mask_feature_size=64,
+            encoder_feedforward_dim=192,
+            feedforward_dim=256,
+            num_heads=4,
+            encoder_layers=1,
+            decoder_layers=3,
+            num_queries=12,
+            num_levels=3,
+            num_points=2,
+            feature_channels=(48, 96, 192),
+            logit_clamp=50.0,
+        ),
+    ),
+    hub=HubIds(llm="language-model"),
+    regions=RegionSampling(points=64, group=16, pooling="mean"),
+    vision_input=replace(_VISION_INPUT, height=96, width=96),
+    mask_input=replace(_MASK_INPUT, longest_edge=96, height=96, width=96),
+)
 _QWEN3_SMALL = replace(
     _PHI3,
     name="qwen3-1.7b",
@@ -175,7 +231,7 @@ _QWEN3_SMALL = replace(
     prompt=_QWEN3_NO_THINKING,
 )
 
-#: Name -> variant. "phi3-aaai26" is the only one whose weights are released.
+#: Name -> variant. "phi3-aaai26" is the only one whose weights are released; those of "shapes" come with the package.
 VARIANTS: Mapping[str, Variant] = {
     variant.name: variant
     for variant in (
@@ -204,6 +260,7 @@ VARIANTS: Mapping[str, Variant] = {
             hub=HubIds(llm="Qwen/Qwen3-4B-Instruct-2507"),
             prompt=_QWEN3_INSTRUCT,
         ),
+        _SHAPES,
     )
 }
 
@@ -231,7 +288,9 @@ def guess_variant(shapes: Mapping[str, tuple[int, ...]], inits: Path | None = No
         raise CheckpointError(f"no variant has a {model_type} language model with names of the {line} line")
     if len(fitting) > 1:
         sizes = _llm_sizes(shapes)
-        fitting = [v for v in fitting if (v.config.llm.hidden_size, v.config.llm.num_layers) == sizes] or fitting
+        of_size = [v for v in fitting if (v.config.llm.hidden_size, v.config.llm.num_layers) == sizes]
+        # The demo model's prompt and sampling are no default for models of other sizes.
+        fitting = of_size or [v for v in fitting if v is not _SHAPES]
     if len(fitting) > 1 and inits is not None:
         folders = {folder.name for folder in language_models(inits, model_type)}
         fitting = [v for v in fitting if v.hub.llm.split("/")[-1] in folders] or fitting

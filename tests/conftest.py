@@ -30,7 +30,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bundles")
 
 
-def _export(checkpoint: Path, output: Path, precision: str = "fp32") -> Path:
+def _export(checkpoint: Path | str, output: Path, precision: str = "fp32") -> Path:
     from xsam_edge.export.cli import main
 
     code = main(["--checkpoint", str(checkpoint), "--precision", precision, "-o", str(output)])
@@ -60,6 +60,12 @@ def qwen3_bundle(bundles: Path, qwen3_reference: Path) -> Path:
 def qwen3_fp16_bundle(bundles: Path, qwen3_reference: Path) -> Path:
     """FP16 bundle of a Qwen3 model; read only."""
     return _export(qwen3_reference, bundles / "qwen3-fp16", "fp16")
+
+
+@pytest.fixture(scope="session")
+def shapes_bundle(bundles: Path) -> Path:
+    """FP32 bundle of the demo model; read only."""
+    return _export("shapes", bundles / "shapes")
 
 
 @pytest.fixture(scope="session")

@@ -79,25 +79,26 @@ def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor)
     """Grouped-query attention of new tokens to cached and new ones.
 
     Args:
-        query: [1, S, heads, head_dim], scaled.
-        new: keys and values of the same tokens, [1, S, kv_heads, head_dim] each.
-        past: the cache, [1, P, kv_heads, head_dim] each; P may be 0.
-        bias: added to the scores, [S, P + S].
+        query: [B, S, heads, head_dim], scaled.
+        new: keys and values of the same tokens, [B, S, kv_heads, head_dim] each.
+        past: the cache, [B, P, kv_heads, head_dim] each; P may be 0.
+        bias: added to the scores, broadcast to [B, kv_heads, groups, S, P + S].
 
     Returns:
-        [1, S, heads * head_dim].
+        [B, S, heads * head_dim].
     """
-    length, heads, head_dim = query.shape[1:]
+    batch, length, heads, head_dim = query.shape
     past_length, kv_heads = past[0].shape[1:3]
     groups = heads // kv_heads
     # A group's queries share their keys: they stand in one matrix as extra rows, so keys need no repetition.
-    rows = query.unflatten(2, (kv_heads, groups)).permute(0, 2, 3, 1, 4).reshape(1, kv_heads, groups * length, head_dim)
+    rows = query.unflatten(2, (kv_heads, groups)).permute(0, 2, 3, 1, 4)
+    rows = rows.reshape(batch, kv_heads, groups * length, head_dim)
     scores = torch.cat([rows @ keys.permute(0, 2, 3, 1) for keys in (past[0], new[0])], dim=-1)
-    scores = scores.reshape(1, kv_heads, groups, length, past_length + length) + bias
-    weights = torch.softmax(scores, dim=-1).reshape(1, kv_heads, groups * length, past_length + length)
+    scores = scores.reshape(batch, kv_heads, groups, length, past_length + length) + bias
+    weights = torch.softmax(scores, dim=-1).reshape(batch, kv_heads, groups * length, past_length + length)
     mixed = weights[..., :past_length] @ past[1].transpose(1, 2) + weights[..., past_length:] @ new[1].transpose(1, 2)
-    mixed = mixed.reshape(1, kv_heads, groups, length, head_dim).permute(0, 3, 1, 2, 4)
-    return mixed.reshape(1, length, heads * head_dim)
+    mixed = mixed.reshape(batch, kv_heads, groups, length, head_dim).permute(0, 3, 1, 2, 4)
+    return mixed.reshape(batch, length, heads * head_dim)
 
 
 class Attention(nn.Module):
@@ -183,18 +184,21 @@ class CausalLM(nn.Module):
         """Runs new tokens after cached ones: a prefill, a decode step or anything between.
 
         Args:
-            inputs_embeds: [1, S, hidden_size].
-            position_ids: int64 [1, S].
-            past: keys and values of each layer, [1, P, kv_heads, head_dim]; slot j holds position j.
-            logits_positions: int64 [N], indices into the S new tokens.
-            mask: bool [S, P + S], true where a token sees a key; replaces the rule of ``visibility``.
+            inputs_embeds: [B, S, hidden_size]; B is 1 in a graph, more in training.
+            position_ids: int64 [B, S].
+            past: keys and values of each layer, [B, P, kv_heads, head_dim]; slot j holds position j.
+            logits_positions: int64 [N], indices into the S new tokens of the first sequence.
+            mask: bool [S, P + S] or [B, S, P + S], true where a token sees a key; replaces the rule of ``visibility``,
+                which holds for a batch of one.
 
         Returns:
-            Hidden states after the final norm [1, S, hidden_size], logits [N, vocab_size] and the new keys and values
-            of each layer, [1, S, kv_heads, head_dim].
+            Hidden states after the final norm [B, S, hidden_size], logits [N, vocab_size] and the new keys and values
+            of each layer, [B, S, kv_heads, head_dim].
         """
         seen = visibility(position_ids, past[0][0].shape[1], self.config.sliding_window) if mask is None else mask
         bias = hide(~seen, inputs_embeds.dtype)
+        if bias.ndim == 3:
+            bias = bias[:, None, None]
         cosine, sine = self.rotary(position_ids)
         rotary = (cosine.to(inputs_embeds.dtype), sine.to(inputs_embeds.dtype))
         x, new = inputs_embeds, []

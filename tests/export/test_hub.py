@@ -33,6 +33,14 @@ def test_an_existing_path_wins(calls, monkeypatch, tmp_path):
     assert not calls
 
 
+def test_a_shipped_model_needs_no_network(calls, monkeypatch, tmp_path):
+    (tmp_path / "shapes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert (resolve("shapes") / "model.safetensors").is_file()
+    assert resolve("./shapes").resolve() == tmp_path / "shapes"
+    assert not calls
+
+
 @pytest.mark.parametrize("name", ["hao9610/X-SAM", f"hao9610/X-SAM:{FOLDER}", f"hao9610/X-SAM:/{FOLDER}/"])
 def test_a_folder_of_a_repository(calls, tmp_path, name):
     assert resolve(name, cache=tmp_path / "cache") == tmp_path / "snapshot" / FOLDER

@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from xsam_edge.export.checkpoint import open_checkpoint
+from xsam_edge.export.hub import resolve
 from xsam_edge.export.naming import aaai26_name
 from xsam_edge.export.variants import VARIANTS, get_variant, guess_variant
 from xsam_edge.runtime.errors import CheckpointError, InputError
@@ -23,7 +24,9 @@ def test_entries_hold_together(variant):
     assert vision.hidden_size % vision.num_heads == 0
     assert (variant.vision_input.height, variant.vision_input.width) == (vision.image_size,) * 2
     assert (variant.mask_input.longest_edge, variant.mask_input.height) == (mask.image_size,) * 2
-    assert (variant.config.vision_tokens, variant.config.mask_tokens) == (729, 1024)
+    assert (variant.config.vision_tokens, variant.config.mask_tokens) == (
+        (36, 36) if variant.name == "shapes" else (729, 1024)
+    )
 
 
 def test_what_differs_between_the_lines():
@@ -57,6 +60,13 @@ def test_phi3_by_line(phi3_reference):
     assert guess_variant(checkpoint.shapes, checkpoint.inits).name == "phi3"
     assert guess_variant(checkpoint.shapes).name == "phi3"
     assert guess_variant(checkpoint.renamed(aaai26_name).shapes, checkpoint.inits).name == "phi3-aaai26"
+
+
+def test_the_demo_model_is_told_by_its_size(phi3_reference):
+    shapes = open_checkpoint(resolve("shapes")).shapes
+    assert guess_variant(shapes).name == "shapes"
+    deeper = {name: shape for name, shape in shapes.items() if ".layers.5." not in name}
+    assert guess_variant(deeper).name == "phi3"
 
 
 def test_qwen3_by_folder_name(qwen3_reference, tmp_path):

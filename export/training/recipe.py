@@ -1,0 +1,60 @@
+"""The demo model's sizes and how it is trained, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES
+
+THINGS, STUFF = SHAPES, GROUNDS
+"""The categories of a panoptic prompt, in the order in which the evaluation gives them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Hyperparameters. Rates are per step at the peak; ``minutes`` is the budget that the schedule is spread over."""
+
+    minutes: float = 94.0
+    steps: int | None = None  # ends after so many steps instead, with a schedule over steps
+    workers: int = 2  # processes of one thread each: on few cores faster than one process of many threads
+    batch: int = 8  # images per worker and step
+    first_seed: int = 1_000_000  # of training scenes, each drawn once; other splits lie below
+    matrix_rate: float = 3e-3  # Muon, for matrices of linear layers
+    other_rate: float = 1.5e-3  # AdamW, for everything else
+    weight_decay: float = 0.02
+    warmup_steps: int = 150
+    cooldown: float = 0.5  # share of the budget over which the rates fall to zero
+    clip: float = 1.0
+    # Three lessons: what things are, telling them apart, and at last mostly where they are, which takes longest.
+    lessons: tuple[float, float] = (0.2, 0.9)  # shares of the budget at which the second and the third begin
+    refer_asks: tuple[int, int, int] = (2, 3, 5)  # phrases and sentences among a picture's asks, in each lesson
+    kinds: dict[str, tuple[float, float, float]] = field(
+        default_factory=lambda: {  # how often a phrase of each kind is asked for, where the scene has one
+            "category": (0.2, 0.1, 0.03),
+            "colour": (0.1, 0.05, 0.02),
+            "shape": (0.2, 0.12, 0.03),
+            "size": (0.1, 0.1, 0.03),
+            "position": (0.35, 0.2, 0.4),
+            "relation": (0.0, 0.22, 0.42),
+            "extreme": (0.05, 0.1, 0.04),
+            "reason": (0.0, 0.07, 0.02),
+            "absent": (0.0, 0.04, 0.01),
+        }
+    )
+    others: dict[str, tuple[float, float, float]] = field(
+        default_factory=lambda: {  # the chance of each other ask
+            "categories": (1.0, 1.0, 0.5),
+            "interactive": (0.3, 0.3, 0.1),
+            "similar": (0.3, 0.35, 0.15),
+            "caption": (0.05, 0.4, 0.15),
+            "chat": (0.0, 0.1, 0.05),
+        }
+    )
+    class_weight: float = 3.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    background_weight: float = 0.1
+    language_weight: float = 1.5
+    seed: int = 0
+    validation_scenes: int = 64  # per worker
+    report_minutes: float = 6.0  # between validations, each of which also writes the weights
