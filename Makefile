@@ -15,7 +15,7 @@ help:
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make lint       ruff and mypy"
 	@echo "make benchmark  the stage table of benchmarks/"
-	@echo "make train      train the demo model anew: 94 minutes on two cores, into trained/"
+	@echo "make train      train the demo model anew: 85 minutes on two cores, into trained/"
 
 # A file records that the environment matches pyproject.toml. torch is pinned first and alone, so that pip does not
 # pick another build of it.

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 SEED, PIXELS = 6, 480
-PHRASE = "the red shape left of the orange star"
+PHRASE = "the star above the yellow star"
 THINGS, STUFF = "circle,square,triangle,star,cross", "sky,grass,sand,water"
 
 

@@ -23,14 +23,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu or cuda; with cuda give --workers 1")
     parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights and asks (default: %(default)s)")
     parser.add_argument("--start", type=Path, metavar="FILE", help="begin with these weights")
-    parser.add_argument("--lesson", type=int, choices=(0, 1, 2), help="only this one (default: one after the other)")
+    parser.add_argument("--lesson", type=int, choices=(0, 1), help="only this one (default: one after the other)")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates (default: %(default)s)")
     parser.add_argument("--first-seed", type=int, default=recipe.first_seed, help="of scenes (default: %(default)s)")
     options = parser.parse_args()
     chosen = {name: getattr(options, name) for name in ("minutes", "steps", "workers", "batch", "seed", "first_seed")}
     chosen["matrix_rate"], chosen["other_rate"] = options.rate * recipe.matrix_rate, options.rate * recipe.other_rate
     if options.lesson is not None:
-        chosen["lessons"] = ((2.0, 2.0), (0.0, 2.0), (0.0, 0.0))[options.lesson]
+        chosen["second_lesson"] = 0.0 if options.lesson else 2.0
     train(Job(get_variant("shapes"), replace(recipe, **chosen), options.output, options.device, options.start))
 
 

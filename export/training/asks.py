@@ -83,7 +83,7 @@ class Asker:
         self._layout = lru_cache(maxsize=50_000)(self._lay_out)
 
     def asks(self, seen: View, rng: np.random.Generator, lesson: int = 1) -> list[Ask]:
-        """What a picture is asked this time; ``lesson`` 0, 1 or 2 chooses the recipe's mixture."""
+        """What a picture is asked this time; ``lesson`` 0 or 1 chooses the recipe's mixture."""
         out = self.referring(seen.scene, rng, lesson)
         makers: dict[str, Callable[[], Ask]] = {
             "categories": lambda: self.categories(seen.scene, rng),
@@ -95,15 +95,15 @@ class Asker:
         return out + [makers[kind]() for kind, chances in self.recipe.others.items() if rng.random() < chances[lesson]]
 
     def referring(self, scene: Scene, rng: np.random.Generator, lesson: int = 1) -> list[Ask]:
-        """Phrases and sentences, no two the same."""
+        """Phrases and sentences of different kinds."""
         kinds = list(self.recipe.kinds)
         weights = np.array([chances[lesson] for chances in self.recipe.kinds.values()])
-        out: dict[str, Ask] = {}
-        for index in rng.choice(len(kinds), self.recipe.refer_asks[lesson], p=weights / weights.sum()):
-            if found := phrases.of_kind(scene, kinds[index]):
-                chosen = found[int(rng.integers(len(found)))]
-                out[chosen.text] = self.refer(chosen, kinds[index])
-        return list(out.values())
+        out: list[Ask] = []
+        order = rng.choice(len(kinds), np.count_nonzero(weights), replace=False, p=weights / weights.sum())
+        for kind in (kinds[index] for index in order):
+            if len(out) < self.recipe.refer_asks[lesson] and (found := phrases.of_kind(scene, kind)):
+                out.append(self.refer(found[int(rng.integers(len(found)))], kind))
+        return out
 
     def refer(self, reference: phrases.Reference, kind: str) -> Ask:
         """A phrase, or a sentence where ``kind`` is "reason"."""

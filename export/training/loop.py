@@ -106,7 +106,7 @@ class _Worker:
         step, reported, lines = 0, 0.0, []
         while (progress := self._progress(step)) < 1:
             set_rates(self.optimizers, schedule(step, progress, self.recipe))
-            lesson = sum(progress >= begins for begins in self.recipe.lessons)
+            lesson = int(progress >= self.recipe.second_lesson)
             lines.append(self._step(self._batch(self._seeds(step), lesson)))
             step += 1
             if step % _CURVE_STEPS == 0:

@@ -14,7 +14,7 @@ THINGS, STUFF = SHAPES, GROUNDS
 class Recipe:
     """Hyperparameters. Rates are per step at the peak; ``minutes`` is the budget that the schedule is spread over."""
 
-    minutes: float = 94.0
+    minutes: float = 85.0
     steps: int | None = None  # ends after so many steps instead, with a schedule over steps
     workers: int = 2  # processes of one thread each: on few cores faster than one process of many threads
     batch: int = 8  # images per worker and step
@@ -25,29 +25,29 @@ class Recipe:
     warmup_steps: int = 150
     cooldown: float = 0.5  # share of the budget over which the rates fall to zero
     clip: float = 1.0
-    # Three lessons: what things are, telling them apart, and at last mostly where they are, which takes longest.
-    lessons: tuple[float, float] = (0.2, 0.9)  # shares of the budget at which the second and the third begin
-    refer_asks: tuple[int, int, int] = (2, 3, 5)  # phrases and sentences among a picture's asks, in each lesson
-    kinds: dict[str, tuple[float, float, float]] = field(
+    # Two lessons: what things are, and telling them apart.
+    second_lesson: float = 0.22  # share of the budget after which it begins
+    refer_asks: tuple[int, int] = (2, 3)  # phrases and sentences among a picture's asks, in each lesson
+    kinds: dict[str, tuple[float, float]] = field(
         default_factory=lambda: {  # how often a phrase of each kind is asked for, where the scene has one
-            "category": (0.2, 0.1, 0.03),
-            "colour": (0.1, 0.05, 0.02),
-            "shape": (0.2, 0.12, 0.03),
-            "size": (0.1, 0.1, 0.03),
-            "position": (0.35, 0.2, 0.4),
-            "relation": (0.0, 0.22, 0.42),
-            "extreme": (0.05, 0.1, 0.04),
-            "reason": (0.0, 0.07, 0.02),
-            "absent": (0.0, 0.04, 0.01),
+            "category": (0.2, 0.1),
+            "colour": (0.1, 0.05),
+            "shape": (0.2, 0.12),
+            "size": (0.1, 0.1),
+            "position": (0.35, 0.2),
+            "relation": (0.0, 0.22),
+            "extreme": (0.05, 0.1),
+            "reason": (0.0, 0.07),
+            "absent": (0.0, 0.04),
         }
     )
-    others: dict[str, tuple[float, float, float]] = field(
+    others: dict[str, tuple[float, float]] = field(
         default_factory=lambda: {  # the chance of each other ask
-            "categories": (1.0, 1.0, 0.5),
-            "interactive": (0.3, 0.3, 0.1),
-            "similar": (0.3, 0.35, 0.15),
-            "caption": (0.05, 0.4, 0.15),
-            "chat": (0.0, 0.1, 0.05),
+            "categories": (1.0, 1.0),
+            "interactive": (0.3, 0.3),
+            "similar": (0.3, 0.35),
+            "caption": (0.05, 0.4),
+            "chat": (0.0, 0.1),
         }
     )
     class_weight: float = 3.0
