@@ -123,7 +123,12 @@ class Scene:
             panoptic = panoptic_segments(class_logits, mask_logits, self.frame, stuff_ids, threshold, overlap_threshold)
             segments = tuple(
                 Segment.from_mask(
-                    panoptic.mask(item), item.score, prompt.labels[item.label_id], item.label_id, item.is_thing, item.id
+                    panoptic.mask(item),
+                    item.score,
+                    _label(prompt.labels, item.label_id),
+                    item.label_id,
+                    item.is_thing,
+                    item.id,
                 )
                 for item in panoptic.segments
             )
@@ -289,11 +294,13 @@ class Scene:
 
 def _segments(found: Sequence[QueryMask], labels: Sequence[str]) -> tuple[Segment, ...]:
     return tuple(
-        Segment.from_mask(
-            item.mask, item.score, labels[item.label_id] if item.label_id < len(labels) else None, item.label_id
-        )
-        for item in found
+        Segment.from_mask(item.mask, item.score, _label(labels, item.label_id), item.label_id) for item in found
     )
+
+
+def _label(labels: Sequence[str], label_id: int) -> str | None:
+    """A condition's name; None past those that were asked for, where a model's answer has phrases of its own."""
+    return labels[label_id] if label_id < len(labels) else None
 
 
 def _names(names: Sequence[str], what: str) -> list[str]:

@@ -59,7 +59,7 @@ class PanopticMetrics:
                 self._qualities[segment.label].missed += 1
         for index, label in enumerate(labels):
             area = int(found_areas[index + 1])
-            if index in used or not area:
+            if index in used or not area or label >= len(self._qualities):  # a phrase of the answer, not a category
                 continue
             ignored = int(pairs[0, index + 1])
             if label in crowds:

@@ -20,10 +20,10 @@ def referred_mask(class_logits: Floats, mask_logits: Floats, frame: Frame, mask_
     """The mask of the best query, where its probability exceeds ``mask_threshold``; it may be empty.
 
     As the official ``img_refseg_postprocess_fn``; ``class_logits`` is float32 [Q, 2]. The query is chosen before
-    anything is resized.
+    anything is resized. Where a model answered with several phrases, which the official code does not take, the
+    first counts.
     """
-    (only,) = grounded_masks(class_logits, mask_logits, frame, mask_threshold)
-    return only
+    return grounded_masks(class_logits, mask_logits, frame, mask_threshold)[0]
 
 
 def generalised_mask(

@@ -18,6 +18,7 @@ SMALL = {
     "vision_encoder.num_layers": 2,
     "mask_encoder.num_layers": 4,
     "mask_encoder.image_size": 144,
+    "mask_encoder.patch_size": 16,
     "llm.vocab_size": 700,
 }
 

@@ -58,7 +58,7 @@ def test_a_batch_equals_the_chain(variant: Variant, settings: Settings, asker: A
     ordered = [item for item in ordered if item[1].has_masks]
     prefix = torch.from_numpy(asker.prefix())
     for number, (picture, ask) in enumerate(ordered):
-        pixels = torch.from_numpy(views[picture].pixels)[None]
+        pixels = torch.from_numpy(views[picture].pixels.copy())[None]
         image = reference.encode_image(
             model, normalise(pixels, settings.vision_input), normalise(pixels, settings.mask_input)
         )

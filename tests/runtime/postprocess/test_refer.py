@@ -30,6 +30,14 @@ def half_masks() -> np.ndarray:
     return masks
 
 
+def test_of_several_phrases_the_first_counts() -> None:
+    first, second = logits(0.2, 0.8, 0.3), logits(0.9, 0.1, 0.3)
+    both = np.stack([first[:, 0], second[:, 0], np.zeros(3, np.float32)], axis=1)
+    found = referred_mask(both, half_masks(), FRAME)
+    assert found.query == 1
+    np.testing.assert_array_equal(found.mask, referred_mask(first, half_masks(), FRAME).mask)
+
+
 def test_generalised_takes_every_query_above_the_threshold() -> None:
     found = generalised_mask(logits(0.7, 0.9, 0.1), half_masks(), FRAME)
     assert found.mask.all()
