@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xsam_edge.calibration.data.samples import TASKS
-from xsam_edge.runtime.cli.common import Parser, Progress, command, count, load_bundle, package_version
+from xsam_edge.runtime.cli.common import (
+    Parser,
+    Progress,
+    add_running_options,
+    command,
+    count,
+    load_bundle,
+    package_version,
+)
 
 if TYPE_CHECKING:
     from xsam_edge.calibration.data.samples import DataSet, Task
@@ -60,11 +68,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="P",
         help="score to keep a panoptic segment, 0 to 1 (default: %(default)s, as the official benchmarks)",
     )
-    run_on = options.add_argument_group("running")
-    run_on.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
-    run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
-    run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
-    run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+    add_running_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
 

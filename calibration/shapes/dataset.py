@@ -26,6 +26,7 @@ from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.draw import Drawing, draw
 from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.metrics import mask_box
 from xsam_edge.runtime.regions import box_mask, point_mask
 
 NAMES = (*SHAPES, *GROUNDS)
@@ -164,8 +165,7 @@ class _SceneAsks:
             if kind == "mask":
                 return inside
             if kind == "box":
-                box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
-                return box_mask(box, inside.shape)
+                return box_mask(mask_box(inside), inside.shape)
             at = int(pick * len(rows))
             return point_mask((float(columns[at]), float(rows[at])), inside.shape)
 

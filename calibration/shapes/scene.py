@@ -18,7 +18,6 @@ Size = Literal["small", "large"]
 
 # Radii of the circle around a shape. The gap between small and large leaves no doubt which is which.
 _RADII = {"small": (0.095, 0.125), "large": (0.175, 0.235)}
-# How much of the circle a shape fills, as the side or arm that ``draw`` gives it; evens out the areas.
 _MIN_DISTANCE = 0.66  # of the sum of two radii: shapes may overlap, but none is hidden by another
 _MAX_OBJECTS = 6
 

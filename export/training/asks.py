@@ -18,6 +18,7 @@ from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.calibration.shapes.scene import Scene, make_scene
 from xsam_edge.export.training.recipe import STUFF, THINGS, Recipe
 from xsam_edge.runtime import prompts
+from xsam_edge.runtime.metrics import mask_box
 from xsam_edge.runtime.preprocess import mask_prompt
 from xsam_edge.runtime.regions import box_mask, point_mask, sample_points
 from xsam_edge.runtime.sequence import Expanded, expand
@@ -111,10 +112,10 @@ class Asker:
         targets = () if reference.thing is None else ((reference.thing,),)
         return self._ask(kind, make(reference.text, self.settings.prompt), targets, (0,) * len(targets))
 
-    def categories(self, scene: Scene, rng: np.random.Generator | None = None) -> Ask:
-        """Every category, or with ``rng`` half of the time some of them in any order."""
+    def categories(self, scene: Scene, rng: np.random.Generator) -> Ask:
+        """Every category, or half of the time some of them in any order."""
         names = [*THINGS, *STUFF]
-        if rng is not None and rng.random() < 0.5:
+        if rng.random() < 0.5:
             names = list(rng.permutation(names)[: int(rng.integers(2, len(names) + 1))])
         targets, labels = [], []
         for index, thing in enumerate(scene.things):
@@ -185,8 +186,7 @@ class Asker:
         inside = seen.index == index
         form = forms[int(rng.integers(len(forms)))]
         if form == "box":
-            rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-            region = box_mask((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1), inside.shape)
+            region = box_mask(mask_box(inside), inside.shape)
         elif form == "point":
             row, column = np.argwhere(inside)[int(rng.integers(inside.sum()))]
             region = point_mask((float(column), float(row)), inside.shape)

@@ -106,6 +106,15 @@ def package_version() -> str:
         return "unknown"
 
 
+def add_running_options(options: argparse.ArgumentParser) -> None:
+    """Add what ``load_bundle`` is told of the machine: device, threads, context, and whether hashes are checked."""
+    run_on = options.add_argument_group("running")
+    run_on.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
+    run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
+    run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
+    run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+
+
 def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
     """``XSam.load`` with a progress line for the hashes."""
     from xsam_edge.runtime.manifest import read_manifest, running_total

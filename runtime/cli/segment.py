@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xsam_edge.runtime.cli.common import Parser, Progress, command, count, describe_error, load_bundle, package_version
+from xsam_edge.runtime.cli.common import (
+    Parser,
+    Progress,
+    add_running_options,
+    command,
+    count,
+    describe_error,
+    load_bundle,
+    package_version,
+)
 from xsam_edge.runtime.errors import XSamError
 
 if TYPE_CHECKING:
@@ -68,11 +77,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     out.add_argument("--json", action="store_true", help="print one JSON object, masks as COCO RLE")
-    run_on = options.add_argument_group("running")
-    run_on.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
-    run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
-    run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
-    run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+    add_running_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
 
