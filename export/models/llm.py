@@ -166,7 +166,7 @@ class CausalLM(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed hidden states [..., hidden_size] to vocabulary logits [..., vocab_size]."""
         head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return F.linear(hidden, head.weight)
+        return hidden @ head.weight.T  # a MatMul like every other layer's, not a Gemm: quantised Gemms run nowhere well
 
     def empty_cache(self) -> list[KeyValue]:
         """The cache before the first token: one pair of [1, 0, kv_heads, head_dim] per layer."""

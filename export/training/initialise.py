@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from xsam_edge.export.models.deformable_attention import DeformableAttention
 from xsam_edge.export.models.init import init_weights
 from xsam_edge.export.models.llm import CausalLM
-from xsam_edge.export.models.position_encoding import sine_position_encoding
 from xsam_edge.export.models.xsam import XSam
 
 _EMBEDDING_STD = 0.5  # of tokens: comparable to image embeddings, so that neither drowns the other
+_POSITION_STD = 0.7  # of the tables of both encoders
+_WAVES = 4  # half periods of the shortest cosine across an image
 
 
 def initialise(model: XSam, seed: int) -> XSam:
@@ -21,7 +22,7 @@ def initialise(model: XSam, seed: int) -> XSam:
     init_weights(model, seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        _positions(model)
+        _positions(model, generator)
         for module in model.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 module.bias.zero_()
@@ -34,18 +35,33 @@ def initialise(model: XSam, seed: int) -> XSam:
     return model
 
 
-def _positions(model: XSam) -> None:
-    """Sine positions for both encoders: neighbours look alike from the start."""
+def _positions(model: XSam, generator: torch.Generator) -> None:
+    """Positions that differ as much as contents do: a token that does not hold where it is cannot be told left or right.
+
+    The sines of DETR would not do: over the few cells of a small image they hardly change.
+    """
     table = model.segmentor.encoder.pos_embed
     _, height, width, channels = table.shape
-    table.copy_(_sine(height, width, channels, table).view_as(table))
+    table.copy_(_smooth(height, width, channels, generator).view_as(table))
     weight = model.vision_encoder.vision_model.embeddings.position_embedding.weight
     side = math.isqrt(weight.shape[0])
-    weight.copy_(_sine(side, side, weight.shape[1], weight))
+    weight.copy_(_smooth(side, side, weight.shape[1], generator))
 
 
-def _sine(height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    return 0.5 * sine_position_encoding(height, width, like.new_zeros(1, 1, channels))
+def _smooth(height: int, width: int, channels: int, generator: torch.Generator) -> Tensor:
+    """Smooth random functions of y and of x, ``[height * width, channels]``, of deviation ``_POSITION_STD``.
+
+    A channel adds random amounts of the cosines of the DCT, of which the first runs from one side to the other.
+    """
+    y, x = (_cosines(cells) @ torch.randn(_WAVES, channels, generator=generator) for cells in (height, width))
+    table = (y[:, None] + x[None]).flatten(0, 1)
+    return table * (_POSITION_STD / table.std())
+
+
+def _cosines(cells: int) -> Tensor:
+    waves = torch.arange(1, _WAVES + 1)
+    centres = (torch.arange(cells) + 0.5) / cells
+    return torch.cos(math.pi * waves * centres[:, None]) / waves  # [cells, waves], short waves weaker
 
 
 def _sampling(attention: DeformableAttention) -> None:
