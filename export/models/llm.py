@@ -14,7 +14,6 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from xsam_edge.export.config import LLMConfig
 from xsam_edge.export.models.masking import hide

@@ -36,7 +36,7 @@ def initialise(model: XSam, seed: int) -> XSam:
 
 
 def _positions(model: XSam, generator: torch.Generator) -> None:
-    """Positions that differ as much as contents do: a token that does not hold where it is cannot be told left or right.
+    """Positions that differ as much as contents do: nobody can tell left from right by tokens that do not hold theirs.
 
     The sines of DETR would not do: over the few cells of a small image they hardly change.
     """
