@@ -6,12 +6,8 @@ nothing or the old bundle. No step holds more than one tensor of the model.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,25 +16,24 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from xsam_edge.export import precision as precision_plans
 from xsam_edge.export.config import ModelConfig
 from xsam_edge.export.graph_passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.export.precision import Precision
+from xsam_edge.export.precision.floats import FloatTypes, apply
+from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
+from xsam_edge.export.precision.presets import preset
+from xsam_edge.export.staging import Report, check_space, hash_files, staged
 from xsam_edge.export.trace import fake_tensors, trace
-from xsam_edge.export.weights import WeightSource, blocks, cast, check_space, write_external_data
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.export.weights import WeightSource, blocks, cast, write_external_data
 from xsam_edge.runtime.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
     TOKENIZER_FILE,
     EmbeddingTable,
-    FileEntry,
     GraphSpec,
     Manifest,
     Source,
-    hash_file,
     running_total,
 )
 from xsam_edge.runtime.settings import Settings
@@ -47,13 +42,10 @@ EMBEDDINGS = "llm.model.embed_tokens.weight"
 _NUMPY = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
 
-# Called with what is being done, bytes done and bytes in all (0 where unknown).
-Report = Callable[[str, int, int], None]
-
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """What goes into a bundle."""
+    """What goes into a bundle. Of ``precision`` are the floats; integers come later (``xsam_edge.export.reduce``)."""
 
     config: ModelConfig
     variant: str
@@ -61,7 +53,7 @@ class BundleRequest:
     weights: WeightSource
     tokenizer_json: str
     source: Source
-    precision: Precision = "fp32"
+    precision: FloatType = "fp32"
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -90,105 +82,106 @@ def write_bundle(
         CheckpointError: a tensor cannot be read, or does not fit the precision.
     """
     with staged(output, overwrite) as folder:
-        itemsize = _NUMPY[request.precision].itemsize
-        with fake_tensors():
-            model = XSam(request.config)
-        shapes = tensor_shapes(model)
-        values = sum(int(np.prod(shape)) for shape in shapes.values())
-        if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
-            values += int(np.prod(shapes[EMBEDDINGS]))
-        check_space(folder, itemsize * values)
-        graphs = {}
-        for name in GRAPHS:
-            report(f"{name}: trace", 0, 0)
-            graphs[name] = _write_graph(request, model, name, folder, report)
-        _write_embeddings(request, shapes[EMBEDDINGS], folder / EMBEDDINGS_FILE, report)
-        (folder / TOKENIZER_FILE).write_text(request.tokenizer_json, encoding="utf-8")
-        manifest = Manifest(
-            variant=request.variant,
-            precision=request.precision,
-            source=request.source,
-            settings=request.settings,
-            embeddings=EmbeddingTable(_NUMPY[request.precision].name, *shapes[EMBEDDINGS]),
-            graphs=graphs,
-            files=_hash_files(folder, report),
-            producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
-        )
-        (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+        return fill_bundle(request, folder, report)
 
 
-@contextlib.contextmanager
-def staged(output: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``output`` when the block ends without an error."""
-    output = Path(os.path.realpath(output))  # behind a link, its target is replaced and the link stays
-    check_output(output, overwrite)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unique = f"{os.getpid()}-{secrets.token_hex(3)}"
-    folder = output.with_name(f".{output.name}.{unique}.partial")
-    old = output.with_name(f".{output.name}.{unique}.old")
-    try:
-        folder.mkdir()
-        yield folder
-        check_output(output, overwrite)
-        if output.exists():
-            output.rename(old)
-        folder.rename(output)
-    except BaseException:
-        if old.exists() and not output.exists():
-            old.rename(output)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+def fill_bundle(request: BundleRequest, folder: Path, report: Report = _ignore) -> Manifest:
+    """Write a bundle into an empty folder; raises as :func:`write_bundle`."""
+    with fake_tensors():
+        model = XSam(request.config)
+    check_space(folder, bundle_bytes(request, model, request.precision))
+    graphs = {}
+    for name in GRAPHS:
+        report(f"{name}: trace", 0, 0)
+        graphs[name] = _build_and_write(request, model, name, folder, report)
+    return seal(request, folder, request.precision, request.precision, graphs, report)
 
 
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raise InputError if a bundle cannot be put at ``output``."""
-    if not output.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{output} exists; choose another output, or replace the bundle with --overwrite")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_FILE).is_file()):
-        raise InputError(f"{output} exists and is not a bundle; it is left alone, choose another output")
+def bundle_bytes(request: BundleRequest, model: XSam, precision: FloatType) -> int:
+    """About how many bytes a bundle takes."""
+    shapes = tensor_shapes(model)
+    values = sum(int(np.prod(shape)) for shape in shapes.values())
+    if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
+        values += int(np.prod(shapes[EMBEDDINGS]))
+    return _NUMPY[precision].itemsize * values
 
 
-def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model, dict[str, WeightPlan]]:
-    """Trace a graph, evaluate and name what can be, apply a precision. Weights are left to be written."""
+def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[ir.Model, dict[str, WeightPlan]]:
+    """Trace a graph, evaluate and name what can be, apply a float type. Weights are left to be written."""
     graph = trace(GRAPHS[name](model))
     simplify(graph)
     rename(graph)
     infer_types(graph)
     plans = extract_weights(graph)
-    precision_plans.apply(graph, plans, precision_plans.plan_for(precision, FP32_TENSORS))
+    if precision == "fp16":
+        names = GraphNames(tuple(str(node.name) for node in graph.graph), {}, {})
+        chosen = resolve(preset("fp16", names.nodes), names)
+        fp32 = frozenset(node for node, found in chosen.items() if found.float == "fp32")
+        apply(graph, plans, FloatTypes("fp16", fp32, FP32_TENSORS))
     graph.graph.name = name
     graph.producer_name = "xsam-edge"
     graph.producer_version = importlib.metadata.version("xsam-edge")
     return graph, plans
 
 
-def _write_graph(request: BundleRequest, model: XSam, name: str, folder: Path, report: Report) -> GraphSpec:
+def _build_and_write(request: BundleRequest, model: XSam, name: str, folder: Path, report: Report) -> GraphSpec:
     graph, plans = build_graph(model, name, request.precision)
-    total = sum(int(np.prod(v.shape.numpy())) * v.dtype.itemsize for v in graph.graph.initializers.values())
+    return write_graph(graph, plans, request.weights, name, folder, report)
+
+
+def write_graph(
+    graph: ir.Model,
+    plans: Mapping[str, WeightPlan],
+    weights: WeightSource,
+    name: str,
+    folder: Path,
+    report: Report,
+) -> GraphSpec:
+    """Write a finished graph and its weights, and check it."""
+    total = sum(int(np.prod(v.shape.numpy()) * v.dtype.itemsize) for v in graph.graph.initializers.values())
     progress = running_total(partial(report, f"{name}: weights"), total)
     file = f"{name}.onnx"
-    write_external_data(graph, plans, request.weights, folder / f"{file}.data", progress)
+    write_external_data(graph, plans, weights, folder / f"{file}.data", progress)
     ir.save(graph, folder / file)
     # By path: the checker then reads the external data's layout, but not into memory.
     onnx.checker.check_model(str(folder / file), full_check=True)
     return graph_spec(graph, file)
 
 
-def _write_embeddings(request: BundleRequest, shape: tuple[int, ...], path: Path, report: Report) -> None:
-    dtype = _NUMPY[request.precision]
+def seal(
+    request: BundleRequest,
+    folder: Path,
+    precision: str,
+    embeddings: FloatType,
+    graphs: Mapping[str, GraphSpec],
+    report: Report,
+    *,
+    degraded: bool = False,
+) -> Manifest:
+    """Add what is not a graph to a bundle's folder, then the manifest, which binds all files that are there."""
+    rows, columns = request.config.llm.vocab_size, request.config.llm.hidden_size
+    _write_embeddings(request.weights, (rows, columns), _NUMPY[embeddings], folder / EMBEDDINGS_FILE, report)
+    (folder / TOKENIZER_FILE).write_text(request.tokenizer_json, encoding="utf-8")
+    manifest = Manifest(
+        variant=request.variant,
+        precision=precision,
+        source=request.source,
+        settings=request.settings,
+        embeddings=EmbeddingTable(_NUMPY[embeddings].name, rows, columns),
+        graphs=graphs,
+        files=hash_files(folder, report),
+        producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
+        degraded=degraded,
+    )
+    (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def _write_embeddings(
+    weights: WeightSource, shape: tuple[int, int], dtype: np.dtype, path: Path, report: Report
+) -> None:
     with path.open("wb") as file:
         for start, stop in blocks(shape):
-            rows = request.weights.read_rows(EMBEDDINGS, start, stop)
+            rows = weights.read_rows(EMBEDDINGS, start, stop)
             file.write(np.ascontiguousarray(cast(rows, dtype, EMBEDDINGS)).data)
             report("token embeddings", stop * shape[1] * dtype.itemsize, shape[0] * shape[1] * dtype.itemsize)
-
-
-def _hash_files(folder: Path, report: Report) -> dict[str, FileEntry]:
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    progress = running_total(partial(report, "hash"), sum(path.stat().st_size for path in paths))
-    return {path.name: FileEntry(path.stat().st_size, hash_file(path, progress)) for path in paths}

@@ -9,18 +9,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from xsam_edge.export.precision import PRECISIONS
+from xsam_edge.export.reduce_options import add_precision_options, reduce_options
 from xsam_edge.export.variants import VARIANTS
 from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.manifest import Manifest
 
+if TYPE_CHECKING:
+    from xsam_edge.export.report.facts import Report as Facts
+
 _EXAMPLES = """\
 examples:
   xsam-export --checkpoint hao9610/X-SAM --precision fp16 -o xsam-fp16
-  xsam-export --checkpoint pytorch_model.bin --inits inits/ -o bundle
+  xsam-export --checkpoint pytorch_model.bin --inits inits/ --precision int8 --calibration-data photos/ -o bundle
   xsam-export --random-weights --variant qwen3-1.7b --precision fp16 -o bundle
 """
 
@@ -37,13 +40,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--variant", default="auto", choices=["auto", *VARIANTS], help="default: told by the checkpoint"
     )
-    options.add_argument("--precision", default="fp32", choices=PRECISIONS, help="default: %(default)s")
     options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of values that weights do not tell")
     options.add_argument("--seed", type=_seed, default=0, help="of --random-weights (default: %(default)s)")
     options.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     options.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
+    add_precision_options(options)
     return options
 
 
@@ -60,20 +63,30 @@ def run(options: argparse.Namespace) -> int:
     if options.inits is not None and not options.inits.is_dir():
         raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
     overrides = _read_config(options.config)
+    reduced = reduce_options(options)
     with Progress(sys.stderr) as progress:
         progress("load torch", 0, 0)
         # Here, not at the top: they take seconds, and a wrong option should not.
-        from xsam_edge.export.bundle import check_output, write_bundle
+        from xsam_edge.export.bundle import write_bundle
         from xsam_edge.export.prepare import from_checkpoint, from_random
+        from xsam_edge.export.staging import check_output
 
         check_output(options.output, options.overwrite)
-        common = {"inits": options.inits, "overrides": overrides, "precision": options.precision}
+        common = {"inits": options.inits, "overrides": overrides}
         if options.random_weights:
             request = from_random(options.variant, options.seed, **common)
         else:
             request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
-        manifest = write_bundle(request, options.output, overwrite=options.overwrite, report=progress)
-    _print_result(options, manifest, time.perf_counter() - start)
+        facts = None
+        if reduced is None:
+            manifest = write_bundle(request, options.output, overwrite=options.overwrite, report=progress)
+        else:
+            from xsam_edge.export.reduce import reduce_bundle
+
+            manifest, facts = reduce_bundle(
+                request, options.output, reduced, overwrite=options.overwrite, report=progress
+            )
+    _print_result(options, manifest, facts, time.perf_counter() - start)
     return 0
 
 
@@ -96,7 +109,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     return content
 
 
-def _print_result(options: argparse.Namespace, manifest: Manifest, seconds: float) -> None:
+def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts | None, seconds: float) -> None:
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if options.json:
@@ -109,9 +122,17 @@ def _print_result(options: argparse.Namespace, manifest: Manifest, seconds: floa
             "seconds": round(seconds, 3),
             "peak_memory_bytes": peak,
         }
+        if facts is not None:
+            result["report"] = json.loads(facts.to_json())
         print(json.dumps(result))
         return
     print(f"{options.output}: {manifest.variant}, {manifest.precision}, from {manifest.source.checkpoint}")
+    if facts is not None:
+        from xsam_edge.export.report.summary import summary_lines
+
+        print(*summary_lines(facts), sep="\n")
+        print(f"see {options.output / 'report.html'}")
+        return
     for name, size in sizes.items():
         print(f"  {name:<28} {size / 1e6:>10.1f} MB")
     print(f"  {'in all':<28} {sum(sizes.values()) / 1e6:>10.1f} MB")

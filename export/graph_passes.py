@@ -20,6 +20,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from onnxscript import optimizer
 
+from xsam_edge.export.quantization.codes import WeightQuantization
+
 # Constants up to this size stay inside of the graph file, where a reader of the graph sees them.
 INLINE_BYTES = 1024
 
@@ -30,12 +32,13 @@ class WeightPlan:
 
     ``parameters`` are the checkpoint's names it is made from. Without ``program`` the value is the one parameter,
     transposed if ``transpose``; with it, ``program`` is a model without inputs of its own that computes the value
-    from the parameters.
+    from the parameters. With ``quantization`` the value is the codes of the one parameter, which is not transposed.
     """
 
     parameters: tuple[str, ...]
     transpose: bool = False
     program: ir.Model | None = None
+    quantization: WeightQuantization | None = None
 
 
 def simplify(model: ir.Model) -> None:

@@ -136,10 +136,13 @@ GRAPHS: Mapping[str, Callable[[XSam], TraceRequest]] = {
 
 def graph_spec(model: ir.Model, file: str) -> GraphSpec:
     """Inputs and outputs of a finished graph; axes keep their names."""
+    quantized = {node.inputs[0].dtype for node in model.graph if node.op_type == "QuantizeLinear" and node.inputs[0]}
+    half, full = ir.DataType.FLOAT16 in quantized, ir.DataType.FLOAT in quantized
     return GraphSpec(
         file,
         tuple(_tensor_spec(value) for value in model.graph.inputs),
         tuple(_tensor_spec(value) for value in model.graph.outputs),
+        "float16" if half else "float32" if full else None,
     )
 
 

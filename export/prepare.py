@@ -18,7 +18,7 @@ from xsam_edge.export.infer_config import config_from_checkpoint, random_config
 from xsam_edge.export.inits import find_part, read_json
 from xsam_edge.export.input_settings import mask_input, vision_input
 from xsam_edge.export.naming import dead_tensors, main_name, match
-from xsam_edge.export.precision import Precision
+from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
 from xsam_edge.export.variants import Variant, get_variant, guess_variant
 from xsam_edge.export.weights import RandomWeights
@@ -33,7 +33,7 @@ def from_checkpoint(
     inits: Path | None = None,
     variant: str = "auto",
     overrides: Mapping[str, Any] | None = None,
-    precision: Precision = "fp32",
+    precision: FloatType = "fp32",
     report: Report,
 ) -> BundleRequest:
     """Open and check a checkpoint: a file, a folder or a hub id, in either naming line.
@@ -67,7 +67,7 @@ def from_random(
     *,
     inits: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
-    precision: Precision = "fp32",
+    precision: FloatType = "fp32",
 ) -> BundleRequest:
     """A model of a variant's sizes that was never trained. Without ``inits`` its tokenizer is a stand-in.
 

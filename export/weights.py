@@ -7,7 +7,6 @@ after it was written.
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,15 +15,20 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.export.graph_passes import INLINE_BYTES, WeightPlan, evaluate
-from xsam_edge.runtime.errors import CheckpointError, XSamError
+from xsam_edge.export.quantization.codes import WeightQuantization, pack_int4
+from xsam_edge.export.staging import check_space
+from xsam_edge.runtime.errors import CheckpointError
 
 # Rows are read in blocks of about this many bytes; a transposed matrix up to this size is turned in memory.
 BLOCK_BYTES = 32 << 20
-# External tensors start at page boundaries, so that a runtime can map them.
+# Large tensors start at page boundaries, so that a runtime can map them; small ones are cheap to copy.
 ALIGNMENT = 4096
+SMALL_BYTES = 64 << 10
+_SMALL_ALIGNMENT = 64
 
 Progress = Callable[[int], None]
 
@@ -68,10 +72,11 @@ class RandomWeights:
         return result
 
 
-def blocks(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    """Row ranges of at most ``BLOCK_BYTES`` in float32 that cover a tensor."""
+def blocks(shape: tuple[int, ...], multiple: int = 1) -> Iterator[tuple[int, int]]:
+    """Row ranges of about ``BLOCK_BYTES`` in float32 at most that cover a tensor, each of a ``multiple`` of rows."""
     row = 4 * prod(shape[1:])
     step = max(1, BLOCK_BYTES // max(row, 1))
+    step = max(multiple, step - step % multiple)
     for start in range(0, shape[0], step):
         yield start, min(start + step, shape[0])
 
@@ -99,11 +104,10 @@ def read(source: WeightSource, name: str) -> np.ndarray:
     return source.read_rows(name, 0, source.shapes[name][0])
 
 
-def check_space(folder: Path, needed: int) -> None:
-    """Raise XSamError if the file system of ``folder`` has less than ``needed`` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise XSamError(f"{folder} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; free some space")
+def read_blocks(source: WeightSource, name: str, multiple: int = 1) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    """A whole tensor in float32, in blocks of rows with the index of each one's first."""
+    for start, stop in blocks(source.shapes[name], multiple):
+        yield start, cast(source.read_rows(name, start, stop), np.dtype(np.float32), name)
 
 
 def write_external_data(
@@ -124,7 +128,7 @@ def write_external_data(
         for name, (offset, length) in layout.items():
             value = values[name]
             assert value.dtype is not None and value.shape is not None
-            dtype, shape = value.dtype.numpy(), tuple(value.shape.numpy())
+            dtype, shape = np.dtype(value.dtype.numpy()), tuple(value.shape.numpy())
             plan = plans.get(name)
             if plan is None:
                 assert value.const_value is not None
@@ -146,8 +150,10 @@ def external_layout(model: ir.Model, plans: Mapping[str, WeightPlan]) -> dict[st
         assert value.dtype is not None and value.shape is not None
         length = prod(value.shape.numpy()) * value.dtype.itemsize
         if name in plans or length > INLINE_BYTES:
+            alignment = ALIGNMENT if length > SMALL_BYTES else _SMALL_ALIGNMENT
+            offset = -(-offset // alignment) * alignment
             layout[name] = (offset, int(length))
-            offset += -(-int(length) // ALIGNMENT) * ALIGNMENT
+            offset += int(length)
     return layout
 
 
@@ -166,6 +172,9 @@ def _write(
         return
     (parameter,) = plan.parameters
     stored = source.shapes[parameter]
+    if plan.quantization is not None:
+        _write_codes(file, offset, plan.quantization, source, parameter)
+        return
     if prod(stored) * 4 <= BLOCK_BYTES:
         values = cast(read(source, parameter), dtype, parameter)
         _pwrite(file, values.T if plan.transpose else values, offset)
@@ -176,6 +185,17 @@ def _write(
             _write_columns(file, offset, values, start, stored[0])
         else:
             _pwrite(file, values, offset + start * prod(stored[1:]) * dtype.itemsize)
+
+
+def _write_codes(
+    file: int, offset: int, quantization: WeightQuantization, source: WeightSource, parameter: str
+) -> None:
+    for start, rows in read_blocks(source, parameter, quantization.block or 1):
+        codes: np.ndarray = quantization.codes(rows, start)
+        if quantization.bits == "int4":
+            codes = pack_int4(codes)
+        _pwrite(file, codes, offset)
+        offset += codes.nbytes
 
 
 def _write_columns(file: int, offset: int, rows: np.ndarray, start: int, total: int) -> None:

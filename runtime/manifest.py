@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from xsam_edge.runtime.errors import BundleError
 from xsam_edge.runtime.settings import Settings
@@ -41,11 +41,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """One graph: its file inside the bundle and its inputs and outputs in order."""
+    """One graph: its file inside the bundle and its inputs and outputs in order.
+
+    ``quantized`` is the floating-point type around its quantised products, None where it has none.
+    """
 
     file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    quantized: Literal["float32", "float16"] | None = None
 
     def input(self, name: str) -> TensorSpec:
         """The input called ``name``; KeyError if there is none."""
@@ -94,6 +98,7 @@ class Manifest:
     graphs: Mapping[str, GraphSpec]
     files: Mapping[str, FileEntry]
     producer: Mapping[str, str]  # versions of the packages that wrote the bundle
+    degraded: bool = False  # shipped although its masks agree less with FP32 than was asked for
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

@@ -33,7 +33,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _export(checkpoint: Path | str, output: Path, precision: str = "fp32") -> Path:
     from xsam_edge.export.cli import main
 
-    code = main(["--checkpoint", str(checkpoint), "--precision", precision, "-o", str(output)])
+    # Masks of weights that are random, or little trained, are not compared with FP32's.
+    code = main(["--checkpoint", str(checkpoint), "--precision", precision, "--min-iou", "0", "-o", str(output)])
     assert code == 0
     return output
 

@@ -56,8 +56,11 @@ class FolderData:
     def pictures(self, tasks: Sequence[Task], limit: int | None = None) -> Iterator[Picture]:
         """Pictures in order."""
         for entry in self._chosen(tasks, limit):
-            asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
-            yield Picture(self._relative(entry.path), partial(open_picture, entry.path, entry.size), tuple(asks))
+            yield self._picture(entry, tasks)
+
+    def picture(self, tasks: Sequence[Task], index: int) -> Picture:
+        """One of those pictures."""
+        return self._picture(self._chosen(tasks, None)[index], tasks)
 
     def describe(self) -> Mapping[str, object]:
         """The folder and its annotation files."""
@@ -67,6 +70,10 @@ class FolderData:
     def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:
         asked = [entry for entry in self._entries if not entry.asks.keys().isdisjoint(tasks)]
         return asked[:limit]
+
+    def _picture(self, entry: Entry, tasks: Sequence[Task]) -> Picture:
+        asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
+        return Picture(self._relative(entry.path), partial(open_picture, entry.path, entry.size), tuple(asks))
 
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path, self._root)).as_posix()

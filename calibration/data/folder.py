@@ -21,6 +21,10 @@ _LAYOUTS = (
 )
 
 
+class UnknownLayoutError(InputError):
+    """A folder that holds no data set in a known format."""
+
+
 def open_folder(folder: Path, split: str | None = None) -> FolderData:
     """Open every data set that lies in a folder.
 
@@ -29,7 +33,8 @@ def open_folder(folder: Path, split: str | None = None) -> FolderData:
         split: of each format; by default "val", or the only one.
 
     Raises:
-        InputError: no such format or split, or a file that cannot be used.
+        UnknownLayoutError: no such format.
+        InputError: no folder, no such split, or a file that cannot be used.
         XSamError: polygons, without pycocotools to draw them.
     """
     if not folder.is_dir():
@@ -45,5 +50,5 @@ def open_folder(folder: Path, split: str | None = None) -> FolderData:
     if not sources and splits:
         raise InputError(f"{folder} has no split {split!r}; it holds {', '.join(sorted(splits))}")
     if not sources:
-        raise InputError(f"{folder} holds no data set that is known; expected {_LAYOUTS}")
+        raise UnknownLayoutError(f"{folder} holds no data set that is known; expected {_LAYOUTS}")
     return FolderData(str(folder), folder, sources)

@@ -121,5 +121,8 @@ class DataSet(Protocol):
     def pictures(self, tasks: Sequence[Task], limit: int | None = None) -> Iterator[Picture]:
         """Pictures in order."""
 
+    def picture(self, tasks: Sequence[Task], index: int) -> Picture:
+        """One of those that ``pictures`` yields, without the ones before it."""
+
     def describe(self) -> Mapping[str, object]:
         """JSON values that say what the data are (paths, seeds, split), for reports."""

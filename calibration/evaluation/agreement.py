@@ -39,6 +39,15 @@ class _Answer:
     masks: tuple[_Mask, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One mask of the first bundle beside the second's, bool [H, W]; None where the other has no such mask."""
+
+    iou: float
+    first: npt.NDArray[np.bool_] | None
+    second: npt.NDArray[np.bool_] | None
+
+
 class Recorder:
     """Keeps the answers of the first bundle; ``watch`` goes to ``evaluate``."""
 
@@ -79,8 +88,8 @@ class Agreement:
         self._recorder = recorder
         self._tallies: dict[Task, _Tally] = defaultdict(_Tally)
 
-    def watch(self, picture: str, number: int, ask: Ask, result: Result) -> None:
-        """Compare one answer."""
+    def watch(self, picture: str, number: int, ask: Ask, result: Result) -> list[Compared]:
+        """Compare one answer, and return what was compared."""
         first = self._recorder.answer(picture, number)
         tally = self._tallies[ask.task]
         tally.asks += 1
@@ -88,7 +97,9 @@ class Agreement:
             tally.texts.append(first.text == result.text)
         tally.equal_tokens += sum(map(eq, first.token_ids, result.token_ids))
         tally.tokens += max(len(first.token_ids), len(result.token_ids))
-        tally.ious += _agreement(ask, first.masks, _compared(ask, result), result.image_size)
+        compared = _agreement(ask, first.masks, _compared(ask, result), result.image_size)
+        tally.ious += [item.iou for item in compared]
+        return compared
 
     def result(self) -> dict[Task, dict[str, Any]]:
         """``n`` asks, ``masks`` compared, ``mean_iou``, ``min_iou``, ``share_95``, ``equal_text``, ``equal_tokens``.
@@ -126,12 +137,13 @@ def _compared(ask: Ask, result: Result) -> Sequence[Segment]:
     return [segment for segment in result.segments if segment.score >= _KEPT or not _scored(ask)]
 
 
-def _agreement(ask: Ask, first: Sequence[_Mask], second: Sequence[Segment], size: tuple[int, int]) -> list[float]:
-    """The IoU of every mask that is compared."""
+def _agreement(ask: Ask, first: Sequence[_Mask], second: Sequence[Segment], size: tuple[int, int]) -> list[Compared]:
+    """Every mask that is compared."""
     masks = [rle.decode(item.counts["size"], item.counts["counts"]) for item in first]
     if _single(ask):
         empty = np.zeros(size, bool)
-        return [mask_iou(masks[0] if masks else empty, second[0].mask if second else empty)]
+        one, other = masks[0] if masks else empty, second[0].mask if second else empty
+        return [Compared(mask_iou(one, other), one, other)]
     ious = np.full((len(masks), len(second)), -1.0)
     for row, mask in enumerate(masks):
         for column, segment in enumerate(second):
@@ -140,11 +152,19 @@ def _agreement(ask: Ask, first: Sequence[_Mask], second: Sequence[Segment], size
     sure_first = [not _scored(ask) or item.score >= SURE for item in first]
     sure_second = [not _scored(ask) or segment.score >= SURE for segment in second]
     pairs = _pairs(ious)
-    found = [iou for row, column, iou in pairs if sure_first[row] or sure_second[column]]
+    found = [
+        Compared(iou, masks[row], second[column].mask)
+        for row, column, iou in pairs
+        if sure_first[row] or sure_second[column]
+    ]
     rows, columns = {row for row, _, _ in pairs}, {column for _, column, _ in pairs}
-    alone = sum(sure for row, sure in enumerate(sure_first) if row not in rows)
-    alone += sum(sure for column, sure in enumerate(sure_second) if column not in columns)
-    return found + [0.0] * alone
+    found += [Compared(0.0, masks[row], None) for row, sure in enumerate(sure_first) if sure and row not in rows]
+    found += [
+        Compared(0.0, None, second[column].mask)
+        for column, sure in enumerate(sure_second)
+        if sure and column not in columns
+    ]
+    return found
 
 
 def _pairs(ious: npt.NDArray[np.float64]) -> list[tuple[int, int, float]]:

@@ -56,7 +56,7 @@ class Evaluation:
 Progress = Callable[[int, int], None]
 """Called with the pictures done and those in all."""
 
-Watch = Callable[[str, int, Ask, Result], None]
+Watch = Callable[[str, int, Ask, Result], object]
 """Called with a picture's name, the number of the ask in it, the ask and the answer."""
 
 

@@ -79,8 +79,12 @@ class ShapesData:
 
     def pictures(self, tasks: Sequence[Task], limit: int | None = None) -> Iterator[Picture]:
         """Scenes in the order of their seeds."""
-        for seed in self.seeds[:limit]:
-            yield _SceneAsks(make_scene(seed), self.size).picture(tasks)
+        for index in range(self.count(tasks, limit)):
+            yield self.picture(tasks, index)
+
+    def picture(self, tasks: Sequence[Task], index: int) -> Picture:
+        """One of those scenes."""
+        return _SceneAsks(make_scene(self.seeds[index]), self.size).picture(tasks)
 
     def describe(self) -> Mapping[str, object]:
         """The seeds and the size."""

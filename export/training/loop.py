@@ -75,12 +75,17 @@ def _work(rank: int, job: Job, tokenizer_json: str, address: str) -> None:
     recipe = job.recipe
     torch.set_flush_denormal(True)
     if job.device == "cpu":
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // recipe.workers))
+        torch.set_num_threads(max(1, _cores() // recipe.workers))
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=recipe.workers)
     try:
         _Worker(rank, job, tokenizer_json).run()
     finally:
         dist.destroy_process_group()
+
+
+def _cores() -> int:
+    """Those that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:

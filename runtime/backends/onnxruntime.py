@@ -17,6 +17,10 @@ from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.manifest import GraphSpec
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+# With these a pair of Q and DQ is merged with another's, or a product with its bias, before it can become an integer
+# product; without them every quantised linear layer does.
+QUANTIZED_DISABLED = ("MatMulAddFusion", "CommonSubexpressionElimination")
+_FP16_QUANTIZE = (1, 30)  # the first version whose QuantizeLinear rounds float16; those before truncate
 # ONNX Runtime's names of element types, as sessions report them.
 _TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
@@ -79,8 +83,11 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3  # its warnings are about placement, not about results
         providers = list(dict.fromkeys([_PROVIDERS[self._device], _PROVIDERS["cpu"]]))
+        disabled = list(QUANTIZED_DISABLED) if spec.quantized and self._device == "cpu" else []
+        if spec.quantized == "float16":
+            self._check_rounding(path)
         try:
-            session = self._ort.InferenceSession(str(path), options, providers=providers)
+            session = self._ort.InferenceSession(str(path), options, providers=providers, disabled_optimizers=disabled)
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {_one_line(error)}") from error
         for kind, found, wanted in (
@@ -91,6 +98,14 @@ class OnnxRuntimeBackend:
             if found_types != {tensor.name: tensor.dtype for tensor in wanted}:
                 raise BackendError(f"{path} has other {kind} than its manifest says; export the bundle again")
         return OnnxGraph(session, spec, self._device)
+
+    def _check_rounding(self, path: Path) -> None:
+        version = tuple(int(part) for part in self._ort.__version__.split(".")[:2])
+        if self._device == "cpu" and version < _FP16_QUANTIZE:
+            raise BackendError(
+                f"{path} quantises float16 activations, which onnxruntime {self._ort.__version__} rounds wrongly; "
+                "install onnxruntime 1.30 or newer, or export with --float-precision fp32"
+            )
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""

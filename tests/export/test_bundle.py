@@ -13,19 +13,33 @@ from safetensors.numpy import load_file
 
 from xsam_edge.export import bundle as b
 from xsam_edge.export.prepare import from_checkpoint
+from xsam_edge.export.staging import staged
 from xsam_edge.export.variants import get_variant
 from xsam_edge.runtime.errors import CheckpointError, InputError, XSamError
 from xsam_edge.runtime.manifest import MANIFEST_FILE, check_files, read_manifest
 
 
 def write(output: Path, content: str, overwrite: bool = False) -> None:
-    with b.staged(output, overwrite) as folder:
+    with staged(output, overwrite) as folder:
         (folder / MANIFEST_FILE).write_text(content)
+
+
+def test_a_second_export_to_the_same_place_is_refused(tmp_path: Path) -> None:
+    with staged(tmp_path / "bundle", False) as folder:
+        (folder / "manifest.json").write_text("{}")
+        with pytest.raises(InputError, match="another export is writing"), staged(tmp_path / "bundle", True):
+            pass
+        with staged(tmp_path / "other", False) as other:
+            (other / "file").touch()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "other"]
+    with staged(tmp_path / "bundle", True) as folder:
+        (folder / "manifest.json").write_text("[]")
+    assert (tmp_path / "bundle/manifest.json").read_text() == "[]"
 
 
 def test_a_bundle_appears_when_it_is_whole(tmp_path: Path) -> None:
     output = tmp_path / "deep" / "er" / "bundle"
-    with b.staged(output, False) as folder:
+    with staged(output, False) as folder:
         (folder / "a").write_text("a")
         assert folder.parent == output.parent and not output.exists()
         assert folder.name.startswith(".bundle.") and folder.name.endswith(".partial")
@@ -34,7 +48,7 @@ def test_a_bundle_appears_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def interrupted(output: Path, error: type[BaseException]) -> None:
-    with b.staged(output, True) as folder:
+    with staged(output, True) as folder:
         (folder / "half").write_text("...")
         raise error
 
@@ -98,7 +112,7 @@ def test_what_appears_in_the_meantime_is_left_alone(tmp_path: Path) -> None:
     output = tmp_path / "bundle"
 
     def overtaken() -> None:
-        with b.staged(output, False):
+        with staged(output, False):
             output.mkdir()
             (output / MANIFEST_FILE).write_text("the other export")
 
@@ -156,7 +170,7 @@ def test_a_bundle_without_its_graphs_is_quick(
     request_: b.BundleRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the following tests break is whole otherwise."""
-    monkeypatch.setattr(b, "_write_graph", stub_graph(lambda path: path.touch()))
+    monkeypatch.setattr(b, "_build_and_write", stub_graph(lambda path: path.touch()))
     steps: list[str] = []
     manifest = b.write_bundle(request_, tmp_path / "bundle", report=lambda what, done, total: steps.append(what))
     assert read_manifest(tmp_path / "bundle") == manifest
@@ -170,7 +184,7 @@ def test_a_disk_that_fills_up_leaves_nothing(
         path.write_bytes(b"half a graph")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(b, "_write_graph", stub_graph(full))
+    monkeypatch.setattr(b, "_build_and_write", stub_graph(full))
     with pytest.raises(OSError, match="No space left"):
         b.write_bundle(request_, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -180,7 +194,7 @@ def test_a_disk_that_is_too_small_is_foreseen(
     request_: b.BundleRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=100))
-    monkeypatch.setattr(b, "_write_graph", stub_graph(lambda path: pytest.fail("started")))
+    monkeypatch.setattr(b, "_build_and_write", stub_graph(lambda path: pytest.fail("started")))
     with pytest.raises(XSamError, match="free some space"):
         b.write_bundle(request_, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
@@ -189,7 +203,7 @@ def test_a_disk_that_is_too_small_is_foreseen(
 def test_a_damaged_weight_leaves_the_old_bundle(
     request_: b.BundleRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(b, "_write_graph", stub_graph(lambda path: path.touch()))
+    monkeypatch.setattr(b, "_build_and_write", stub_graph(lambda path: path.touch()))
     b.write_bundle(request_, tmp_path / "bundle")
     before = {path.name: path.read_bytes() for path in (tmp_path / "bundle").iterdir()}
 

@@ -14,6 +14,7 @@ from small_graphs import ArrayWeights, graph, run
 
 from xsam_edge.export import weights as w
 from xsam_edge.export.graph_passes import INLINE_BYTES, extract_weights
+from xsam_edge.export.staging import check_space
 from xsam_edge.runtime.errors import CheckpointError, XSamError
 
 SHAPES = {
@@ -129,18 +130,18 @@ def test_half_precision_is_cast_on_the_way(monkeypatch: pytest.MonkeyPatch, tmp_
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), a.T.astype(np.float16))
 
 
-def test_tensors_lie_on_page_boundaries(tmp_path: Path) -> None:
+def test_large_tensors_lie_on_page_boundaries() -> None:
     model = graph(
-        "(float[3] x, float[3] a, float[2000] b, float[1] c) => (float[3] y, float[2000] z)"
-        " { s = Add(x, a) y = Mul(s, c) z = Mul(b, c) u = Mul(x, c) }",
-        ["a", "b", "c"],
+        "(float[3] x, float[3] a, float[20000] b, float[1] c, float[20000] d) => (float[3] y)"
+        " { s = Add(x, a) y = Mul(s, c) z = Mul(b, c) u = Mul(d, c) }",
+        ["a", "b", "c", "d"],
     )
-    model.graph.outputs[1:] = []
-    layout = w.external_layout(model, {"a": None, "b": None, "c": None})  # type: ignore[dict-item]
+    layout = w.external_layout(model, dict.fromkeys("abcd"))  # type: ignore[arg-type]
     spans = sorted(layout.values())
-    assert len(spans) == 3
-    assert all(offset % w.ALIGNMENT == 0 for offset, _ in spans)
+    assert len(spans) == 4
+    assert [layout[name][0] % w.ALIGNMENT for name in "bd"] == [0, 0]
     assert all(a + n <= b for (a, n), (b, _) in pairwise(spans))
+    assert max(a + n for a, n in spans) < 170_000  # small ones take no page
 
 
 def test_small_constants_stay_in_the_graph() -> None:
@@ -174,10 +175,10 @@ def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_a_full_disk_is_foreseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(w.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    w.check_space(tmp_path, 10**9)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10**9))
+    check_space(tmp_path, 10**9)
     with pytest.raises(XSamError, match=r"has 1\.00 GB free, 2\.50 GB are needed"):
-        w.check_space(tmp_path, 25 * 10**8)
+        check_space(tmp_path, 25 * 10**8)
 
 
 def test_short_writes_are_continued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

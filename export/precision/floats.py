@@ -1,24 +1,18 @@
-"""Precision as part of the graph: a plan of node-name patterns, applied by inserting Casts.
+"""Floating-point types as part of the graph: FP16 where a plan says so, Casts on the edges.
 
-The graph is traced in FP32. Applying a plan gives every node one precision; weights take that of the nodes that use
+The graph is traced in FP32. Every node gets one type; weights take that of the nodes that use
 them, and a Cast stands on every edge between precisions. Nothing is left to a builder's flags: a strongly typed
 network computes what the file says.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal
 
 import onnx_ir as ir
 
 from xsam_edge.export.graph_passes import WeightPlan
-
-Precision = Literal["fp32", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16")
+from xsam_edge.export.precision.plan import FloatType
 
 _TYPES = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16}
 
@@ -30,70 +24,39 @@ _MOVES = {
 
 
 @dataclass(frozen=True)
-class PrecisionPlan:
-    """``default`` for all nodes, but ``fp32`` for those whose name matches one of the patterns.
+class FloatTypes:
+    """``default`` for all nodes but those named in ``fp32``.
 
-    ``keep_outputs`` are outputs that are float32 at any precision: what the host reads.
+    ``keep_fp32`` are graph inputs and outputs that are float32 at any precision: what the host reads and writes.
     """
 
-    default: Precision
-    fp32: tuple[str, ...] = ()
-    keep_fp32: tuple[str, ...] = ()  # graph inputs and outputs
+    default: FloatType
+    fp32: frozenset[str] = frozenset()
+    keep_fp32: tuple[str, ...] = ()
 
 
 # Operators whose float32 output is part of their definition, and inputs that stay float32 whatever the data is.
 _PRODUCE_FP32 = {"Cast", "ConstantOfShape", "EyeLike"}
 _FP32_INPUTS = {"Resize": (1, 2)}  # roi and scales
 
-# Where FP16 is not enough, and why. Those of the mask head cost 3% of the work in FP32; with them the masks of the
-# recorded references keep an IoU of 0.99 with FP32, without them some fall to 0.98.
-FP32_ISLANDS = (
-    "**/*norm*/*",  # mean and variance: squares of activations overflow (SAM's and the LLM's residuals reach thousands)
-    "**/*Normalization*",  # the same where a norm stands in a numbered list of modules
-    "**/layers.*/Add*",  # residual streams: sums of all layers, where FP16 would overflow first and round most often
-    "**/Softmax*",  # sums of exponentials
-    "**/rotary/*",  # angles: position x frequency needs more than 11 bits from position 2,048 on
-    "/seg_connector/**",
-    "/segmentor/pixel_decoder/**",  # and in it pixel coordinates, which FP16 rounds to sixteenths
-    "/segmentor/decoder/**",  # its attention masks are signs of logits: a rounding flips a pixel for good
-    "/segmentor/class_predictor/**",  # cosine and a scale of up to e^6
-)
 
-
-@cache
-def _pattern(text: str) -> re.Pattern[str]:
-    """A node-name pattern: ``*`` stands for any part of one path component, ``**`` for any components."""
-    parts = re.split(r"(\*\*|\*)", text)
-    return re.compile("".join({"**": ".*", "*": "[^/]*"}.get(part, re.escape(part)) for part in parts))
-
-
-def matches(pattern: str, name: str) -> bool:
-    """Whether a node's name is one of those that a pattern means."""
-    return _pattern(pattern).fullmatch(name) is not None
-
-
-def plan_for(precision: Precision, keep_fp32: Iterable[str]) -> PrecisionPlan:
-    """The preset plan of a precision."""
-    return PrecisionPlan(precision, FP32_ISLANDS if precision != "fp32" else (), tuple(keep_fp32))
-
-
-def apply(model: ir.Model, plans: dict[str, WeightPlan], plan: PrecisionPlan) -> None:
-    """Give every floating-point value of a typed FP32 graph its precision, in place.
+def apply(model: ir.Model, plans: dict[str, WeightPlan], types: FloatTypes) -> None:
+    """Give every floating-point value of a typed FP32 graph its type, in place.
 
     ``plans`` gains an entry for each weight that is used in two precisions.
     """
-    if plan.default == "fp32":
+    if types.default == "fp32":
         return
     graph = model.graph
     wanted: dict[ir.Node, ir.DataType] = {}
     produced: dict[ir.Value, ir.DataType] = {}
-    default = _TYPES[plan.default]
+    default = _TYPES[types.default]
     for value in graph.inputs:
         if value.dtype == ir.DataType.FLOAT:
-            produced[value] = ir.DataType.FLOAT if value.name in plan.keep_fp32 else default
+            produced[value] = ir.DataType.FLOAT if value.name in types.keep_fp32 else default
             value.type = ir.TensorType(produced[value])
     for node in graph:
-        wanted[node] = _node_type(node, plan, produced, default)
+        wanted[node] = _node_type(node, types, produced, default)
         for value in node.outputs:
             if value.dtype == ir.DataType.FLOAT:
                 produced[value] = wanted[node]
@@ -110,7 +73,7 @@ def apply(model: ir.Model, plans: dict[str, WeightPlan], plan: PrecisionPlan) ->
         for value in node.outputs:
             if value in produced:
                 value.type = ir.TensorType(produced[value])
-    _type_outputs(graph, plan, produced, default)
+    _type_outputs(graph, types, produced, default)
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             del graph.initializers[name]
@@ -118,9 +81,9 @@ def apply(model: ir.Model, plans: dict[str, WeightPlan], plan: PrecisionPlan) ->
 
 
 def _node_type(
-    node: ir.Node, plan: PrecisionPlan, produced: dict[ir.Value, ir.DataType], default: ir.DataType
+    node: ir.Node, types: FloatTypes, produced: dict[ir.Value, ir.DataType], default: ir.DataType
 ) -> ir.DataType:
-    if any(matches(pattern, str(node.name)) for pattern in plan.fp32):
+    if node.name in types.fp32:
         return ir.DataType.FLOAT
     if node.op_type in _PRODUCE_FP32:
         return ir.DataType.FLOAT  # positions and masks; a consumer in FP16 gets a Cast of its own
@@ -177,12 +140,12 @@ def _insert_cast(graph: ir.Graph, value: ir.Value, dtype: ir.DataType, before: i
 
 
 def _type_outputs(
-    graph: ir.Graph, plan: PrecisionPlan, produced: dict[ir.Value, ir.DataType], default: ir.DataType
+    graph: ir.Graph, types: FloatTypes, produced: dict[ir.Value, ir.DataType], default: ir.DataType
 ) -> None:
     for index, value in enumerate(graph.outputs):
         if value not in produced:
             continue
-        target = ir.DataType.FLOAT if value.name in plan.keep_fp32 else default
+        target = ir.DataType.FLOAT if value.name in types.keep_fp32 else default
         if produced[value] == target:
             continue
         name = value.name

@@ -1,0 +1,182 @@
+"""How far the inside of a reduced chain is from FP32: SQNR and cosine of stage outputs and of every block's output.
+
+Both chains see the same pictures and the same appended answers, so that they run the same graphs in the same order.
+Errors add up along the chain: what a block shows is its own and that of everything before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from xsam_edge.calibration.activations.edited import EditedBackend, Extra
+from xsam_edge.calibration.data.samples import Caption, Picture
+from xsam_edge.calibration.evaluation.run import Options, ask_scene
+from xsam_edge.export.gate.measure import decibels
+from xsam_edge.export.precision.blocks import members
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.base import Backend
+from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
+from xsam_edge.runtime.manifest import read_manifest
+from xsam_edge.runtime.model import XSam
+
+KEPT = 8192  # elements of a tensor that are compared, evenly spread
+_SUFFIX = "\tobserved"
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
+
+Observed = dict[str, dict[str, str]]
+"""By graph, the value that each block or stage output is observed at."""
+
+
+@dataclass
+class Error:
+    """Sums over everything that was compared of one tensor."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    other: float = 0.0
+    product: float = 0.0
+
+    def add(self, reference: npt.NDArray[Any], found: npt.NDArray[Any]) -> None:
+        """Compare two arrays of one shape."""
+        a, b = reference.astype(np.float64), found.astype(np.float64)
+        self.signal += float(a @ a)
+        self.other += float(b @ b)
+        self.product += float(a @ b)
+        self.noise += float(np.square(a - b).sum())
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """Signal to quantisation noise in dB; None where both are equal."""
+        return decibels(self.signal, self.noise)
+
+    @property
+    def cosine(self) -> float | None:
+        """Cosine of both as vectors; None where one is zero."""
+        scale = (self.signal * self.other) ** 0.5
+        return self.product / scale if scale > 0 else None
+
+
+@dataclass
+class Recording:
+    """What the FP32 chain showed, in the order of its runs."""
+
+    arrays: dict[tuple[str, str], list[npt.NDArray[np.float32]]] = field(default_factory=lambda: defaultdict(list))
+
+
+def points(bundle: Path) -> tuple[Observed, Observed]:
+    """Stage outputs and block outputs of an FP32 bundle, by graph."""
+    stages: Observed = {}
+    blocks: Observed = {}
+    for name in contract.GRAPHS:
+        graph = ir.load(bundle / f"{name}.onnx").graph
+        stages[name] = {
+            str(value.name): str(value.name)
+            for value in graph.outputs
+            if not str(value.name).startswith(("new_key.", "new_value."))
+        }
+        blocks[name] = _block_outputs(graph)
+    return stages, blocks
+
+
+def _block_outputs(graph: ir.Graph) -> dict[str, str]:
+    nodes = {str(node.name): node for node in graph}
+    outputs = set(graph.outputs)
+    found = {}
+    for block, names in members(nodes).items():
+        inside = {nodes[name] for name in names}
+        for name in reversed(names):
+            value = nodes[name].outputs[0]
+            leaves = value in outputs or any(use.node not in inside for use in value.uses())
+            if leaves and value.dtype in _FLOATS and value.shape is not None and len(value.shape) > 1:
+                found[block] = str(value.name)
+                break
+    return found
+
+
+def add_observers(model: ir.Model, names: Iterable[str]) -> None:
+    """Add an output for each named value: about ``KEPT`` of its elements, in float32."""
+    graph = model.graph
+    values = {str(value.name): value for node in graph for value in node.outputs}
+
+    def constant(name: str, array: list[int]) -> ir.Value:
+        if name not in graph.initializers:
+            tensor = ir.tensor(np.array(array, np.int64), name=name)
+            graph.initializers[name] = ir.Value(
+                name=name, shape=tensor.shape, type=ir.TensorType(ir.DataType.INT64), const_value=tensor
+            )
+        return graph.initializers[name]
+
+    def node(op: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        made = ir.node(op, list(inputs), attributes=attributes or None)
+        graph.append(made)
+        return made.outputs[0]
+
+    for name in dict.fromkeys(names):
+        flat = node("Reshape", values[name], constant("\tflat", [-1]))
+        size = node("Shape", flat)
+        # An odd step, which meets every column of an image whose width is a power of two.
+        step = node("Mul", node("Div", size, constant("\ttwice", [2 * KEPT])), constant("\ttwo", [2]))
+        step = node("Add", step, constant("\tone", [1]))
+        thin = node("Slice", flat, constant("\tzero", [0]), size, constant("\tzero", [0]), step)
+        wide = node("Cast", thin, to=ir.DataType.FLOAT.value)
+        wide.name, wide.type, wide.shape = name + _SUFFIX, ir.TensorType(ir.DataType.FLOAT), ir.Shape([None])
+        graph.outputs.append(wide)
+
+
+def observer(observed: Sequence[Observed], graph: str) -> Callable[[ir.Model], None]:
+    """What adds the observers of a graph to it."""
+    names = [name for places in observed for name in places.get(graph, {}).values()]
+    return lambda model: add_observers(model, names)
+
+
+def written_backend(bundle: Path, observed: Sequence[Observed], listen: Extra, threads: int) -> Backend:
+    """A backend on the graphs of a bundle as they were written, with observers."""
+
+    def edit(path: Path) -> ir.Model:
+        model = ir.load(path)
+        observer(observed, path.stem)(model)
+        return model
+
+    quantized = any(spec.quantized for spec in read_manifest(bundle).graphs.values())
+    return EditedBackend(edit, listen, threads, disabled=QUANTIZED_DISABLED if quantized else ())
+
+
+def compare(
+    reference: Path, bundle: Path, observed: Sequence[Observed], pictures: Sequence[Picture], threads: int
+) -> dict[tuple[str, str], Error]:
+    """Run both bundles over pictures that can be read; errors by graph and value."""
+    recording = Recording()
+
+    def record(file: str, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        for name, array in outputs.items():
+            recording.arrays[file, name].append(array)
+
+    _run(reference, written_backend(reference, observed, record, threads), pictures)
+    errors: dict[tuple[str, str], Error] = defaultdict(Error)
+    runs: dict[tuple[str, str], int] = defaultdict(int)
+
+    def listen(file: str, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        for name, array in outputs.items():
+            expected = recording.arrays[file, name][runs[file, name]]
+            runs[file, name] += 1
+            errors[file.removesuffix(".onnx"), name.removesuffix(_SUFFIX)].add(expected, array)
+
+    _run(bundle, written_backend(bundle, observed, listen, threads), pictures)
+    return dict(errors)
+
+
+def _run(bundle: Path, backend: Backend, pictures: Sequence[Picture]) -> None:
+    model = XSam.load(bundle, backend=backend, verify=False)
+    for picture in pictures:
+        with model.look(picture.image()) as scene:
+            for ask in picture.asks:
+                if not isinstance(ask, Caption):  # a caption is decoded, and may be as long as each likes
+                    ask_scene(scene, ask, Options(answer="append", threshold=0.5))

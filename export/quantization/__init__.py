@@ -1,0 +1,1 @@
+"""Explicit quantisation: where a graph can be quantised, smoothing, integer codes, Q/DQ nodes."""

@@ -1,0 +1,135 @@
+"""SmoothQuant on an FP32 graph: divisions folded into the weights before a product, multiplications into its own.
+
+Nothing is added to the graph. What makes an activation is divided per channel, the weights that read it are multiplied
+along their inputs; the product is the same in exact arithmetic. Weights are changed in place, in the graph's data
+file, in blocks of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from xsam_edge.calibration.activations.smoothing import Smoothing, search
+from xsam_edge.calibration.activations.stats import TensorStats
+from xsam_edge.export.lowering import FileWeights, OpenGraph
+from xsam_edge.export.quantization.sites import Site, find_sites
+from xsam_edge.export.quantization.smoothable import Source, readers, source_of
+from xsam_edge.export.weights import blocks, read_blocks
+
+MIN_GAIN = 1.2  # below, the expected error is not worth another change to the weights
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """What a stored weight is multiplied by along one axis, from ``start`` on."""
+
+    weight: str
+    axis: int
+    values: np.ndarray
+    start: int = 0
+
+    def apply(self, rows: np.ndarray, first: int, outputs: int) -> np.ndarray:
+        """Scaled rows of a weight, of which ``first`` is the first; ``outputs`` is the weight's size along ``axis``."""
+        whole = np.ones(outputs, np.float32)
+        whole[self.start : self.start + len(self.values)] = self.values
+        if self.axis == 0:
+            return rows * whole[first : first + len(rows)].reshape(-1, *[1] * (rows.ndim - 1))
+        return rows * whole.reshape([-1 if axis == self.axis else 1 for axis in range(rows.ndim)])
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Sites that read one source, and the smoothing that was found for them."""
+
+    source: Source
+    sites: tuple[Site, ...]
+    smoothing: Smoothing
+
+    def factors(self) -> list[Factors]:
+        """What the group changes."""
+        divisors = self.smoothing.divisors
+        found = [
+            Factors(str(target.weight.name), target.axis, 1 / divisors, target.start) for target in self.source.targets
+        ]
+        return found + [Factors(str(site.weight.name), site.inputs_axis, divisors) for site in self.sites]
+
+
+def probed(graph: ir.Graph, plans: Mapping[str, object]) -> Iterator[tuple[Site, bool]]:
+    """Every site, and whether a division of its activation can be folded, for which statistics go by channel."""
+    sites = find_sites(graph, plans)
+    by_node = {site.node: site for site in sites}
+    for site in sites:
+        yield site, site.kind != "conv" and source_of(site.activation, plans, by_node) is not None
+
+
+def smooth(
+    opened: OpenGraph, quantized: Collection[str], stats: Mapping[str, TensorStats]
+) -> tuple[list[Group], dict[str, TensorStats]]:
+    """Smooth every source whose readers are all products that ``quantized`` names, where it gains enough.
+
+    Weights are changed in the data file; readers of the file see the new values. Linear layers whose outputs are
+    divided come first, so that the search at their inputs sees their changed weights.
+
+    Args:
+        opened: the FP32 graph.
+        quantized: names of nodes.
+        stats: by the name of the activation.
+
+    Returns:
+        The groups that were smoothed, and the statistics as they are now.
+    """
+    by_node = {site.node: site for site in find_sites(opened.model.graph, opened.plans)}
+    sources: dict[str, Source] = {}
+    for site in by_node.values():
+        if site.kind != "conv" and (source := source_of(site.activation, opened.plans, by_node)) is not None:
+            sources.setdefault(source.name, source)
+    products = {site.weight.name for site in by_node.values()}
+    ordered = sorted(sources.values(), key=lambda source: source.targets[0].weight.name not in products)
+    groups, current = [], dict(stats)
+    for source in ordered:
+        found = readers(source.output, by_node) or []
+        if not found or any(len(site.weight.uses()) > 1 or site.node.name not in quantized for site in found):
+            continue
+        group = _search(opened, source, tuple(found), current)
+        if group is None:
+            continue
+        _apply(opened, group)
+        groups.append(group)
+        for name in {str(site.activation.name) for site in found} & set(current):
+            current[name] = current[name].smoothed(group.smoothing.divisors)
+    return groups, current
+
+
+def _search(
+    opened: OpenGraph, source: Source, sites: tuple[Site, ...], stats: Mapping[str, TensorStats]
+) -> Group | None:
+    watched = [stats[name] for site in sites if (name := str(site.activation.name)) in stats]
+    # Readers of one source see the same values, some through moves or selections; the fullest statistics count.
+    fullest = max(watched, key=lambda item: item.size, default=None)
+    if fullest is None or not fullest.size:
+        return None
+    smoothing = search(fullest, lambda: _rows(sites, opened.source), MIN_GAIN)
+    return Group(source, sites, smoothing) if smoothing.gain > MIN_GAIN else None
+
+
+def _rows(sites: tuple[Site, ...], source: FileWeights) -> Iterator[np.ndarray]:
+    """Rows [outputs, inputs] of the weights of linear layers, which are stored [inputs, outputs]."""
+    for site in sites:
+        name = str(site.weight.name)
+        weight = source.tensors[name].numpy()
+        for start, stop in blocks(weight.shape[::-1]):
+            yield np.ascontiguousarray(weight[:, start:stop].T)
+
+
+def _apply(opened: OpenGraph, group: Group) -> None:
+    for factors in group.factors():
+        tensor = opened.source.tensors[factors.weight]
+        shape = tuple(tensor.shape.numpy())
+        stored = np.memmap(tensor.path, np.float32, "r+", offset=tensor.offset or 0, shape=shape)
+        for start, rows in read_blocks(opened.source, factors.weight):
+            stored[start : start + len(rows)] = factors.apply(rows, start, shape[factors.axis])
+        stored.flush()

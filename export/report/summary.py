@@ -1,0 +1,93 @@
+"""The report in ten lines of plain text."""
+
+from __future__ import annotations
+
+from xsam_edge.export.report.facts import GateFacts, Report, SizeFacts
+from xsam_edge.export.report.wording import (
+    count,
+    decibels,
+    duration,
+    known,
+    of_fp32,
+    percent,
+    printable,
+    ratio,
+    size,
+    total,
+    verdict,
+)
+
+WIDTH = 100
+_LABEL = 12
+_LARGEST = 3  # files whose share is named
+
+
+def summary_lines(report: Report) -> list[str]:
+    """At most ten lines of at most ``WIDTH`` columns: verdict, masks, sizes, what was raised, what to look at."""
+    found = verdict(report)
+    lines = [_line(report.precision, f"{found.title}: {found.text}")]
+    if report.gate is not None:
+        lines.append(_line("masks", _masks(report.gate)))
+    tasks = [f"{task.task} {ratio(task.mean_iou, 3)}" for task in report.tasks]
+    if tasks:
+        lines.append(_line("by task", ", ".join(tasks)))
+    if report.worst:
+        worst = min(report.worst, key=lambda case: case.iou)
+        prompt = f" {worst.prompt!r}" if worst.prompt else ""
+        lines.append(_line("worst", f"{ratio(worst.iou, 3)}: {worst.task}{prompt} on {worst.picture}"))
+    if report.sizes:
+        lines.append(_line("size", _sizes(report)))
+    measured = [stage for stage in report.stages if known(stage.sqnr_db)]
+    if measured:
+        noisiest = min(measured, key=lambda stage: stage.sqnr_db or 0.0)
+        text = f"lowest SQNR {decibels(noisiest.sqnr_db)}, {noisiest.output} of {noisiest.graph}"
+        lines.append(_line("outputs", f"{text} (cosine {ratio(noisiest.cosine)})"))
+    lines.append(_line("layers", _layers(report)))
+    calibration = report.calibration
+    text = f"{count(calibration.samples, 'sample')} of {calibration.data}, {report.ranges}"
+    if calibration.from_cache:
+        text += ", from the cache"
+    if calibration.unreadable:
+        text += f"; {count(len(calibration.unreadable), 'image')} could not be read"
+    lines.append(_line("calibration", text))
+    if report.notes:
+        more = f" (and {len(report.notes) - 1} more in the report)" if len(report.notes) > 1 else ""
+        room = WIDTH - _LABEL - len(more)
+        lines.append(_line("note", _cut(printable(report.notes[0]), room) + more))
+    lines.append(_line("took", f"{duration(report.seconds)}, {size(report.peak_memory_bytes)} of memory at the peak"))
+    return lines
+
+
+def _masks(gate: GateFacts) -> str:
+    text = f"{count(gate.masks, 'mask')} on {count(gate.pictures, 'picture')}"
+    if gate.token_agreement is not None:
+        text += f"; {percent(gate.token_agreement)} of tokens equal"
+    return f"{text}; {count(gate.trials, 'trial')} in {duration(gate.seconds)}"
+
+
+def _sizes(report: Report) -> str:
+    whole = total(report.sizes)
+    models: dict[str, list[SizeFacts]] = {}  # a graph and its weights are one
+    for item in report.sizes:
+        models.setdefault(item.file.partition(".")[0], []).append(item)
+    wholes = {name: total(tuple(items)) for name, items in models.items()}
+    largest = sorted(wholes, key=lambda name: -wholes[name].fp32_bytes)[:_LARGEST]
+    parts = [f"{name} {ratio(of_fp32(wholes[name]), 2)}" for name in largest]
+    return f"{size(whole.bytes)}, {ratio(of_fp32(whole), 2)} of FP32 ({', '.join(parts)})"
+
+
+def _layers(report: Report) -> str:
+    sites = sum(block.sites for block in report.blocks)
+    quantised = sum(block.quantised_sites for block in report.blocks)
+    text = f"{quantised:,} of {count(sites, 'product')} quantised in {count(len(report.blocks), 'block')}; "
+    if not report.raised:
+        return text + "none raised"
+    return text + f"{len(report.raised)} raised: {', '.join(f'{item.pattern} to {item.to}' for item in report.raised)}"
+
+
+def _line(label: str, text: str) -> str:
+    return _cut(f"{printable(label):<{_LABEL - 1}} {printable(text)}", WIDTH)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3].rstrip()}..."

@@ -1,0 +1,106 @@
+"""Numbers and verdicts in words, the same on the page and in the terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
+
+from xsam_edge.export.precision.plan import matches
+from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, Report, SizeFacts
+
+NONE = "–"
+_UNITS = ((1e9, "GB", 2), (1e6, "MB", 1), (1e3, "kB", 1))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind`` chooses the colour, ``title`` is a few words, ``text`` the sentence with the figures."""
+
+    kind: Literal["passed", "degraded", "failed", "open"]
+    title: str
+    text: str
+
+
+def verdict(report: Report) -> Verdict:
+    """Whether the masks hold."""
+    gate = report.gate
+    if gate is None:
+        text = "The masks of this bundle were not compared with those of FP32."
+        return Verdict("degraded", "Degraded", text) if report.degraded else Verdict("open", "Not measured", text)
+    figures, bound = f"Mean mask IoU with FP32 is {ratio(gate.mean_iou)} ± {ratio(gate.stderr)}", ratio(gate.min_iou)
+    if report.degraded:
+        return Verdict("degraded", "Degraded", f"{figures}; bound {bound} missed, as allowed.")
+    if not gate.passed:
+        return Verdict("failed", "Masks do not hold", f"{figures}; the bound is {bound}.")
+    return Verdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
+
+
+def known(value: float | None) -> TypeGuard[float]:
+    """Whether there is a number."""
+    return value is not None and not math.isnan(value)
+
+
+def ratio(value: float | None, digits: int = 4) -> str:
+    """0.9876."""
+    return f"{value:.{digits}f}" if known(value) else NONE
+
+
+def percent(value: float | None) -> str:
+    """98.7%; 100% only where it is all."""
+    if not known(value):
+        return NONE
+    text = f"{100 * value:.1f}"
+    return f"{'99.9' if text == '100.0' and value < 1 else text.removesuffix('.0')}%"
+
+
+def decibels(value: float | None) -> str:
+    """41.3 dB; "identical" from ``IDENTICAL_DB`` on, "no signal" below its negative."""
+    if not known(value):
+        return NONE
+    if value >= IDENTICAL_DB:
+        return "identical"
+    return "no signal" if value <= -IDENTICAL_DB else f"{value:.1f} dB"
+
+
+def size(count: float) -> str:
+    """12.3 MB."""
+    for unit, name, digits in _UNITS:
+        if count >= unit:
+            return f"{count / unit:.{digits}f} {name}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """42 s, 7 min, 2 h 05 min."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def count(number: int, one: str, many: str = "") -> str:
+    """1 block, 2 blocks."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def total(sizes: tuple[SizeFacts, ...]) -> SizeFacts:
+    """All files as one."""
+    return SizeFacts("in all", sum(item.bytes for item in sizes), sum(item.fp32_bytes for item in sizes))
+
+
+def of_fp32(item: SizeFacts) -> float | None:
+    """Size as a share of FP32's."""
+    return item.bytes / item.fp32_bytes if item.fp32_bytes else None
+
+
+def is_raised(report: Report, block: BlockFacts) -> bool:
+    """Whether a raised pattern means the block: its name, or all below it."""
+    names = (block.name, f"{block.name}/")
+    return any(matches(item.pattern, name) for item in report.raised for name in names)
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, without what would move a terminal's cursor."""
+    return re.sub(r"\s+", " ", "".join(letter if letter.isprintable() else " " for letter in text)).strip()
