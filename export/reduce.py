@@ -200,7 +200,7 @@ class _Reduction:
     def _write_graph(self, name: str, plan: Plan, precisions: Precisions, folder: Path):
         opened = lowering.open_graph(self.base / f"{name}.onnx")
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
-        return write_graph(opened.model, opened.plans, opened.source, name, folder, self.report)
+        return write_graph(opened.model, opened.plans, opened.source, name, folder, self.report, annotated=False)
 
     def _below(self, score: Score, raised: int, found: Found) -> None:
         if self.options.allow_degraded:

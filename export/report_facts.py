@@ -76,7 +76,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
             StageFacts(graph, name, error.sqnr_db, error.cosine)
             for graph, names in stages.items()
             for name in names
-            if (error := errors.get((graph, name)))
+            if (error := errors.get((graph, name))) and error.signal > 0
         ),
         blocks=tuple(_blocks(measured, blocks, errors)),
         raised=tuple(Raised(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),

@@ -17,7 +17,7 @@ from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase,
 from xsam_edge.calibration.evaluation.agreement import Agreement, Compared, Recorder
 from xsam_edge.calibration.evaluation.run import Options, ask_scene
 from xsam_edge.runtime.backends.base import Backend
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results import Result
 
@@ -80,7 +80,7 @@ class Exam:
     def score(self, bundle: Path, backend: Backend | None = None, *, limit: int | None = None, what: str) -> Score:
         """Ask a bundle the first ``limit`` pictures, through ``backend`` if it is given.
 
-        ``what`` tells the user what is being measured.
+        ``what`` tells the user what is being measured. An ask that the bundle fails at has lost all of its masks.
         """
         model = XSam.load(bundle, backend=backend, threads=self._threads, verify=False)
         agreement = Agreement(self._recorder)
@@ -96,7 +96,11 @@ class Exam:
                 if compared:
                     _keep(worst, min(compared, key=lambda item: item.iou), name, ask, image)  # noqa: B023
 
-            _ask(model, picture, image, watch)
+            def fail(name: str, number: int) -> None:
+                lost = len(self._recorder.answer(name, number).masks)
+                found.extend([0.0] * max(lost, 1))  # noqa: B023
+
+            _ask(model, picture, image, watch, fail)
             if found:
                 ious.append(found)
         if not ious:
@@ -120,10 +124,24 @@ class Exam:
                 yield picture, None
 
 
-def _ask(model: XSam, picture: Picture, image: Image.Image, watch: Callable[[str, int, Ask, Result], object]) -> None:
+def _ask(
+    model: XSam,
+    picture: Picture,
+    image: Image.Image,
+    watch: Callable[[str, int, Ask, Result], object],
+    fail: Callable[[str, int], None] | None = None,
+) -> None:
+    """Ask all of a picture. ``fail`` is told of asks that the model cannot answer; without it they are errors."""
     with model.look(image) as scene:
         for number, ask in enumerate(picture.asks):
-            watch(picture.name, number, ask, ask_scene(scene, ask, Options(threshold=0.5)))
+            try:
+                result = ask_scene(scene, ask, Options(threshold=0.5))
+            except XSamError:  # numbers that are not finite, an answer without end
+                if fail is None:
+                    raise
+                fail(picture.name, number)
+            else:
+                watch(picture.name, number, ask, result)
 
 
 def _tokens(tasks: dict[Task, dict[str, Any]]) -> float | None:
