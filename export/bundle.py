@@ -6,12 +6,7 @@ nothing or the old bundle. No step holds more than one tensor of the model.
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import os
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,24 +16,23 @@ import onnx
 import onnx_ir as ir
 
 from xsam_edge.export import precision as precision_plans
+from xsam_edge.export.activations import activation_sizes
 from xsam_edge.export.config import ModelConfig
 from xsam_edge.export.graph_passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision import Precision
+from xsam_edge.export.staging import Report, check_space, hash_files, staged
 from xsam_edge.export.trace import fake_tensors, trace
-from xsam_edge.export.weights import WeightSource, blocks, cast, check_space, write_external_data
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.export.weights import WeightSource, blocks, cast, write_external_data
 from xsam_edge.runtime.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
     TOKENIZER_FILE,
     EmbeddingTable,
-    FileEntry,
     GraphSpec,
     Manifest,
     Source,
-    hash_file,
     running_total,
 )
 from xsam_edge.runtime.settings import Settings
@@ -46,9 +40,6 @@ from xsam_edge.runtime.settings import Settings
 EMBEDDINGS = "llm.model.embed_tokens.weight"
 _NUMPY = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
-
-# Called with what is being done, bytes done and bytes in all (0 where unknown).
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -111,46 +102,12 @@ def write_bundle(
             settings=request.settings,
             embeddings=EmbeddingTable(_NUMPY[request.precision].name, *shapes[EMBEDDINGS]),
             graphs=graphs,
-            files=_hash_files(folder, report),
+            files=hash_files(folder, report),
+            activations=activation_sizes(request.config),
             producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
         )
         (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
-
-
-@contextlib.contextmanager
-def staged(output: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to write into that takes the place of ``output`` when the block ends without an error."""
-    output = Path(os.path.realpath(output))  # behind a link, its target is replaced and the link stays
-    check_output(output, overwrite)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unique = f"{os.getpid()}-{secrets.token_hex(3)}"
-    folder = output.with_name(f".{output.name}.{unique}.partial")
-    old = output.with_name(f".{output.name}.{unique}.old")
-    try:
-        folder.mkdir()
-        yield folder
-        check_output(output, overwrite)
-        if output.exists():
-            output.rename(old)
-        folder.rename(output)
-    except BaseException:
-        if old.exists() and not output.exists():
-            old.rename(output)
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raise InputError if a bundle cannot be put at ``output``."""
-    if not output.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{output} exists; choose another output, or replace the bundle with --overwrite")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_FILE).is_file()):
-        raise InputError(f"{output} exists and is not a bundle; it is left alone, choose another output")
 
 
 def build_graph(model: XSam, name: str, precision: Precision) -> tuple[ir.Model, dict[str, WeightPlan]]:
@@ -186,9 +143,3 @@ def _write_embeddings(request: BundleRequest, shape: tuple[int, ...], path: Path
             rows = request.weights.read_rows(EMBEDDINGS, start, stop)
             file.write(np.ascontiguousarray(cast(rows, dtype, EMBEDDINGS)).data)
             report("token embeddings", stop * shape[1] * dtype.itemsize, shape[0] * shape[1] * dtype.itemsize)
-
-
-def _hash_files(folder: Path, report: Report) -> dict[str, FileEntry]:
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    progress = running_total(partial(report, "hash"), sum(path.stat().st_size for path in paths))
-    return {path.name: FileEntry(path.stat().st_size, hash_file(path, progress)) for path in paths}

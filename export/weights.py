@@ -7,7 +7,6 @@ after it was written.
 from __future__ import annotations
 
 import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import numpy as np
 import onnx_ir as ir
 
 from xsam_edge.export.graph_passes import INLINE_BYTES, WeightPlan, evaluate
-from xsam_edge.runtime.errors import CheckpointError, XSamError
+from xsam_edge.export.staging import check_space
+from xsam_edge.runtime.errors import CheckpointError
 
 # Rows are read in blocks of about this many bytes; a transposed matrix up to this size is turned in memory.
 BLOCK_BYTES = 32 << 20
@@ -97,13 +97,6 @@ def cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
 def read(source: WeightSource, name: str) -> np.ndarray:
     """A whole tensor."""
     return source.read_rows(name, 0, source.shapes[name][0])
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Raise XSamError if the file system of ``folder`` has less than ``needed`` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise XSamError(f"{folder} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; free some space")
 
 
 def write_external_data(

@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from small_graphs import ArrayWeights, graph, run
 
+from xsam_edge.export import staging
 from xsam_edge.export import weights as w
 from xsam_edge.export.graph_passes import INLINE_BYTES, extract_weights
 from xsam_edge.runtime.errors import CheckpointError, XSamError
@@ -174,10 +175,10 @@ def test_memory_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_a_full_disk_is_foreseen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(w.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
-    w.check_space(tmp_path, 10**9)
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    staging.check_space(tmp_path, 10**9)
     with pytest.raises(XSamError, match=r"has 1\.00 GB free, 2\.50 GB are needed"):
-        w.check_space(tmp_path, 25 * 10**8)
+        staging.check_space(tmp_path, 25 * 10**8)
 
 
 def test_short_writes_are_continued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

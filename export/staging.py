@@ -1,0 +1,66 @@
+"""Writing a bundle beside its place: it appears there when it is whole. Needs no package."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from xsam_edge.runtime.errors import InputError, XSamError
+from xsam_edge.runtime.manifest import MANIFEST_FILE, FileEntry, hash_file, running_total
+
+# Called with what is being done, bytes done and bytes in all (0 where unknown).
+Report = Callable[[str, int, int], None]
+
+
+@contextlib.contextmanager
+def staged(output: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to write into that takes the place of ``output`` when the block ends without an error."""
+    output = Path(os.path.realpath(output))  # behind a link, its target is replaced and the link stays
+    check_output(output, overwrite)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unique = f"{os.getpid()}-{secrets.token_hex(3)}"
+    folder = output.with_name(f".{output.name}.{unique}.partial")
+    old = output.with_name(f".{output.name}.{unique}.old")
+    try:
+        folder.mkdir()
+        yield folder
+        check_output(output, overwrite)
+        if output.exists():
+            output.rename(old)
+        folder.rename(output)
+    except BaseException:
+        if old.exists() and not output.exists():
+            old.rename(output)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raise InputError if a bundle cannot be put at ``output``."""
+    if not output.exists():
+        return
+    if not overwrite:
+        raise InputError(f"{output} exists; choose another output, or replace the bundle with --overwrite")
+    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_FILE).is_file()):
+        raise InputError(f"{output} exists and is not a bundle; it is left alone, choose another output")
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise XSamError if the file system of ``folder`` has less than ``needed`` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise XSamError(f"{folder} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; free some space")
+
+
+def hash_files(folder: Path, report: Report) -> dict[str, FileEntry]:
+    """Size and SHA-256 of every file of a folder."""
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    progress = running_total(partial(report, "hash"), sum(path.stat().st_size for path in paths))
+    return {path.name: FileEntry(path.stat().st_size, hash_file(path, progress)) for path in paths}
