@@ -7,12 +7,13 @@ TYPED := runtime calibration
 DEMO := demo-output
 TRAINED := trained
 
-.PHONY: help setup demo test test-slow lint format benchmark train clean
+.PHONY: help setup demo test test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
+	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make lint       ruff and mypy"
 	@echo "make benchmark  the stage table of benchmarks/"
 	@echo "make train      train the demo model anew: 85 minutes on two cores, into trained/"
@@ -35,6 +36,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# On a Jetson TensorRT belongs to the system's Python: `make gpu-test GPU_PYTHON=python3` runs that one as it is.
+GPU_PYTHON ?= $(BIN)/python
+gpu-test: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
+	$(GPU_PYTHON) -m pytest -m gpu -rs
 
 lint: setup
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from xsam_edge.export.activations import activation_sizes
 from xsam_edge.export.config import ModelConfig
 from xsam_edge.export.graph_passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graphs import FP32_TENSORS, GRAPHS, graph_spec
@@ -180,6 +181,7 @@ def seal(
         embeddings=EmbeddingTable(_NUMPY[embeddings].name, rows, columns),
         graphs=graphs,
         files=hash_files(folder, report),
+        activations=activation_sizes(request.config),
         producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
         degraded=degraded,
     )

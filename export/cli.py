@@ -1,4 +1,4 @@
-"""``xsam-export``: a checkpoint becomes a bundle."""
+"""``xsam-export``: a checkpoint becomes a bundle of graphs, or of engines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xsam_edge.export.engines import command as engines
+from xsam_edge.export.engines.options import add_engine_options
+from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.reduce_options import add_precision_options, reduce_options
+from xsam_edge.export.staging import check_output
 from xsam_edge.export.variants import VARIANTS
 from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
 from xsam_edge.runtime.errors import InputError
@@ -25,6 +29,8 @@ examples:
   xsam-export --checkpoint hao9610/X-SAM --precision fp16 -o xsam-fp16
   xsam-export --checkpoint pytorch_model.bin --inits inits/ --precision int8 --calibration-data photos/ -o bundle
   xsam-export --random-weights --variant qwen3-1.7b --precision fp16 -o bundle
+  xsam-export --from bundle --engine tensorrt --target orin-nx -o engines
+  xsam-export --random-weights --variant phi3 --precision int8 --target orin-nano --plan
 """
 
 
@@ -36,17 +42,19 @@ def parser() -> argparse.ArgumentParser:
     weights = options.add_mutually_exclusive_group(required=True)
     weights.add_argument("--checkpoint", metavar="PATH_OR_HUB_ID", help="a file, a folder, or owner/name on the hub")
     weights.add_argument("--random-weights", action="store_true", help="a model that was never trained, for latency")
+    weights.add_argument("--from", dest="bundle", type=Path, metavar="BUNDLE", help="a bundle of graphs, to compile")
     options.add_argument("--inits", type=Path, metavar="DIR", help="folder with the configurations of the four parts")
     options.add_argument(
         "--variant", default="auto", choices=["auto", *VARIANTS], help="default: told by the checkpoint"
     )
     options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of values that weights do not tell")
     options.add_argument("--seed", type=_seed, default=0, help="of --random-weights (default: %(default)s)")
-    options.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="folder to write")
+    options.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     options.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     add_precision_options(options)
+    add_engine_options(options)
     return options
 
 
@@ -58,36 +66,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Export; returns the exit code."""
     start = time.perf_counter()
+    if options.output is None and not options.plan:
+        raise InputError("give the folder to write with -o")
     if options.random_weights and options.variant == "auto":
         raise InputError(f"--random-weights needs --variant, one of {', '.join(VARIANTS)}")
     if options.inits is not None and not options.inits.is_dir():
         raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
     overrides = _read_config(options.config)
-    reduced = reduce_options(options)
+
+    def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Facts | None]:
+        return _export(options, overrides, output, precision, progress)
+
+    if engines.wanted(options):
+        return engines.run(options, overrides, export)
     with Progress(sys.stderr) as progress:
-        progress("load torch", 0, 0)
-        # Here, not at the top: they take seconds, and a wrong option should not.
-        from xsam_edge.export.bundle import write_bundle
-        from xsam_edge.export.prepare import from_checkpoint, from_random
-        from xsam_edge.export.staging import check_output
-
-        check_output(options.output, options.overwrite)
-        common = {"inits": options.inits, "overrides": overrides}
-        if options.random_weights:
-            request = from_random(options.variant, options.seed, **common)
-        else:
-            request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
-        facts = None
-        if reduced is None:
-            manifest = write_bundle(request, options.output, overwrite=options.overwrite, report=progress)
-        else:
-            from xsam_edge.export.reduce import reduce_bundle
-
-            manifest, facts = reduce_bundle(
-                request, options.output, reduced, overwrite=options.overwrite, report=progress
-            )
+        manifest, facts = export(options.output, options.precision or "fp32", progress)
     _print_result(options, manifest, facts, time.perf_counter() - start)
     return 0
+
+
+def _export(
+    options: argparse.Namespace,
+    overrides: dict[str, Any],
+    output: Path,
+    precision: Precision,
+    progress: Progress,
+) -> tuple[Manifest, Facts | None]:
+    reduced = reduce_options(options, precision)
+    progress("load torch", 0, 0)
+    # Here, not at the top: they take seconds, and a wrong option should not.
+    from xsam_edge.export.bundle import write_bundle
+    from xsam_edge.export.prepare import from_checkpoint, from_random
+
+    check_output(output, options.overwrite)
+    common = {"inits": options.inits, "overrides": overrides}
+    if options.random_weights:
+        request = from_random(options.variant, options.seed, **common)
+    else:
+        request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
+    if reduced is None:
+        return write_bundle(request, output, overwrite=options.overwrite, report=progress), None
+    from xsam_edge.export.reduce import reduce_bundle
+
+    return reduce_bundle(request, output, reduced, overwrite=options.overwrite, report=progress)
 
 
 def _seed(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from xsam_edge.export.precision.plan import Plan, read_plan
+from xsam_edge.export.precision.plan import Plan, Precision, read_plan
 from xsam_edge.export.precision.presets import PRECISIONS
 from xsam_edge.export.reduce_plan import DEFAULT_HELD_OUT, DEFAULT_MIN_IOU, DEFAULT_SAMPLES, ReduceOptions
 from xsam_edge.runtime.cli.common import count
@@ -17,9 +17,9 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group = options.add_argument_group("precision")
     group.add_argument(
         "--precision",
-        default="fp32",
         choices=PRECISIONS,
-        help="fp32, fp16, int8 (weights and activations) or int4 (weights of the language model); default: %(default)s",
+        help="fp32, fp16, int8 (weights and activations) or int4 (weights of the language model); "
+        "default: fp32, or with --engine the target's",
     )
     group.add_argument(
         "--encoder-precision",
@@ -68,18 +68,18 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--allow-degraded", action="store_true", help="write a bundle below that bound, marked so")
 
 
-def reduce_options(options: argparse.Namespace) -> ReduceOptions | None:
-    """What was asked for; None where that is a plain FP32 bundle.
+def reduce_options(options: argparse.Namespace, precision: Precision) -> ReduceOptions | None:
+    """What was asked for at a precision; None where that is a plain FP32 bundle.
 
     Raises:
         InputError: options that exclude each other, or a plan that cannot be read.
     """
     plan: Plan | None = None
     if options.precision_plan is not None:
-        if options.precision != "fp32" or options.encoder_precision:
+        if options.precision or options.encoder_precision:
             raise InputError("--precision-plan takes the place of --precision and --encoder-precision; give one")
         plan = read_plan(options.precision_plan)
-    elif options.precision == "fp32":
+    elif precision == "fp32":
         if options.encoder_precision not in (None, "fp32"):
             raise InputError("--encoder-precision lowers the encoders of fp16, int8 and int4; give one as --precision")
         return None
@@ -88,7 +88,7 @@ def reduce_options(options: argparse.Namespace) -> ReduceOptions | None:
         # Masks of weights that were never trained flip with any rounding and say nothing.
         min_iou = 0.0 if options.random_weights else DEFAULT_MIN_IOU
     return ReduceOptions(
-        precision=options.precision,
+        precision=precision,
         float_type=options.float_precision,
         encoders=options.encoder_precision,
         plan=plan,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from xsam_edge.runtime.backends.base import Buffer
+from xsam_edge.runtime.device_rows import JoinsRows, row_parts
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.pipeline import Float, ImageFeatures, Pipeline
 from xsam_edge.runtime.regions import sample_regions
@@ -75,6 +77,12 @@ class LanguageModel:
         """Input embeddings [1, S, hidden] of a sequence; ``regions`` are [R, tokens, hidden]."""
         has_image = (sequence.input_ids == IMAGE_ID).any()
         return splice(sequence, self._table, features.image_embeds if has_image else features.image_embeds[:0], regions)
+
+    def _input_rows(self, sequence: Expanded, features: ImageFeatures, regions: Float | None) -> Float | Buffer:
+        backend = self.pipeline.backend
+        if isinstance(backend, JoinsRows):
+            return backend.assemble(row_parts(sequence, self._table, features.embeds, regions))
+        return self.embed(sequence, features, regions)
 
     def region_tokens(self, features: ImageFeatures, points: Float) -> Float:
         """Tokens of regions, [R, tokens, hidden], from points [R, points, 2] as (y, x) in 0..1 of the padded input."""
@@ -158,7 +166,7 @@ class LanguageModel:
         first = len(prefix) if known else 0
         self._prefix = None  # until the forward has succeeded
         cache.truncate(first)
-        embeds = self.embed(sequence.part(first), features, regions)
+        embeds = self._input_rows(sequence.part(first), features, regions)
         positions = np.array([embeds.shape[1] - 1] if logits else [], np.int64)
         scores, rows = self.pipeline.forward(embeds, positions)
         self._prefix = (features, prefix)

@@ -19,12 +19,36 @@ class BundleError(XSamError):
     """A bundle that is missing, incomplete, of another schema, or altered."""
 
 
+class AlteredFileError(BundleError):
+    """A file of a bundle that is not the one its manifest describes."""
+
+
 class CheckpointError(XSamError):
     """A checkpoint that is unreadable, unsafe, incomplete or of another model."""
 
 
 class BackendError(XSamError):
     """An inference backend that is not installed or cannot run a graph."""
+
+
+class EngineVersionError(BackendError):
+    """The library that built a bundle's engines is not installed, or is another release."""
+
+
+class EngineDeviceError(BackendError):
+    """A GPU that a bundle's engines were not built for."""
+
+
+class NoDeviceError(BackendError):
+    """No CUDA device."""
+
+
+class EngineBuildError(BackendError):
+    """A graph that cannot be compiled into an engine."""
+
+
+class DeviceMemoryError(BackendError):
+    """A model that does not fit the memory of a device."""
 
 
 class ContextLengthError(InputError):

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from xsam_edge.runtime.errors import BundleError
+from xsam_edge.runtime.activations import ActivationSizes
+from xsam_edge.runtime.engine_info import EngineInfo
+from xsam_edge.runtime.errors import AlteredFileError, BundleError
 from xsam_edge.runtime.settings import Settings
 
 MANIFEST_FILE = "manifest.json"
@@ -99,6 +101,8 @@ class Manifest:
     files: Mapping[str, FileEntry]
     producer: Mapping[str, str]  # versions of the packages that wrote the bundle
     degraded: bool = False  # shipped although its masks agree less with FP32 than was asked for
+    engine: EngineInfo | None = None  # how its graphs were compiled; None: they are ONNX files
+    activations: ActivationSizes | None = None  # for memory plans
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -244,21 +248,21 @@ def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progre
     Raises:
         BundleError: names the first file that is missing or altered.
     """
+    again = "export the bundle again" if manifest.engine is None else "build it again with `xsam-export --from`"
     named = {TOKENIZER_FILE, EMBEDDINGS_FILE} | {graph.file for graph in manifest.graphs.values()}
     if unlisted := sorted(named - set(manifest.files)):
-        raise BundleError(f"{bundle / MANIFEST_FILE} has no hash of {', '.join(unlisted)}; export the bundle again")
+        raise BundleError(f"{bundle / MANIFEST_FILE} has no hash of {', '.join(unlisted)}; {again}")
     for name, entry in manifest.files.items():
         path = bundle_path(bundle, name)
         if not path.is_file():
-            raise BundleError(f"{path} is missing; export the bundle again")
+            raise BundleError(f"{path} is missing; {again}")
         if (size := path.stat().st_size) != entry.bytes:
-            raise BundleError(f"{path} has {size} bytes, its manifest says {entry.bytes}; export the bundle again")
+            raise AlteredFileError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {again}")
     if not hashes:
         return
     for name, entry in manifest.files.items():
         path = bundle_path(bundle, name)
         if (found := hash_file(path, progress)) != entry.sha256:
-            raise BundleError(
-                f"{path} was altered: its SHA-256 is {found[:12]}..., its manifest says {entry.sha256[:12]}...; "
-                "export the bundle again"
+            raise AlteredFileError(
+                f"{path} was altered: its SHA-256 is {found[:12]}..., its manifest says {entry.sha256[:12]}...; {again}"
             )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from xsam_edge.runtime.answering import LanguageModel
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.engines import check_engine, find_environment
 from xsam_edge.runtime.errors import BundleError, InputError
 from xsam_edge.runtime.images import ImageSource, load_image
 from xsam_edge.runtime.manifest import (
@@ -26,6 +27,7 @@ from xsam_edge.runtime.manifest import (
     check_files,
     read_manifest,
 )
+from xsam_edge.runtime.memory_plan import check_memory
 from xsam_edge.runtime.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.preprocess import mask_pixels, vision_pixels
 from xsam_edge.runtime.resize import Frame
@@ -60,28 +62,34 @@ class XSam:
 
         Args:
             bundle: the directory that ``xsam-export`` wrote.
-            device: "cpu" or "cuda", of ONNX Runtime.
+            device: "cpu" or "cuda", of ONNX Runtime; engines run on the GPU that they were built for.
             context: tokens that the key-value cache holds, prompt and answer; at most what the model was trained
-                for. The default is 4,096 or the model's own limit.
+                for, and what its engines were built for. The default is 4,096 or that limit.
             threads: of ONNX Runtime on a CPU; 0 takes every core.
-            verify: check the SHA-256 of every file before it is opened.
+            verify: check the SHA-256 of every file before it is opened. Engines are native code: their bundles are
+                always checked.
             backend: another implementation of the backend interface, in place of ``device`` and ``threads``.
             progress: called with the bytes of each block that was hashed.
 
         Raises:
             BundleError: no bundle, another schema, or an altered file.
-            BackendError: the backend is not installed or cannot load a graph.
+            BackendError: the backend is not installed or cannot load a graph; its subclasses say that engines need
+                another version of their library, another GPU, a GPU at all, or more memory.
         """
         bundle = Path(bundle)
         manifest = read_manifest(bundle)
-        check_files(bundle, manifest, hashes=verify, progress=progress)
+        engine = manifest.engine
+        check_files(bundle, manifest, hashes=verify or engine is not None, progress=progress)
         limit = manifest.settings.model.context_length
+        if engine is not None:
+            limit = min(limit, engine.context)
         if context is not None and not 1 <= context <= limit:
             raise InputError(f"context is {context}; this model takes 1 to {limit} tokens")
-        backend = backend or OnnxRuntimeBackend(device, threads)
+        context = context or min(limit, DEFAULT_CONTEXT)
+        backend = backend or _choose_backend(manifest, device, threads, context)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
-        pipeline = Pipeline(bundle, manifest, backend, context or min(limit, DEFAULT_CONTEXT))
+        pipeline = Pipeline(bundle, manifest, backend, context)
         return cls(manifest, pipeline, LanguageModel(pipeline, tokenizer, table, manifest.settings))
 
     def look(self, image: ImageSource) -> Scene:
@@ -110,6 +118,19 @@ class XSam:
     ) -> ImageFeatures:
         """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W]."""
         return self.pipeline.encode_image(pixel_values, mask_pixel_values)
+
+
+def _choose_backend(manifest: Manifest, device: str, threads: int, context: int) -> Backend:
+    if manifest.engine is None:
+        return OnnxRuntimeBackend(device, threads)
+    environment = find_environment(manifest.engine.flavour)
+    check_engine(manifest, environment)
+    if environment.device is not None:
+        check_memory(manifest, context, environment.device)
+    from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend  # for those that have a GPU
+
+    # Where host and GPU share their memory, it is scarce.
+    return TensorRTBackend(manifest, overlap=environment.device is not None and not environment.device.integrated)
 
 
 def _token_embeddings(bundle: Path, manifest: Manifest) -> npt.NDArray[np.floating]:

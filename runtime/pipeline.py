@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,19 @@ _KEPT_SHAPES = 3
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """Everything that the graphs need of one image, on the device. ``image_embeds`` is on the host too."""
+    """Everything that the graphs need of one image, on the device: ``embeds`` the language model, [1, image_tokens,
+    hidden], ``buffers`` the mask decoder.
+    """
 
     buffers: Mapping[str, Buffer]
-    image_embeds: npt.NDArray[Any]  # [image_tokens, hidden], in the bundle's precision
+    embeds: Buffer
+    backend: Backend
+
+    @cached_property
+    def image_embeds(self) -> npt.NDArray[Any]:
+        """The language model's tokens on the host, [image_tokens, hidden], in the bundle's precision."""
+        embeds: npt.NDArray[Any] = self.backend.download(self.embeds)[0]
+        return embeds
 
 
 class Pipeline:
@@ -60,14 +70,13 @@ class Pipeline:
         shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
         outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
         self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
-        embeds = self.backend.download(outputs.pop(contract.IMAGE_EMBEDS))
-        return ImageFeatures(outputs, embeds[0])
+        return ImageFeatures(outputs, outputs.pop(contract.IMAGE_EMBEDS), self.backend)
 
-    def forward(self, inputs_embeds: Float, logits_positions: Int) -> tuple[Float, Float]:
+    def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> tuple[Float, Float]:
         """Run the language model on new tokens behind the cache's past, and keep their keys and values.
 
         Args:
-            inputs_embeds: [1, S, hidden], float32 or the bundle's precision.
+            inputs_embeds: [1, S, hidden], float32 or the bundle's precision; a buffer in that precision.
             logits_positions: [N], which of the S tokens need logits.
 
         Returns:
@@ -80,8 +89,10 @@ class Pipeline:
         count, start = inputs_embeds.shape[1], self.cache.length
         slots = self.cache.slots(count)
         dtype = spec.input(contract.INPUTS_EMBEDS).dtype
+        if not isinstance(inputs_embeds, Buffer):
+            inputs_embeds = self.backend.upload(inputs_embeds.astype(dtype, copy=False))
         inputs = {
-            contract.INPUTS_EMBEDS: self.backend.upload(inputs_embeds.astype(dtype, copy=False)),
+            contract.INPUTS_EMBEDS: inputs_embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
             contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
             **self.cache.past(),

@@ -116,17 +116,24 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
 
 
 def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
-    """``XSam.load`` with a progress line for the hashes."""
+    """``XSam.load`` with a progress line for the hashes, and the memory plan of engines on stderr."""
+    from xsam_edge.runtime import memory_plan
     from xsam_edge.runtime.manifest import read_manifest, running_total
     from xsam_edge.runtime.model import XSam
 
-    total = sum(entry.bytes for entry in read_manifest(bundle).files.values())
+    manifest = read_manifest(bundle)
+    total = sum(entry.bytes for entry in manifest.files.values())
 
     def hashed(done: int, total: int) -> None:
         progress("check" if done < total else "load", done, total if done < total else 0)
 
     progress("check" if verify else "load", 0, total if verify else 0)
-    return XSam.load(bundle, verify=verify, progress=running_total(hashed, total), **options)
+    model = XSam.load(bundle, verify=verify, progress=running_total(hashed, total), **options)
+    if manifest.engine is not None:
+        progress.clear()
+        wanted = memory_plan.plan(memory_plan.footprint(manifest), model.pipeline.cache.capacity)
+        print(memory_plan.line(wanted), file=sys.stderr)
+    return model
 
 
 class Progress:

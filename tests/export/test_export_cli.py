@@ -72,7 +72,7 @@ def test_nonsense_checkpoints(fails: Failure, tmp_path: Path, phi3_reference: Pa
 
 
 def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
-    assert "one of the arguments --checkpoint --random-weights is required" in fails(lines=2)
+    assert "one of the arguments --checkpoint --random-weights --from is required" in fails(lines=2)
     assert "not allowed with argument" in fails("--checkpoint", phi3_reference, "--random-weights", lines=2)
     assert "--random-weights needs --variant, one of phi3-aaai26, phi3" in fails("--random-weights")
     assert "invalid choice: 'gpt'" in fails("--random-weights", "--variant", "gpt", lines=2)

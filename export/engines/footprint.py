@@ -1,0 +1,181 @@
+"""What a model of given sizes will need, and which option makes it fit a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from xsam_edge.export.activations import activation_sizes
+from xsam_edge.export.config import LLMConfig, ModelConfig
+from xsam_edge.export.engines.targets import Target
+from xsam_edge.export.variants import VARIANTS
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.errors import DeviceMemoryError
+from xsam_edge.runtime.memory_plan import DeviceMemory, Footprint, longest_context, plan, size
+
+# Bytes of one weight of (encoder and decoder, language model). INT4 is that of the language model's layers alone, in
+# blocks with a scale each; scales, and what stays in floating point, are the fractions.
+_WEIGHT_BYTES = {"fp32": (4.0, 4.0), "fp16": (2.0, 2.0), "int8": (1.1, 1.02), "int4": (2.0, 0.56)}
+
+
+def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footprint:
+    """The facts of a model that is yet to be exported, from its sizes alone."""
+    llm, decoder = config.llm, config.mask_decoder
+    itemsize = 4 if precision == "fp32" else 2
+    encoder_bytes, llm_bytes = _WEIGHT_BYTES[precision]
+    side = config.mask_encoder.grid + config.mask_encoder.grid % 2
+    grids = [int(side * scale) ** 2 for scale in config.connector.scales]
+    features = sum(grids) * (decoder.feature_size + decoder.mask_feature_size)
+    masks = 4 * decoder.num_queries * max(grids)
+    image_tokens = config.vision_tokens + config.mask_tokens
+    return Footprint(
+        variant=variant,
+        precision=precision,
+        weights={
+            contract.IMAGE_ENCODER: int(encoder_bytes * _encoder_weights(config)),
+            contract.LLM: int(
+                llm_bytes * (llm_weights(llm) + decoder.hidden_dim * (llm.hidden_size + decoder.hidden_dim))
+            ),
+            contract.MASK_DECODER: int(encoder_bytes * _decoder_weights(config)),
+        },
+        embeddings=itemsize * llm.vocab_size * llm.hidden_size,
+        cache_token=2 * llm.num_layers * llm.num_kv_heads * llm.head_dim * itemsize,
+        buffers=masks + itemsize * (features + image_tokens * llm.hidden_size),
+        activations=activation_sizes(config),
+        itemsize=itemsize,
+        image_tokens=image_tokens,
+        context_limit=llm.context_length,
+    )
+
+
+def llm_weights(config: LLMConfig) -> int:
+    """Weights of the language model's layers and head."""
+    heads, kv = config.num_heads * config.head_dim, config.num_kv_heads * config.head_dim
+    layer = config.hidden_size * (2 * heads + 2 * kv + 3 * config.intermediate_size)
+    return config.num_layers * layer + config.vocab_size * config.hidden_size
+
+
+def _encoder_weights(config: ModelConfig) -> int:
+    vision, mask, decoder = config.vision_encoder, config.mask_encoder, config.mask_decoder
+    hidden = config.llm.hidden_size
+    vision_layer = vision.hidden_size * (4 * vision.hidden_size + 2 * vision.intermediate_size)
+    mask_layer = mask.hidden_size * (4 * mask.hidden_size + 2 * mask.mlp_dim)
+    positions = mask.grid**2 * mask.hidden_size + config.vision_tokens * vision.hidden_size
+    patches = 3 * (vision.hidden_size * vision.patch_size**2 + mask.hidden_size * mask.patch_size**2)
+    # Both projectors: into the language model's width and once across it; SAM's rows come four at a time.
+    projectors = hidden * (vision.hidden_size + 4 * mask.hidden_size) + 2 * hidden**2
+    inner = config.connector.hidden_channels
+    connector = sum(
+        inner * (mask.hidden_size + 9 * inner + int(channels * max(1, scale * scale)))
+        for channels, scale in zip(decoder.feature_channels, config.connector.scales, strict=True)
+    )
+    deformable = (
+        decoder.encoder_layers
+        * decoder.feature_size
+        * (
+            2 * decoder.feature_size
+            + 3 * decoder.num_heads * decoder.num_levels * decoder.num_points
+            + 2 * decoder.encoder_feedforward_dim
+        )
+    )
+    inputs = decoder.feature_size * sum(decoder.feature_channels) + 10 * decoder.feature_size**2
+    layers = (vision.num_layers - 1) * vision_layer + mask.num_layers * mask_layer
+    return layers + positions + patches + projectors + connector + deformable + inputs
+
+
+def _decoder_weights(config: ModelConfig) -> int:
+    decoder = config.mask_decoder
+    layer = decoder.hidden_dim * (8 * decoder.hidden_dim + 2 * decoder.feedforward_dim)
+    return decoder.decoder_layers * layer + decoder.hidden_dim * (2 * decoder.num_queries + 4 * decoder.hidden_dim)
+
+
+def at_precision(facts: Footprint, precision: str) -> Footprint:
+    """The same model at another precision, its weights scaled."""
+    old, new = _WEIGHT_BYTES[facts.precision], _WEIGHT_BYTES[precision]
+    itemsize = 4 if precision == "fp32" else 2
+    per_item = itemsize / facts.itemsize
+    weights = {
+        graph: int(count * new[graph == contract.LLM] / old[graph == contract.LLM])
+        for graph, count in facts.weights.items()
+    }
+    return replace(
+        facts,
+        precision=precision,
+        weights=weights,
+        embeddings=int(facts.embeddings * per_item),
+        cache_token=int(facts.cache_token * per_item),
+        buffers=int(facts.buffers * per_item),
+        itemsize=itemsize,
+    )
+
+
+def check_fits(facts: Footprint, context: int, target: Target) -> None:
+    """Compare a plan with a target.
+
+    Raises:
+        DeviceMemoryError: it does not fit; the message names the options that make it fit.
+    """
+    memory = target.memory
+    if memory is None or (needed := _needed(facts, context, memory)) <= memory.available:
+        return
+    fitting = list(options_that_fit(facts, context, memory))
+    advice = f"it fits with {', or '.join(fitting)}" if fitting else "no precision, context or variant makes it fit"
+    raise DeviceMemoryError(
+        f"{facts.variant} in {facts.precision} with a context of {context} tokens needs {size(needed)}, "
+        f"{target.name} has {size(memory.available)} to give; {advice}"
+    )
+
+
+def options_that_fit(facts: Footprint, context: int, memory: DeviceMemory) -> Iterator[str]:
+    """What would make a model fit, the mildest first.
+
+    A shorter context or a lower precision; both, where neither does; and a smaller variant.
+    """
+    shorter = longest_context(facts, memory, context)
+    if shorter:
+        yield f"--context {shorter}"
+    lower = _lower(facts)
+    fitting = [other for other in lower if _needed(other, context, memory) <= memory.available]
+    for other in fitting:
+        yield f"--precision {other.precision} ({size(_needed(other, context, memory))})"
+    if not shorter and not fitting:
+        for other in lower:
+            if both := longest_context(other, memory, context):
+                yield f"--precision {other.precision} --context {both}"
+    for other in _smaller_variants(facts):
+        options = f"--variant {other.variant} --precision {other.precision}"
+        if _needed(other, context, memory) <= memory.available:
+            yield f"{options} ({size(_needed(other, context, memory))})"
+            return
+        # The last and smallest is worth a shorter context.
+        if other.precision == "int4" and (both := longest_context(other, memory, context)):
+            yield f"{options} --context {both}"
+
+
+def _needed(facts: Footprint, context: int, memory: DeviceMemory) -> int:
+    return plan(facts, context).needed(memory.shared)
+
+
+def _lower(facts: Footprint) -> list[Footprint]:
+    """The same model at each precision whose weights are smaller, largest first."""
+    if facts.precision not in _WEIGHT_BYTES:
+        return []
+    others = [at_precision(facts, precision) for precision in _WEIGHT_BYTES if precision != facts.precision]
+    weights = sum(facts.weights.values())
+    smaller = [other for other in others if sum(other.weights.values()) < 0.95 * weights]
+    return sorted(smaller, key=lambda other: -sum(other.weights.values()))
+
+
+def _smaller_variants(facts: Footprint) -> Iterator[Footprint]:
+    """The variant with the smallest language model behind the same encoders, at this precision and at lower ones."""
+    known = VARIANTS.get(facts.variant)
+    if known is None:
+        return
+    smallest = min(
+        (v for v in VARIANTS.values() if v.config.vision_encoder == known.config.vision_encoder),
+        key=lambda variant: llm_weights(variant.config.llm),
+    )
+    if llm_weights(smallest.config.llm) < llm_weights(known.config.llm):
+        for precision in (facts.precision, *(other.precision for other in _lower(facts))):
+            if precision in _WEIGHT_BYTES:
+                yield config_footprint(smallest.config, smallest.name, precision)

@@ -1,0 +1,159 @@
+"""One engine that runs: a context per profile, activation memory shared with others, captured runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from xsam_edge.runtime.backends.base import Buffer
+from xsam_edge.runtime.backends.tensorrt.cuda import Cuda
+from xsam_edge.runtime.backends.tensorrt.engine import Library
+from xsam_edge.runtime.backends.tensorrt.memory import Block, Pool
+from xsam_edge.runtime.backends.tensorrt.plan import (
+    BindingPlan,
+    Captures,
+    Copy,
+    capture_key,
+    plan_bindings,
+    scratch_size,
+)
+from xsam_edge.runtime.engine_info import EngineProfile
+from xsam_edge.runtime.errors import BackendError
+from xsam_edge.runtime.manifest import GraphSpec
+
+
+class Activations:
+    """Memory for the activations of engines that never run together: as much as the largest of them asks for."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.lock = threading.Lock()  # held while one of them runs
+        self._pool = pool
+        self.block: Block | None = None
+
+    def grow(self, nbytes: int) -> None:
+        """Make room for an engine."""
+        if self.block is None or self.block.nbytes < nbytes:
+            self.block = None  # first, so that both need not be there at once
+            self.block = self._pool.take(nbytes)
+
+
+class Transfers(Protocol):
+    """The part of the backend that a run needs."""
+
+    def follow_transfers(self, stream: Any, event: Any) -> None:
+        """Let a stream wait for every upload so far."""
+
+    def settle(self) -> None:
+        """Wait for every transfer so far, and let go of the memory that they read."""
+
+    def allocate(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
+        """Memory on the device."""
+
+
+class TensorRTGraph:
+    """See :class:`xsam_edge.runtime.backends.base.Graph`. Runs of one graph come from one thread."""
+
+    def __init__(
+        self,
+        spec: GraphSpec,
+        profiles: Sequence[EngineProfile],
+        engine: Any,
+        library: Library,
+        cuda: Cuda,
+        stream: Any,
+        activations: Activations,
+        transfers: Transfers,
+    ) -> None:
+        self.spec = spec
+        self._profiles = profiles
+        self._engine = engine
+        self._library = library
+        self._cuda = cuda
+        self._stream = stream
+        self._activations = activations
+        self._transfers = transfers
+        self._uploaded = cuda.event()
+        self._scratch: Buffer | None = None
+        # A context each: a switch of profiles would cost a wait and every shape anew at each question. Captured runs
+        # belong to the context that they were captured from.
+        self._contexts = [library.context(engine, spec, index, stream) for index in range(len(profiles))]
+        self._bound: dict[int, int] = {}  # profile -> the activation memory its context was given
+        self._captures = Captures(cuda.destroy) if library.captures(spec) else None
+        cuda.synchronise(stream)  # choosing a profile may have copied something
+
+    def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
+        """See :class:`xsam_edge.runtime.backends.base.Graph`.
+
+        Raises:
+            BackendError: no profile holds the shapes, or TensorRT fails.
+        """
+        scratch = self._get_scratch(scratch_size([*inputs.values(), *outputs.values()]))
+        plan = plan_bindings(self.spec, self._profiles, inputs, outputs, scratch)
+        with self._activations.lock:
+            self._transfers.follow_transfers(self._stream, self._uploaded)
+            self._copy(plan.before)
+            self._execute(plan)
+            self._copy(plan.after)
+            self._cuda.synchronise(self._stream)
+        self._transfers.settle()
+
+    def _execute(self, plan: BindingPlan) -> None:
+        activations = self._activations.block
+        assert activations is not None, "every graph asks for its activations when it is opened"
+        if self._bound.get(plan.profile) != activations.address:
+            self._contexts[plan.profile].set_device_memory(activations.address, activations.nbytes)
+            self._bound[plan.profile] = activations.address
+        if self._captures is None:
+            self._enqueue(plan)
+            return
+        key = capture_key(plan, activations.address)
+        step = self._captures.next(key)
+        if step == "capture":
+            executable = self._capture(plan)
+            if executable is None:  # this engine cannot be captured
+                self._captures.clear()
+                self._captures = None
+            else:
+                self._captures.keep(key, executable)
+                step = "replay"
+        if step == "replay" and self._captures is not None:
+            self._cuda.launch(self._captures.get(key), self._stream)
+        else:
+            self._enqueue(plan)
+
+    def _capture(self, plan: BindingPlan) -> Any:
+        self._cuda.begin_capture(self._stream)
+        try:
+            self._enqueue(plan)
+        except BackendError:
+            self._abandon_capture()
+            return None
+        try:
+            return self._cuda.end_capture(self._stream)
+        except BackendError:
+            return None
+
+    def _abandon_capture(self) -> None:
+        with contextlib.suppress(BackendError):  # an invalid capture ends with the error that made it so
+            self._cuda.destroy(self._cuda.end_capture(self._stream))
+
+    def _enqueue(self, plan: BindingPlan) -> None:
+        context = self._contexts[plan.profile]
+        done = (
+            all(context.set_input_shape(name, shape) for name, shape in plan.shapes.items())
+            and all(context.set_tensor_address(name, address) for name, address in plan.addresses.items())
+            and context.execute_async_v3(int(self._stream))
+        )
+        if not done:
+            raise BackendError(f"{self.spec.file} failed in {self._library.flavour}: {self._library.said()}")
+
+    def _copy(self, copies: Sequence[Copy]) -> None:
+        for copy in copies:
+            self._cuda.copy(copy.target, copy.source, copy.nbytes, self._stream)
+
+    def _get_scratch(self, nbytes: int) -> int:
+        if nbytes and (self._scratch is None or self._scratch.nbytes < nbytes):
+            self._scratch = self._transfers.allocate((nbytes,), "uint8")
+        return self._scratch.address if self._scratch else 0

@@ -1,0 +1,198 @@
+"""What is bound where, which profile runs, in which stream, what is replayed: plans, made without a GPU."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Literal
+
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.base import Buffer
+from xsam_edge.runtime.engine_info import EngineProfile
+from xsam_edge.runtime.errors import BackendError
+from xsam_edge.runtime.manifest import GraphSpec
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+#: Bytes that the address of every bound tensor is a multiple of (``IExecutionContext::setTensorAddress``).
+ALIGNMENT = 256
+
+#: Graph -> stream. The next image is encoded while the language model still answers about the current one; the mask
+#: decoder works on what the language model said.
+STREAMS: Mapping[str, int] = {contract.IMAGE_ENCODER: 1, contract.LLM: 0, contract.MASK_DECODER: 0}
+
+# Axes that are as good as never the same twice, or that move an address at each step.
+_RESTLESS = (contract.SEQUENCE, contract.PAST)
+
+
+@dataclass(frozen=True)
+class Copy:
+    """``nbytes`` from one address of the device to another."""
+
+    target: int
+    source: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class BindingPlan:
+    """One run of an engine: input shapes, an address for every tensor, and what is copied before and after it."""
+
+    profile: int
+    shapes: Shapes
+    addresses: Mapping[str, int]
+    before: tuple[Copy, ...] = ()
+    after: tuple[Copy, ...] = ()
+
+
+def scratch_size(buffers: Sequence[Buffer]) -> int:
+    """Bytes of scratch memory that :func:`plan_bindings` needs for these buffers; 0 for most."""
+    return sum(_aligned(buffer.nbytes) for buffer in buffers if _needs_scratch(buffer))
+
+
+def plan_bindings(
+    spec: GraphSpec,
+    profiles: Sequence[EngineProfile],
+    inputs: Mapping[str, Buffer],
+    outputs: Mapping[str, Buffer],
+    scratch: int,
+) -> BindingPlan:
+    """Bind every tensor of a graph to its buffer, wherever TensorRT takes that address.
+
+    An empty tensor (a past of no tokens) is bound to scratch memory, since every tensor needs an address of its own. A
+    buffer whose address is not aligned is copied from or to scratch memory: rows of a cache behind the first are
+    aligned where heads × head size × bytes is a multiple of 256, as in every full-size model.
+
+    Args:
+        spec: the graph.
+        profiles: those of its engine, in the engine's order.
+        inputs: a buffer for each of its inputs.
+        outputs: a buffer for each of its outputs.
+        scratch: address of :func:`scratch_size` bytes.
+
+    Raises:
+        BackendError: a buffer is missing or of another dtype, or no profile holds the shapes.
+    """
+    addresses: dict[str, int] = {}
+    before: list[Copy] = []
+    after: list[Copy] = []
+    for tensors, buffers, copies in ((spec.inputs, inputs, before), (spec.outputs, outputs, after)):
+        if set(buffers) != {tensor.name for tensor in tensors}:
+            raise BackendError(
+                f"{spec.file} takes {', '.join(tensor.name for tensor in tensors)}; bound are {', '.join(buffers)}"
+            )
+        for tensor in tensors:
+            buffer = buffers[tensor.name]
+            if buffer.dtype.name != tensor.dtype:
+                raise BackendError(f"{tensor.name} of {spec.file} is {tensor.dtype}, its buffer {buffer.dtype.name}")
+            if not _needs_scratch(buffer):
+                addresses[tensor.name] = buffer.address
+                continue
+            addresses[tensor.name] = scratch
+            if buffer.nbytes:
+                ends = (scratch, buffer.address) if buffers is inputs else (buffer.address, scratch)
+                copies.append(Copy(*ends, buffer.nbytes))
+            scratch += _aligned(buffer.nbytes)
+    shapes = {name: buffer.shape for name, buffer in inputs.items()}
+    return BindingPlan(choose_profile(spec, profiles, shapes), shapes, addresses, tuple(before), tuple(after))
+
+
+def choose_profile(spec: GraphSpec, profiles: Sequence[EngineProfile], shapes: Shapes) -> int:
+    """The narrowest profile that holds the shapes: a step of one token runs as decoding, not as a short prefill.
+
+    Raises:
+        BackendError: none does, or a tensor has another rank or fixed size than the graph's.
+    """
+    axes: dict[str, int] = {}
+    for tensor in spec.inputs:
+        shape = shapes[tensor.name]
+        sizes = [
+            axes.setdefault(axis, size) if isinstance(axis, str) else axis
+            for axis, size in zip(tensor.shape, shape, strict=False)
+        ]
+        if len(shape) != len(tensor.shape) or list(shape) != sizes:
+            raise BackendError(f"{tensor.name} of {spec.file} has shape {shape}, expected {tensor.shape} with {axes}")
+    holding = [index for index, profile in enumerate(profiles) if profile.holds(axes)]
+    if not holding:
+        limits = "; or ".join(
+            ", ".join(f"{axis} {low} to {high}" for axis, (low, _, high) in profile.axes.items())
+            for profile in profiles
+        )
+        raise BackendError(
+            f"{spec.file} was built for {limits}; it got {', '.join(f'{axis} {size}' for axis, size in axes.items())}; "
+            "build the engines for a longer --context, or ask for less at once"
+        )
+    return min(holding, key=lambda index: prod(max(1, high) for _, _, high in profiles[index].axes.values()))
+
+
+def _needs_scratch(buffer: Buffer) -> bool:
+    return buffer.nbytes == 0 or buffer.address % ALIGNMENT != 0
+
+
+def _aligned(nbytes: int) -> int:
+    return max(1, -(-nbytes // ALIGNMENT)) * ALIGNMENT
+
+
+def is_capturable(spec: GraphSpec) -> bool:
+    """Whether runs of a graph repeat, so that capturing them as a CUDA graph pays.
+
+    The image encoder's shapes are fixed, the mask decoder has few numbers of conditions. The language model's do not
+    repeat: each step of decoding has a longer past and writes to other rows. Its past cannot be padded to a fixed
+    length either: the graph takes slot j of the past for position j, and shows a token every slot up to its own
+    position, the first of the padding included.
+    """
+    axes = {axis for tensor in spec.inputs for axis in tensor.shape}
+    return axes.isdisjoint(_RESTLESS)
+
+
+def capture_key(plan: BindingPlan, activations: int) -> tuple[Any, ...]:
+    """What a captured graph has baked in, profile and shapes first: equal keys may be replayed for each other."""
+    return plan.profile, tuple(sorted(plan.shapes.items())), tuple(sorted(plan.addresses.items())), activations
+
+
+@dataclass
+class Captures:
+    """Captured graphs by key, the last used ones. ``destroy`` is called with each one that is dropped.
+
+    A key's first run is a plain one: an engine settles on shapes only then, and most keys never come back. Runs of
+    other shapes leave other values in a context's own memory, so that what was captured before them is dropped.
+    """
+
+    destroy: Callable[[Any], None]
+    limit: int = 8
+    _shapes: tuple[Any, ...] | None = None
+    _seen: OrderedDict[tuple[Any, ...], Any] = field(default_factory=OrderedDict)
+
+    def next(self, key: tuple[Any, ...]) -> Literal["run", "capture", "replay"]:
+        """What to do with a run of this key."""
+        if key[:2] != self._shapes:
+            self.clear()
+            self._shapes = key[:2]
+        if key not in self._seen:
+            self.keep(key, None)
+            return "run"
+        self._seen.move_to_end(key)
+        return "capture" if self._seen[key] is None else "replay"
+
+    def keep(self, key: tuple[Any, ...], executable: Any) -> None:
+        """Keep what was captured for a key."""
+        self._seen[key] = executable
+        self._seen.move_to_end(key)
+        if len(self._seen) > self.limit:
+            self._drop()
+
+    def get(self, key: tuple[Any, ...]) -> Any:
+        """What was kept for a key."""
+        return self._seen[key]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        while self._seen:
+            self._drop()
+
+    def _drop(self) -> None:
+        _, executable = self._seen.popitem(last=False)
+        if executable is not None:
+            self.destroy(executable)

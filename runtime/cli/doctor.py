@@ -1,0 +1,99 @@
+"""``xsam-doctor``: what this machine is and what of a bundle it can run; paste it into a bug report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
+
+if TYPE_CHECKING:
+    from xsam_edge.runtime.doctor.bundle import Verdict
+    from xsam_edge.runtime.doctor.host import Host, Section
+
+_DETAILS = """\
+Everything is asked, nothing is changed; what is absent is said. Libraries of the GPU are loaded in processes of their
+own, so that one that crashes is named. It ends with 0 whatever it finds: "runs" says whether a bundle does.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    options = Parser(
+        "xsam-doctor",
+        usage="xsam-doctor [BUNDLE] [options]",
+        description=__doc__,
+        epilog=_DETAILS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    options.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="say what of it can run here")
+    options.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+    options.add_argument("--json", action="store_true", help="print one JSON object")
+    options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point."""
+    return command("xsam-doctor", parser(), run, arguments)
+
+
+def run(options: argparse.Namespace, host: Host | None = None) -> int:
+    """Probe and print; returns 0. ``host`` stands in for this machine."""
+    from xsam_edge.runtime.doctor import bundle, machine, software
+    from xsam_edge.runtime.doctor.host import Host
+    from xsam_edge.runtime.manifest import running_total
+
+    host = host or Host()
+    verdicts: tuple[Verdict, ...] | None = None
+    with Progress(sys.stderr) as progress:
+        progress("board")
+        memory = machine.memory(host)
+        sections = [machine.board(host), machine.power(host), machine.processor(host), memory]
+        progress("libraries")
+        gpu, environment = software.gpu(host)
+        onnxruntime, providers = software.onnxruntime(host)
+        sections += [gpu, onnxruntime, software.python(host)]
+        if options.bundle is not None:
+            progress("check")
+            available = next((fact.value for fact in memory.facts if fact.name == "available"), None)
+            hashed = running_total(lambda done, _: progress("check", done, 0), 0)
+            section, verdicts = bundle.examine(
+                options.bundle, environment, providers, available, hashes=not options.no_verify, progress=hashed
+            )
+            sections.append(section)
+    print(json.dumps(as_json(sections, verdicts)) if options.json else as_text(sections, verdicts))
+    return 0
+
+
+def as_json(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> dict[str, Any]:
+    """``{section: {fact: value}}``; ``notes`` by "section.fact", and of a bundle ``runs``."""
+    result: dict[str, Any] = {"version": package_version()}
+    result |= {section.title: {fact.name: fact.value for fact in section.facts} for section in sections}
+    notes = {f"{section.title}.{fact.name}": fact.note for section in sections for fact in section.facts if fact.note}
+    result["notes"] = notes
+    if verdicts is not None:
+        result["runs"] = {item.way: {"runs": item.runs, "reason": item.reason} for item in verdicts}
+    return result
+
+
+def as_text(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> str:
+    """The report as text, one fact a line."""
+    from xsam_edge.runtime.doctor.software import show
+
+    width = max(len(fact.name) for section in sections for fact in section.facts)
+    lines = [f"xsam-edge {package_version()}"]
+    for section in sections:
+        lines += ["", section.title]
+        for fact in section.facts:
+            note = f" ({fact.note})" if fact.note else ""
+            lines.append(f"  {fact.name:<{width}}  {show(fact.name, fact.value)}{note}")
+    for item in verdicts or ():
+        reason = f": {item.reason}" if item.reason else ""
+        verb = ("ok" if item.runs else "damaged") if item.way == "files" else ("runs" if item.runs else "does not run")
+        lines.append(f"  {item.way:<{width}}  {verb}{reason}")
+    return "\n".join(lines)

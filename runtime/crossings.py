@@ -1,0 +1,71 @@
+"""What goes between the host and the device while a backend of a GPU answers, told from a manifest alone.
+
+Image features, the image's embeddings and the key-value cache are not among it: they never leave the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.manifest import Manifest, TensorSpec
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """``nbytes`` that cross ``times`` times each, per image or per question."""
+
+    tensor: str
+    direction: Literal["up", "down"]
+    per: Literal["image", "question"]
+    nbytes: int
+    times: int = 1
+
+
+def crossings(manifest: Manifest, new_tokens: int, answer_tokens: int, conditions: int) -> tuple[Crossing, ...]:
+    """What crosses for one image and one question about it.
+
+    Args:
+        manifest: the bundle's.
+        new_tokens: tokens of the prompt that are neither cached nor the image's.
+        answer_tokens: forwards that decode; 0 where the answer is given.
+        conditions: what the mask decoder is asked for.
+    """
+    encoder, llm, decoder = (manifest.graphs[name] for name in contract.GRAPHS)
+    found: list[Crossing] = []
+
+    def add(
+        tensor: TensorSpec,
+        direction: Literal["up", "down"],
+        per: Literal["image", "question"],
+        times: int = 1,
+        **axes: int,
+    ) -> None:
+        sizes = [axes[axis] if isinstance(axis, str) else axis for axis in tensor.shape]
+        nbytes = prod(sizes) * np.dtype(tensor.dtype).itemsize
+        if nbytes and times:
+            found.append(Crossing(tensor.name, direction, per, nbytes, times))
+
+    for tensor in encoder.inputs:
+        add(tensor, "up", "image")
+    # The image's rows are read from the device, but the pooled rows come for every token of a first prefill.
+    rows = int(answer_tokens > 0)
+    image = manifest.settings.model.image_tokens
+    batch = {"batch": 1}
+    add(llm.input(contract.INPUTS_EMBEDS), "up", "question", sequence=new_tokens, **batch)
+    add(llm.input(contract.POSITION_IDS), "up", "question", sequence=new_tokens + image, **batch)
+    add(llm.output(contract.SEG_HIDDEN), "down", "question", sequence=new_tokens + image, **batch)
+    add(llm.output(contract.LOGITS), "down", "question", rows=rows)
+    for name in (contract.INPUTS_EMBEDS, contract.POSITION_IDS, contract.LOGITS_POSITIONS):
+        add(llm.input(name), "up", "question", answer_tokens, sequence=1, rows=1, **batch)
+    for name in (contract.LOGITS, contract.SEG_HIDDEN):
+        add(llm.output(name), "down", "question", answer_tokens, sequence=1, rows=1, **batch)
+    for name in (contract.SEG_EMBED, contract.CONDITION_EMBEDS):
+        add(decoder.input(name), "up", "question", conditions=conditions, **batch)
+    for tensor in decoder.outputs:
+        add(tensor, "down", "question", conditions=conditions, classes=conditions + 1, **batch)
+    return tuple(found)

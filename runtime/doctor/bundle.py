@@ -1,0 +1,129 @@
+"""What of a bundle a machine can run and, if not, why and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xsam_edge.runtime.crossings import crossings
+from xsam_edge.runtime.doctor.host import Fact, Section
+from xsam_edge.runtime.engines import Environment, check_engine
+from xsam_edge.runtime.errors import DeviceMemoryError, XSamError
+from xsam_edge.runtime.manifest import Manifest, Progress, check_files, read_manifest
+from xsam_edge.runtime.memory_plan import check_memory, footprint, plan, size
+
+_CONTEXT = 4096  # what a bundle is loaded with by default, or its own limit
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a bundle runs in one way; ``reason`` says why not and what to do."""
+
+    way: str
+    runs: bool
+    reason: str = ""
+
+
+def examine(
+    bundle: Path,
+    environment: Environment,
+    providers: Sequence[str],
+    memory: int | None,
+    *,
+    hashes: bool = True,
+    progress: Progress | None = None,
+) -> tuple[Section, tuple[Verdict, ...]]:
+    """Compare a bundle with a machine; loads nothing of it.
+
+    Args:
+        bundle: its folder; anything at all.
+        environment: of the machine.
+        providers: of its ONNX Runtime.
+        memory: bytes that are available to a program, None where not known.
+        hashes: check the SHA-256 of every file.
+        progress: called with the bytes of each block that was hashed.
+    """
+    try:
+        manifest = read_manifest(bundle)
+        check_files(bundle, manifest, hashes=hashes, progress=progress)
+    except (XSamError, OSError) as error:
+        return Section("bundle", (Fact("bundle", str(bundle)),)), (Verdict("files", False, str(error)),)
+    context = min(_CONTEXT, manifest.settings.model.context_length)
+    if manifest.engine is not None:
+        context = min(context, manifest.engine.context)
+    section = Section("bundle", (Fact("bundle", str(bundle)), *_facts(manifest, context)))
+    checked = Verdict("files", True, "" if hashes else "sizes only; hashes were not checked")
+    if manifest.engine is not None:
+        return section, (checked, _engines(manifest, environment, context))
+    return section, (checked, *_onnx(manifest, environment, providers, memory, context))
+
+
+def _facts(manifest: Manifest, context: int) -> list[Fact]:
+    wanted = plan(footprint(manifest), context)
+    crossing = crossings(manifest, new_tokens=64, answer_tokens=16, conditions=1)
+    moved = {
+        per: sum(item.nbytes * item.times for item in crossing if item.per == per) for per in ("image", "question")
+    }
+    engine = manifest.engine
+    kind = f"{engine.flavour} {engine.version} for {engine.target}" if engine else "ONNX graphs"
+    return [
+        Fact("model", f"{manifest.variant}, {manifest.precision}, {kind}"),
+        Fact(
+            "needs",
+            size(wanted.needed(True)),
+            f"with a context of {context} tokens, {size(wanted.needed(False))} of a GPU",
+        ),
+        Fact(
+            "crosses to and from a GPU",
+            f"{size(moved['image'])} for an image, {size(moved['question'])} for a question",
+            "64 new tokens, 16 decoded, one condition",
+        ),
+    ]
+
+
+def _engines(manifest: Manifest, environment: Environment, context: int) -> Verdict:
+    engine = manifest.engine
+    assert engine is not None
+    try:
+        check_engine(manifest, environment)
+        if environment.device is not None:
+            check_memory(manifest, context, environment.device)
+    except XSamError as error:
+        return Verdict(engine.flavour, False, str(error))
+    return Verdict(engine.flavour, True)
+
+
+def _onnx(
+    manifest: Manifest, environment: Environment, providers: Sequence[str], memory: int | None, context: int
+) -> list[Verdict]:
+    needed = plan(footprint(manifest), context).needed(True)
+    if "CPUExecutionProvider" not in providers:
+        cpu = Verdict("CPU", False, "ONNX Runtime is not installed; run `pip install xsam-edge[cpu]`")
+    elif memory is not None and needed > memory:
+        cpu = Verdict(
+            "CPU",
+            False,
+            f"it needs {size(needed)}, {size(memory)} are available; end other programs, load it with a shorter "
+            "--context, or use a bundle of lower precision",
+        )
+    else:
+        cpu = Verdict("CPU", True)
+    return [cpu, _cuda(manifest, environment, providers, context)]
+
+
+def _cuda(manifest: Manifest, environment: Environment, providers: Sequence[str], context: int) -> Verdict:
+    if environment.device is None:
+        return Verdict("CUDA", False, environment.problems.get("device", "no CUDA device"))
+    if "CUDAExecutionProvider" not in providers:
+        return Verdict(
+            "CUDA",
+            False,
+            "this ONNX Runtime has no CUDA provider; run `pip uninstall onnxruntime && pip install xsam-edge[gpu]`, or "
+            "compile engines with `xsam-export --from BUNDLE --engine tensorrt --target auto -o ENGINES`",
+        )
+    try:
+        check_memory(manifest, context, environment.device)
+    except DeviceMemoryError as error:
+        return Verdict("CUDA", False, str(error))
+    return Verdict("CUDA", True, "with --device cuda")

@@ -1,0 +1,160 @@
+"""Python, its packages, and the libraries of the GPU, each asked in a process of its own: some crash."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from xsam_edge.runtime.cuda_device import DeviceInfo, driver_version
+from xsam_edge.runtime.doctor.host import Fact, Host, Section
+from xsam_edge.runtime.engine_info import MODULES
+from xsam_edge.runtime.engines import Environment, install_command
+from xsam_edge.runtime.memory_plan import size
+
+_PACKAGES = (
+    "xsam-edge", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "cuda-python",
+    "tensorrt", "tensorrt-rtx", "polygraphy", "onnx", "torch",
+)  # fmt: skip
+
+_IMPORT = "import json, {module} as m; print(json.dumps(str(m.__version__)))"
+_DEVICE = """
+import dataclasses, json
+from xsam_edge.runtime.cuda_device import find_device
+from xsam_edge.runtime.errors import NoDeviceError
+try:
+    print(json.dumps(dataclasses.asdict(find_device())))
+except NoDeviceError as error:
+    print(json.dumps(str(error)))
+"""
+_CUDART = """
+import json
+from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
+from xsam_edge.runtime.errors import BackendError
+try:
+    print(json.dumps(Cuda(import_cudart()).device_count()))
+except BackendError as error:
+    print(json.dumps(str(error)))
+"""
+_PROVIDERS = "import json, onnxruntime as m; print(json.dumps([m.__version__, m.get_available_providers()]))"
+
+
+def ask_python(host: Host, program: str) -> tuple[Any, str]:
+    """Run a program that prints one line of JSON last; returns the value, or None and why there is none."""
+    done = host.run([sys.executable, "-c", program])
+    if done.code == 0 and done.out.strip():
+        try:
+            return json.loads(done.out.strip().splitlines()[-1]), ""
+        except ValueError:
+            return None, "printed what is no answer"
+    if done.code is not None and done.code < 0:
+        return None, f"crashed ({_signal_name(-done.code)})"
+    lines = (done.err or "no output").strip().splitlines()
+    return None, lines[-1][:200] if lines else "no output"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def python(host: Host) -> Section:
+    """The interpreter and the packages that matter here."""
+    versions = {name: _version(name) for name in _PACKAGES}
+    installed = {name: found for name, found in versions.items() if found}
+    both = "onnxruntime" in installed and "onnxruntime-gpu" in installed
+    note = "onnxruntime and onnxruntime-gpu hide each other: uninstall both, install one" if both else ""
+    return Section(
+        "python",
+        (
+            Fact("Python", platform.python_version(), sys.executable),
+            Fact("packages", installed, note),
+        ),
+    )
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def gpu(host: Host) -> tuple[Section, Environment]:
+    """The GPU, its driver, TensorRT's flavours and cuda-python."""
+    device, problems = _device(host)
+    facts = [Fact("GPU", device.name if device else None, problems.get("device", ""))]
+    if device:
+        shared = "shared with the CPU" if device.integrated else ""
+        facts += [
+            Fact("compute capability", device.compute_capability),
+            Fact("GPU memory", device.memory, shared),
+            Fact("driver", device.driver or None),
+            Fact("CUDA of the driver", device.cuda),
+        ]
+    else:
+        facts.append(Fact("driver", driver_version(host.root / "proc/driver/nvidia/version") or None))
+    toolkit = host.read("/usr/local/cuda/version.json")
+    facts.append(
+        Fact("CUDA toolkit", _toolkit(toolkit), "" if toolkit else "/usr/local/cuda is absent; engines need none")
+    )
+    versions: dict[str, str] = {}
+    for flavour, module in MODULES.items():
+        found, reason = ask_python(host, _IMPORT.format(module=module))
+        if found is None:
+            missing = "No module named" in reason
+            problems[flavour] = f"{'not installed' if missing else reason}; {install_command(flavour)}"
+            facts.append(Fact(flavour, None, problems[flavour]))
+        else:
+            versions[flavour] = found
+            facts.append(Fact(flavour, found, "usable" if device else "imports, but there is no GPU to run engines on"))
+    devices, reason = ask_python(host, _CUDART)
+    usable = isinstance(devices, int) and devices > 0
+    facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))
+    return Section("gpu", tuple(facts)), Environment(versions, device, problems)
+
+
+def _device(host: Host) -> tuple[DeviceInfo | None, dict[str, str]]:
+    found, reason = ask_python(host, _DEVICE)
+    if isinstance(found, dict):
+        try:
+            return DeviceInfo(**found), {}
+        except TypeError:
+            reason = "printed what is no answer"
+    return None, {"device": found if isinstance(found, str) else f"asking the driver failed: {reason}"}
+
+
+def _toolkit(text: str | None) -> str | None:
+    try:
+        return str(json.loads(text or "")["cuda"]["version"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def onnxruntime(host: Host) -> tuple[Section, tuple[str, ...]]:
+    """ONNX Runtime and its execution providers."""
+    found, reason = ask_python(host, _PROVIDERS)
+    if found is None:
+        missing = "No module named" in reason
+        note = ("not installed" if missing else reason) + "; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]`"
+        return Section("onnxruntime", (Fact("ONNX Runtime", None, note),)), ()
+    providers = tuple(str(name) for name in found[1])
+    return Section("onnxruntime", (Fact("ONNX Runtime", str(found[0])), Fact("providers", list(providers)))), providers
+
+
+def show(name: str, value: Any) -> str:
+    """A fact's value as text; sizes in bytes are those whose name says so."""
+    if value is None:
+        return "none"
+    if isinstance(value, int) and name in ("GPU memory", "memory", "available", "swap", "swap in use"):
+        return size(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value) or "none"
+    return str(value)

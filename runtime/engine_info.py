@@ -1,0 +1,63 @@
+"""What a manifest says of its engines: which library built them, for which GPU, with which shapes.
+
+An engine is compiled code: it runs with the library that built it and on the GPUs it was built for, nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Flavour = Literal["tensorrt", "tensorrt-rtx"]
+
+#: Flavour -> Python module.
+MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+
+
+@dataclass(frozen=True)
+class EngineProfile:
+    """One optimisation profile: the smallest, likeliest and largest size of each named axis of a graph's inputs."""
+
+    name: str  # "prefill" and "decode" for the language model
+    axes: Mapping[str, tuple[int, int, int]]
+
+    def holds(self, axes: Mapping[str, int]) -> bool:
+        """Whether inputs whose axes have these sizes may run under this profile."""
+        return all(self.axes[name][0] <= size <= self.axes[name][2] for name, size in axes.items())
+
+    def shapes(self, shape: tuple[int | str, ...]) -> tuple[tuple[int, ...], ...]:
+        """Smallest, likeliest and largest shape of a tensor whose shape names axes."""
+        sizes = [self.axes[axis] if isinstance(axis, str) else (axis,) * 3 for axis in shape]
+        return tuple(tuple(size[index] for size in sizes) for index in range(3))
+
+
+@dataclass(frozen=True)
+class KVCacheChoice:
+    """How the language model's engine treats its cache, and why."""
+
+    flavour: Literal["decomposed", "native"]
+    reason: str
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """How the engines of a bundle were built.
+
+    ``gpu``, ``driver`` and ``cuda`` describe the machine that built them and are "" where it had no GPU.
+    ``compute_capabilities`` such as "8.7" are those that the engines run on.
+    """
+
+    flavour: Flavour
+    version: str
+    target: str
+    compute_capabilities: tuple[str, ...]
+    gpu: str
+    driver: str
+    cuda: str
+    context: int  # tokens that the language model's profiles hold
+    kv_cache: KVCacheChoice
+    options: Mapping[str, str | int | bool]  # of the builder
+    profiles: Mapping[str, tuple[EngineProfile, ...]]  # graph -> profiles, in the engine's order
+    memory: Mapping[str, int]  # bytes per row of the plan that the target was checked against
+    onnx: Mapping[str, str]  # graph -> SHA-256 of the ONNX file that it was compiled from

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xsam_edge.export.cli import main
+
+RANDOM = ["--random-weights", "--variant", "phi3"]
+
+
+def test_a_plan_of_a_variant_needs_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RANDOM, "--precision", "fp16", "--target", "rtx-40", "--plan", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["variant"], plan["precision"], plan["target"], plan["context"]) == ("phi3", "fp16", "rtx-40", 4096)
+    assert plan["fits"] and plan["would_fit"] == []
+    assert plan["device_bytes"] == sum(row["bytes"] for row in plan["rows"] if row["place"] == "device")
+
+
+def test_a_plan_takes_the_targets_precision_and_context(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RANDOM, "--target", "orin-nano", "--plan"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("phi3, int4\nmemory plan for a context of 2048 tokens\n")
+    assert text.endswith("fits\n")
+
+
+def test_a_plan_that_does_not_fit_is_printed_and_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RANDOM, "--precision", "fp32", "--target", "orin-nx", "--plan", "--json"]) == 2
+    out, err = capsys.readouterr()
+    plan = json.loads(out)
+    assert not plan["fits"]
+    assert all(option in err for option in plan["would_fit"])
+    assert any("--precision" in option for option in plan["would_fit"])
+
+
+def test_a_plan_of_a_bundle_and_of_a_checkpoint(
+    phi3_fp16_bundle: Path, phi3_reference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--from", str(phi3_fp16_bundle), "--target", "rtx-30", "--plan", "--json"]) == 0
+    exact = json.loads(capsys.readouterr().out)
+    arguments = ["--checkpoint", str(phi3_reference), "--precision", "fp16", "--target", "rtx-30", "--plan", "--json"]
+    assert main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (exact["variant"], exact["precision"], exact["context"]) == (
+        told["variant"],
+        told["precision"],
+        told["context"],
+    )
+    sizes = [{row["what"]: row["bytes"] for row in plan["rows"]} for plan in (exact, told)]
+    assert sizes[0]["key-value cache"] == sizes[1]["key-value cache"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "xavier", "--plan"], "expected one of orin-nano, orin-nx"),
+        (["--target", "thor", "--engine", "tensorrt-rtx", "--plan"], "desktop GPUs"),
+        (["--context", "1000", "--plan"], "up to the model's 4096"),
+        (["--context", "9000", "--plan"], "up to the model's 4096"),
+        (["--memory", "0", "--plan"], "not a size in GiB"),
+        (["--optimization-level", "6", "--plan"], "not a level from 0 to 5"),
+        (["--engine", "openvino", "-o", "x"], "invalid choice"),
+        (["--engine", "tensorrt-rtx", "--target", "rtx-40"], "give the folder to write with -o"),
+    ],
+)
+def test_wrong_options_say_what_is_right(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RANDOM, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_bundle_has_decided_what_an_export_would(
+    phi3_fp16_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = ["--from", str(phi3_fp16_bundle), "-o", str(tmp_path / "engines")]
+    assert main([*bundle, "--engine", "tensorrt-rtx", "--precision", "fp16"]) == 2
+    assert "--precision is of an export" in capsys.readouterr().err
+    assert main(bundle) == 2
+    assert "add --engine, one of tensorrt, tensorrt-rtx" in capsys.readouterr().err
+    assert main(["--from", str(phi3_fp16_bundle), "-o", str(phi3_fp16_bundle), "--engine", "tensorrt-rtx"]) == 2
+    assert "choose another output" in capsys.readouterr().err
+    assert not (tmp_path / "engines").exists()

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
+
+from xsam_edge.runtime.cli import doctor
+from xsam_edge.runtime.doctor import bundle, software
+from xsam_edge.runtime.doctor.host import Host, Output, run_command
+from xsam_edge.runtime.doctor.machine import parse_l4t, parse_power_mode
+from xsam_edge.runtime.engine_info import EngineInfo, EngineProfile, KVCacheChoice
+from xsam_edge.runtime.manifest import MANIFEST_FILE, read_manifest
+
+
+@pytest.fixture
+def orin(tmp_path: Path) -> Host:
+    return machine(tmp_path / "orin", ORIN_NANO, ORIN_COMMANDS)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Host:
+    return machine(tmp_path / "empty", {}, {})
+
+
+def report(capsys: pytest.CaptureFixture[str], host: Host, *arguments: str) -> dict[str, Any]:
+    assert doctor.run(doctor.parser().parse_args([*arguments, "--json"]), host) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_jetson(orin: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(capsys, orin)
+    assert found["board"]["board"] == "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"
+    assert found["board"]["L4T"] == "R36.4.3"
+    assert found["board"]["JetPack"] == "6.2+b77"
+    assert found["board"]["system"].startswith("Ubuntu 22.04.5 LTS, kernel ")
+    assert found["power"] == {
+        "power mode": "MAXN_SUPER",
+        "GPU clock": "306 of 1020 MHz",
+        "CPU clock": "730 of 1728 MHz",
+        "CPU governor": "schedutil",
+    }
+    assert "jetson_clocks" in found["notes"]["power.GPU clock"]
+    assert found["processor"]["cores"] == 2
+    assert found["processor"]["features"] == ["asimd", "asimddp", "asimdhp"]
+    assert found["memory"] == {
+        "memory": 7802160 << 10,
+        "available": 5011000 << 10,
+        "swap": 3901072 << 10,
+        "swap in use": 101072 << 10,
+    }
+    gpu = found["gpu"]
+    assert (gpu["GPU"], gpu["compute capability"], gpu["driver"]) == ("Orin", "8.7", "540.4.0")
+    assert (gpu["CUDA of the driver"], gpu["CUDA toolkit"], gpu["cuda-python"]) == ("12.6", "12.6.11", "usable")
+    assert (gpu["tensorrt"], gpu["tensorrt-rtx"]) == ("10.3.0", None)
+    assert found["notes"]["gpu.tensorrt"] == "usable"
+    assert found["notes"]["gpu.tensorrt-rtx"].startswith("not installed; run `pip install")
+    assert found["onnxruntime"] == {"ONNX Runtime": "1.23.2", "providers": ["CPUExecutionProvider"]}
+    assert "runs" not in found
+
+
+def test_a_board_without_the_package_of_jetpack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands = {key: value for key, value in ORIN_COMMANDS.items() if "dpkg" not in key}
+    found = report(capsys, machine(tmp_path, ORIN_NANO, commands))
+    assert found["board"]["JetPack"] == "6.1 or 6.2"
+    assert "not installed" in found["notes"]["board.JetPack"]
+
+
+@pytest.mark.parametrize("json_wanted", [True, False])
+def test_what_is_absent_is_said(
+    empty: Host, capsys: pytest.CaptureFixture[str], json_wanted: bool, tmp_path: Path
+) -> None:
+    arguments = [str(tmp_path / "nowhere"), *(["--json"] if json_wanted else [])]
+    assert doctor.run(doctor.parser().parse_args(arguments), empty) == 0
+    out = capsys.readouterr().out
+    if json_wanted:
+        found = json.loads(out)
+        for section in ("board", "power", "memory", "gpu", "onnxruntime"):
+            absent = [name for name, value in found[section].items() if value is None]
+            assert absent, section
+        assert found["runs"]["files"]["runs"] is False
+        assert "is not a bundle" in found["runs"]["files"]["reason"]
+    else:
+        assert "no Jetson: /etc/nv_tegra_release is absent" in out
+        assert "Traceback" not in out and "None" not in out
+
+
+def test_this_machine(phi3_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main([str(phi3_bundle)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["files", "ok"] in lines and ["CPU", "runs"] in lines
+
+
+def test_libraries_that_crash_are_named(orin: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    value, reason = software.ask_python(Host(), "import os; os.kill(os.getpid(), 11)")
+    assert value is None and reason == "crashed (SIGSEGV)"
+    assert software.ask_python(Host(), "import no_such_module")[1].endswith("No module named 'no_such_module'")
+    assert software.ask_python(Host(), "print('[1')") == (None, "printed what is no answer")
+    assert software.ask_python(Host(), "print('noise'); print('[1, 2]')") == ([1, 2], "")
+
+    def crash(command: Any) -> Output:
+        return Output(-11, "", "") if command[0] == sys.executable else orin.run(command)
+
+    found = report(capsys, Host(orin.root, crash))
+    assert found["gpu"]["tensorrt"] is None and found["gpu"]["GPU"] is None
+    assert found["notes"]["gpu.tensorrt"].startswith("crashed (SIGSEGV); ")
+    assert found["notes"]["onnxruntime.ONNX Runtime"].startswith("crashed (SIGSEGV); ")
+
+
+def test_commands_that_are_not_there() -> None:
+    assert run_command(["/no/such/command"]).code is None
+    assert Host().output("/no/such/command") is None
+    assert Host().output(sys.executable, "-c", "raise SystemExit(3)") is None
+
+
+def engines_of(folder: Path, tmp_path: Path, **changes: Any) -> Path:
+    made = Path(shutil.copytree(folder, tmp_path / "engines"))
+    manifest = read_manifest(made)
+    profiles = {name: (EngineProfile("all", {}),) for name in manifest.graphs}
+    engine = EngineInfo(
+        "tensorrt", "10.3.0", "orin-nano", ("8.7",), "Orin", "540.4.0", "12.6", 64, KVCacheChoice("decomposed", ""),
+        {}, profiles, {}, {},
+    )  # fmt: skip
+    engine = dataclasses.replace(engine, **changes)
+    (made / MANIFEST_FILE).write_text(dataclasses.replace(manifest, engine=engine).to_json())
+    return made
+
+
+def test_engines_on_their_board(
+    orin: Host, phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report(capsys, orin, str(engines_of(phi3_bundle, tmp_path)))
+    assert found["runs"] == {"files": {"runs": True, "reason": ""}, "tensorrt": {"runs": True, "reason": ""}}
+    assert found["bundle"]["model"] == "phi3, fp32, tensorrt 10.3.0 for orin-nano"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"version": "10.13.3"}, "built by tensorrt 10.13.3, installed is 10.3.0; build them again"),
+        ({"compute_capabilities": ("11.0",)}, "built for compute capability 11.0, Orin has 8.7; build them on this"),
+        ({"flavour": "tensorrt-rtx"}, "need tensorrt-rtx 10.3.0; not installed; run `pip install"),
+    ],
+)
+def test_engines_that_cannot_run(
+    changes: dict[str, Any],
+    reason: str,
+    orin: Host,
+    phi3_bundle: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = report(capsys, orin, str(engines_of(phi3_bundle, tmp_path, **changes)))
+    (verdict,) = [value for way, value in found["runs"].items() if way != "files"]
+    assert verdict["runs"] is False and reason in verdict["reason"]
+
+
+def test_onnx_graphs_on_a_board(orin: Host, phi3_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(capsys, orin, str(phi3_bundle))["runs"]
+    assert found["CPU"]["runs"] is True
+    assert found["CUDA"]["runs"] is False
+    assert "xsam-export --from BUNDLE --engine tensorrt" in found["CUDA"]["reason"]
+
+
+def test_a_bundle_that_is_too_large(orin: Host, phi3_bundle: Path) -> None:
+    _, environment = software.gpu(orin)
+    device = dataclasses.replace(environment.device, memory=1 << 20)  # type: ignore[type-var]
+    small = dataclasses.replace(environment, device=device)
+    _, verdicts = bundle.examine(phi3_bundle, small, ["CPUExecutionProvider", "CUDAExecutionProvider"], 1 << 20)
+    reasons = {item.way: item.reason for item in verdicts}
+    assert "1.0 MB are available" in reasons["CPU"] and "Orin has" in reasons["CUDA"]
+    assert [item.runs for item in verdicts] == [True, False, False]
+    assert ORIN_DEVICE["name"] == "Orin"
+
+
+def test_an_altered_bundle(orin: Host, phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = Path(shutil.copytree(phi3_bundle, tmp_path / "altered"))
+    content = (copy / "llm.onnx").read_bytes()
+    (copy / "llm.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    found = report(capsys, orin, str(copy))["runs"]
+    assert list(found) == ["files"] and "llm.onnx was altered" in found["files"]["reason"]
+    assert report(capsys, orin, str(copy), "--no-verify")["runs"]["CPU"]["runs"] is True
+
+
+def test_parsing() -> None:
+    assert parse_l4t("# R38 (release), REVISION: 2.0, GCID: 1") == "R38.2.0"
+    assert parse_l4t("") is None
+    assert parse_power_mode("NVPM WARN: fan mode is not set!\nNV Power Mode: 15W\n0") == "15W"
+    assert parse_power_mode("") is None
