@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 TYPED := runtime calibration
 DEMO := demo-output
 TRAINED := trained
+BENCH := benchmark-bundle
 
 .PHONY: help setup demo test test-slow gpu-test lint format benchmark train clean
 
@@ -15,7 +16,7 @@ help:
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make lint       ruff and mypy"
-	@echo "make benchmark  the stage table of benchmarks/"
+	@echo "make benchmark  the runtime against torch, on a model of 114 M random parameters"
 	@echo "make train      train the demo model anew: 85 minutes on two cores, into trained/"
 
 # A file records that the environment matches pyproject.toml. torch is pinned first and alone, so that pip does not
@@ -52,12 +53,16 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmark: setup
-	$(BIN)/python -m xsam_edge.benchmarks.stages
+# A model of 114 million random parameters with real token counts.
+$(BENCH)/manifest.json: $(VENV)/.ready benchmarks/small.json
+	$(BIN)/xsam-export --random-weights --variant phi3 --config benchmarks/small.json --overwrite -o $(BENCH)
+
+benchmark: $(BENCH)/manifest.json
+	$(BIN)/xsam-bench $(BENCH) --against torch --against torch-compile --stages --markdown $(ARGS)
 
 # ARGS are options of the training, such as ARGS="--steps 300".
 train: setup
 	$(BIN)/python -m xsam_edge.export.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(TRAINED) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(TRAINED) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,1 +1,1 @@
-"""Measurements: each compares two sides in one run and says what it ran on."""
+"""Measurements: each compares its sides in one run and says what it ran on."""

@@ -6,7 +6,9 @@ nothing or the old bundle. No step holds more than one tensor of the model.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +42,8 @@ from xsam_edge.runtime.manifest import (
 from xsam_edge.runtime.settings import Settings
 
 EMBEDDINGS = "llm.model.embed_tokens.weight"
+# Sizes of the parts, for who builds the torch model of a bundle; the runtime does not read it.
+CONFIG_FILE = "model_config.json"
 _NUMPY = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
 
@@ -173,6 +177,8 @@ def seal(
     rows, columns = request.config.llm.vocab_size, request.config.llm.hidden_size
     _write_embeddings(request.weights, (rows, columns), _NUMPY[embeddings], folder / EMBEDDINGS_FILE, report)
     (folder / TOKENIZER_FILE).write_text(request.tokenizer_json, encoding="utf-8")
+    config = json.dumps(dataclasses.asdict(request.config), indent=1)
+    (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
     manifest = Manifest(
         variant=request.variant,
         precision=precision,

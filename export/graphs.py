@@ -31,7 +31,7 @@ FP32_TENSORS = (
 )
 
 # Example sizes of dynamic axes. Any will do, but torch.export takes 0 and 1 for constants.
-_EXAMPLE = {contract.SEQUENCE: 5, contract.PAST: 7, contract.ROWS: 2, contract.CONDITIONS: 3}
+_EXAMPLE = {contract.BATCH: 4, contract.SEQUENCE: 5, contract.PAST: 7, contract.ROWS: 2, contract.CONDITIONS: 3}
 
 
 def level_sizes(config: ModelConfig) -> list[tuple[int, int]]:
@@ -100,11 +100,11 @@ def image_encoder(model: XSam) -> TraceRequest:
 
 
 def llm(model: XSam) -> TraceRequest:
-    """``llm``: the number of new tokens, of cached ones and of logits is dynamic."""
+    """``llm``: the number of prompts, of new tokens, of cached ones and of logits is dynamic."""
     config = model.config.llm
     past = (1, contract.PAST, config.num_kv_heads, config.head_dim)
     inputs: dict[str, tuple[tuple[int | str, ...], torch.dtype]] = {
-        contract.INPUTS_EMBEDS: ((1, contract.SEQUENCE, config.hidden_size), torch.float32),
+        contract.INPUTS_EMBEDS: ((contract.BATCH, contract.SEQUENCE, config.hidden_size), torch.float32),
         contract.POSITION_IDS: ((1, contract.SEQUENCE), torch.int64),
         contract.LOGITS_POSITIONS: ((contract.ROWS,), torch.int64),
     }
@@ -116,11 +116,11 @@ def llm(model: XSam) -> TraceRequest:
 
 
 def mask_decoder(model: XSam) -> TraceRequest:
-    """``mask_decoder``: the number of conditions is dynamic."""
+    """``mask_decoder``: the number of prompts and of their conditions is dynamic."""
     embed = model.config.mask_decoder.hidden_dim
     inputs: dict[str, tuple[tuple[int | str, ...], torch.dtype]] = {
-        contract.SEG_EMBED: ((1, 1, embed), torch.float32),
-        contract.CONDITION_EMBEDS: ((1, contract.CONDITIONS, embed), torch.float32),
+        contract.SEG_EMBED: ((contract.BATCH, 1, embed), torch.float32),
+        contract.CONDITION_EMBEDS: ((contract.BATCH, contract.CONDITIONS, embed), torch.float32),
     }
     inputs |= {name: (shape, torch.float32) for name, shape in feature_shapes(model.config).items()}
     outputs = [contract.CLASS_LOGITS, contract.MASK_LOGITS]

@@ -1,8 +1,9 @@
 """Prompts to answers: the language model's side of a segmentation.
 
 Two ways to an answer. ``append`` puts a fixed answer behind the prompt and runs one forward: the conditions' and the
-``<SEG>`` embeddings come out of it (mode "tensor" of the official code). ``generate`` decodes greedily, one forward per
-token behind the cached past (mode "predict"). Both end in the same pooled embeddings for the mask decoder.
+``<SEG>`` embeddings come out of it (mode "tensor" of the official code). ``generate`` decodes greedily behind the
+cached past (mode "predict"): one forward per token, but for tokens that a draft foresaw. Both end in the same pooled
+embeddings for the mask decoder.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.device_rows import JoinsRows, row_parts
+from xsam_edge.runtime.drafts import NO_DRAFT, DraftBook, agreed, look_up
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.pipeline import Float, ImageFeatures, Pipeline
+from xsam_edge.runtime.prompts import Prompt
 from xsam_edge.runtime.regions import sample_regions
+from xsam_edge.runtime.scene_memory import SceneMemory
 from xsam_edge.runtime.sequence import Expanded, expand, splice
 from xsam_edge.runtime.settings import Settings
-from xsam_edge.runtime.tokens import IMAGE_ID, REGION_ID, Ids, Tokenizer, phrase_spans, seg_positions
+from xsam_edge.runtime.tokens import IMAGE_ID, Ids, Tokenizer, phrase_bounds, phrase_spans, seg_positions
 
 # The official demo's GenerationConfig allows 2,048; answers that segment are far shorter.
 MAX_NEW_TOKENS = 512
@@ -40,20 +44,31 @@ class Answer:
     seg: Float | None  # [embed], None unless there is exactly one <SEG>
     hidden: Float
     first: int
+    forwards: int = 1  # of the language model
 
 
 class LanguageModel:
-    """Tokenizer, embedding table and the graph, with a cache that holds at most one sequence."""
+    """Tokenizer, embedding table and the graph.
+
+    ``memory`` holds the caches of the images that are asked about, ``drafts`` what answers are expected; without it
+    every token is decoded by a forward of its own.
+    """
 
     def __init__(
-        self, pipeline: Pipeline, tokenizer: Tokenizer, table: npt.NDArray[np.floating], settings: Settings
+        self,
+        pipeline: Pipeline,
+        tokenizer: Tokenizer,
+        table: npt.NDArray[np.floating],
+        settings: Settings,
+        memory: SceneMemory | None = None,
+        drafts: DraftBook | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.tokenizer = tokenizer
         self.settings = settings
+        self.memory = memory or SceneMemory(pipeline.cache, pipeline.make_cache, 0)
+        self.drafts = drafts
         self._table = table
-        # Whose prefix the cache begins with: its features and the ids up to and including the image.
-        self._prefix: tuple[ImageFeatures, Ids] | None = None
 
     def encode(self, text: str, answer: str = "") -> Expanded:
         """Token ids of a prompt, and of an answer behind it, laid out for the language model."""
@@ -96,16 +111,55 @@ class LanguageModel:
         Raises:
             ContextLengthError: prompt and answer do not fit the context.
         """
+        sequence = self.lay_out_answer(text, answer)
+        hidden, first, _ = self._prefill(sequence, features, regions)
+        return self.read_appended(sequence, hidden, first)
+
+    def lay_out_answer(self, text: str, answer: str) -> Expanded:
+        """A prompt with a fixed answer behind it, as far as the answer matters."""
         sequence = self.encode(text, answer)
         # Nothing behind <SEG> can change what stands before it.
         segs = np.flatnonzero(sequence.seg_ids >= 0)
-        if len(segs) == 1:
-            sequence = sequence.part(0, int(segs[0]) + 1)
-        hidden, first, _ = self._prefill(sequence, features, regions, logits=False)
+        return sequence.part(0, int(segs[0]) + 1) if len(segs) == 1 else sequence
+
+    def read_appended(self, sequence: Expanded, hidden: Float, first: int, forwards: int = 1) -> Answer:
+        """The answer of a sequence from :meth:`lay_out_answer`, from its pooled rows from ``first`` on."""
         conditions = _pool(hidden, sequence.cond_ids[first:])
-        return Answer(
-            np.empty(0, np.int64), "", (), conditions, _single(hidden, sequence.seg_ids[first:]), hidden, first
-        )
+        seg = _single(hidden, sequence.seg_ids[first:])
+        return Answer(np.empty(0, np.int64), "", (), conditions, seg, hidden, first, forwards)
+
+    def ask(
+        self,
+        prompt: Prompt,
+        features: ImageFeatures,
+        regions: Float | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> Answer:
+        """Decode as :meth:`generate`, with the answer in view that the task is expected to have.
+
+        Raises:
+            ContextLengthError: the prompt alone does not fit the context.
+        """
+        ids = self.tokenizer.encode_prompt(prompt.text)
+        draft = self.expect(prompt, ids)
+        given = self.decode(self.layout(ids), features, regions, max_new_tokens, draft[:-1], self.said(prompt))
+        self.learn(prompt, ids, given)
+        return given
+
+    def expect(self, prompt: Prompt, ids: Ids) -> Ids:
+        """The draft of a prompt's answer, int64 [n]; ``ids`` are the prompt's."""
+        if self.drafts is None or prompt.answer is None:
+            return NO_DRAFT
+        return self.drafts.draft(prompt.task, self._phrases(ids), self.tokenizer.encode(prompt.answer))
+
+    def said(self, prompt: Prompt) -> list[int] | None:
+        """What may be looked up while the prompt's answer is decoded; None if nothing may."""
+        return None if self.drafts is None else self.drafts.said(prompt.task)
+
+    def learn(self, prompt: Prompt, ids: Ids, given: Answer) -> None:
+        """Remember what the model said to a prompt of ``ids``, where it came to an end by itself."""
+        if self.drafts is not None and self.stops(given.ids.tolist()):
+            self.drafts.learn(prompt.task, self._phrases(ids), given.ids)
 
     def generate(
         self,
@@ -113,27 +167,60 @@ class LanguageModel:
         features: ImageFeatures,
         regions: Float | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
+        draft: Ids = NO_DRAFT,
     ) -> Answer:
         """Decode greedily until a stop word, the end token, ``max_new_tokens`` or the end of the context.
 
-        Phrases that the model generates replace the prompt's conditions (``XSamModel.predict``).
+        Phrases that the model generates replace the prompt's conditions (``XSamModel.predict``). ``draft`` is the
+        expected answer, checked along with the prompt: it saves forwards and changes nothing else.
 
         Raises:
             ContextLengthError: the prompt alone does not fit the context.
         """
+        # The forward that reads a token tells the next one, so the last of a draft need not be read.
+        return self.decode(self.encode(text), features, regions, max_new_tokens, draft[:-1])
+
+    def fitting(self, sequence: Expanded, read: Ids, max_new_tokens: int = MAX_NEW_TOKENS) -> Ids:
+        """As many of the ids to be read behind a prompt as greedy decoding would read at most."""
+        return read[: max(0, min(self.pipeline.cache.capacity - len(sequence), max_new_tokens - 1))]
+
+    def decode(
+        self,
+        sequence: Expanded,
+        features: ImageFeatures,
+        regions: Float | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        read: Ids = NO_DRAFT,
+        said: list[int] | None = None,
+        forwards: int = 0,
+    ) -> Answer:
+        """Decode as :meth:`generate`, from a prompt that is laid out.
+
+        ``read`` are expected ids that the first forward reads. Further ones are looked up in ``said``, an earlier
+        answer, and in what this one has said so far, unless it is None. ``forwards`` were spent on this answer before.
+        """
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        sequence = self.encode(text)
-        prompt, first, token = self._prefill(sequence, features, regions, logits=True)
-        hidden, ids, cache = [prompt], [token], self.pipeline.cache
-        last_row = np.zeros(1, np.int64)
-        while len(ids) < max_new_tokens and not self._stops(ids) and cache.length < cache.capacity:
-            logits, rows = self.pipeline.forward(self._table[ids[-1]][None, None], last_row)
-            hidden.append(rows[0].copy())
-            ids.append(int(logits[0].argmax()))
-        return self._read(sequence, np.array(ids, np.int64), np.concatenate(hidden), first)
+        read = self.fitting(sequence, read, max_new_tokens)
+        prompt, first, chosen = self._prefill(sequence.followed_by(read), features, regions, choices=len(read) + 1)
+        ids = agreed(read, chosen, self.stops)
+        cache, rows = self.pipeline.cache, len(sequence) + len(ids) - 1
+        cache.truncate(rows)
+        hidden, forwards = [prompt[: rows - first]], forwards + 1
+        while len(ids) < max_new_tokens and not self.stops(ids) and cache.length < cache.capacity:
+            room = min(cache.capacity - cache.length, max_new_tokens - len(ids)) - 1
+            guess = [] if said is None else look_up(ids, said)[:room]
+            logits, states = self.pipeline.forward(self._table[[ids[-1], *guess]][None], np.arange(1 + len(guess)))
+            further = agreed(guess, logits.argmax(axis=1), self.stops, ids)
+            rows += len(further)
+            cache.truncate(rows)
+            hidden.append(states[0, : len(further)].copy())
+            ids += further
+            forwards += 1
+        return self.read_generated(sequence, np.array(ids, np.int64), np.concatenate(hidden), first, forwards)
 
-    def _read(self, sequence: Expanded, ids: Ids, hidden: Float, first: int) -> Answer:
+    def read_generated(self, sequence: Expanded, ids: Ids, hidden: Float, first: int, forwards: int) -> Answer:
+        """The answer ``ids`` to a prompt, from the pooled rows from ``first`` on of all but the last of both."""
         tokens = self.settings.tokens
         # The last token never was an input, so it has no hidden state.
         fed = ids[:-1]
@@ -143,46 +230,73 @@ class LanguageModel:
             conditions = _pool(output, phrase_spans(fed, tokens))
         seg = _single(output, seg_positions(fed, tokens))
         phrases = tuple(self.tokenizer.phrases(fed, tokens))
-        return Answer(ids, self.tokenizer.decode(ids), phrases, conditions, seg, hidden, first)
+        return Answer(ids, self.tokenizer.decode(ids), phrases, conditions, seg, hidden, first, forwards)
 
-    def _prefill(
-        self, sequence: Expanded, features: ImageFeatures, regions: Float | None, *, logits: bool
-    ) -> tuple[Float, int, int]:
-        """Run a sequence, its image prefix only if the cache does not begin with it.
+    def begin(self, sequence: Expanded, features: ImageFeatures) -> tuple[Ids, int]:
+        """Choose the cache for a sequence and cut it back to what both begin with.
 
-        Returns the pooled rows that were computed, the position of the first of them, and the greedy next token.
+        Returns the ids up to and including the image, which :meth:`SceneMemory.keep` is to be given once they are
+        computed, and how many of them need not be.
+
+        Raises:
+            ContextLengthError: the sequence does not fit the cache.
         """
-        cache = self.pipeline.cache
-        if len(sequence) > cache.capacity:
+        if len(sequence) > self.pipeline.cache.capacity:
             raise ContextLengthError(
                 f"the prompt has {len(sequence)} tokens ({self.settings.model.image_tokens} of them the image), "
-                f"the context holds {cache.capacity}; shorten it or load the bundle with a larger context"
+                f"the context holds {self.pipeline.cache.capacity}; shorten it or load the bundle with a larger context"
             )
+        prefix = sequence.input_ids[: self.image_rows(sequence)]
+        self.pipeline.cache, known = self.memory.cache(features, prefix)
+        first = known if len(sequence) > known else 0
+        self.pipeline.cache.truncate(first)
+        return prefix, first
+
+    def image_rows(self, sequence: Expanded) -> int:
+        """Length of the prefix: the rows up to and including the image, 0 without one."""
         images = np.flatnonzero(sequence.input_ids == IMAGE_ID)
-        prefix = sequence.input_ids[: int(images[-1]) + 1] if len(images) else sequence.input_ids[:0]
-        known = self._prefix is not None and self._prefix[0] is features and np.array_equal(self._prefix[1], prefix)
-        # Regions have equal ids and other embeddings: a prefix that holds one is never known.
-        known = known and len(sequence) > len(prefix) and not (prefix == REGION_ID).any()
-        first = len(prefix) if known else 0
-        self._prefix = None  # until the forward has succeeded
-        cache.truncate(first)
+        return int(images[-1]) + 1 if len(images) else 0
+
+    def prefill_image(self, sequence: Expanded, features: ImageFeatures) -> int:
+        """Compute the prefix of a sequence unless a cache holds it; returns the number of forwards, 0 or 1."""
+        prefix = sequence.part(0, self.image_rows(sequence))
+        if len(prefix) and not self.memory.knows(features, prefix.input_ids):
+            self._prefill(prefix, features, None)
+            return 1
+        return 0
+
+    def _prefill(
+        self, sequence: Expanded, features: ImageFeatures, regions: Float | None, *, choices: int = 0
+    ) -> tuple[Float, int, Ids]:
+        """Run a sequence, its image prefix only if no cache begins with it.
+
+        Returns the pooled rows that were computed, the position of the first of them, and what the model chooses
+        after each of the last ``choices`` tokens.
+        """
+        prefix, first = self.begin(sequence, features)
         embeds = self._input_rows(sequence.part(first), features, regions)
-        positions = np.array([embeds.shape[1] - 1] if logits else [], np.int64)
-        scores, rows = self.pipeline.forward(embeds, positions)
-        self._prefix = (features, prefix)
-        return rows[0].copy(), first, int(scores[0].argmax()) if logits else -1
+        count = embeds.shape[1]
+        logits, rows = self.pipeline.forward(embeds, np.arange(count - choices, count, dtype=np.int64))
+        self.memory.keep(features, prefix)
+        return rows[0].copy(), first, logits.argmax(axis=1)
 
-    def forget(self, features: ImageFeatures) -> None:
-        """Let go of an image's features; its prefix is computed anew when it is asked for again."""
-        if self._prefix is not None and self._prefix[0] is features:
-            self._prefix = None
+    def forget(self, features: ImageFeatures | None = None) -> None:
+        """Let go of an image's prefix, or of every image's; it is computed anew when it is asked for again.
 
-    def _stops(self, ids: list[int]) -> bool:
+        Whoever writes to the pipeline's cache by themselves must forget all first.
+        """
+        self.memory.forget(features)
+
+    def stops(self, ids: list[int]) -> bool:
+        """Whether a generated answer is at its end."""
         if ids[-1] == self.settings.tokens.eos:
             return True
         # As StopWordStoppingCriteria: on the text, because a stop word may be several tokens, though never this many.
         text = self.tokenizer.decode(ids[-32:]).replace("\r", "").replace("\n", "")
         return text.endswith(self.settings.prompt.stop_words)
+
+    def _phrases(self, ids: Ids) -> list[Ids]:
+        return [ids[start + 1 : end] for start, end in phrase_bounds(ids, self.settings.tokens)]
 
 
 def _pool(hidden: Float, spans: Ids) -> Float | None:

@@ -1,7 +1,8 @@
 """Names shared by the exporter and the runtime: graphs, their inputs and outputs, their axes.
 
-Shapes (B = 1 throughout; dtypes stand in each bundle's manifest: features, embeddings and cache carry the bundle's
-precision, pixels, logits and pooled embeddings are float32, indices int64):
+Shapes (dtypes stand in each bundle's manifest: features, embeddings and cache carry the bundle's precision, pixels,
+logits and pooled embeddings are float32, indices int64). There is one image throughout; ``batch`` counts the prompts
+that are asked of it at once:
 
 ``image_encoder``: everything that depends on the image only.
     pixel_values [1, 3, h, w]; mask_pixel_values [1, 3, H, W]
@@ -11,17 +12,17 @@ precision, pixels, logits and pooled embeddings are float32, indices int64):
     -> level_mask_features.I [1, M, gh_I, gw_I]: mask_features resized to level I, for the levels of another size
 
 ``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
-    inputs_embeds [1, sequence, hidden]; position_ids [1, sequence]; logits_positions [rows], indices into sequence;
-    past_key.L, past_value.L [1, past, kv_heads, head_dim]
+    inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence]: all sequences begin behind the same past;
+    logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads, head_dim]
     -> logits [rows, vocab]
-    -> seg_hidden [1, sequence, embed]: the last hidden state after llm_projector
-    -> new_key.L, new_value.L [1, sequence, kv_heads, head_dim]: only what is new
+    -> seg_hidden [batch, sequence, embed]: the last hidden state after llm_projector
+    -> new_key.L, new_value.L [batch, sequence, kv_heads, head_dim]: only what is new
 
 ``mask_decoder``:
-    seg_embed [1, 1, embed]; condition_embeds [1, conditions, embed], background not included;
+    seg_embed [batch, 1, embed]; condition_embeds [batch, conditions, embed], background not included;
     mask_features, multi_scale.I, level_mask_features.I as above
-    -> class_logits [1, queries, conditions + 1], background last
-    -> mask_logits [1, queries, gh, gw]
+    -> class_logits [batch, queries, conditions + 1], background last
+    -> mask_logits [batch, queries, gh, gw]
 
 The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and the new
 rows are written by the graph straight into the cache behind it. No key or value is ever moved.
@@ -51,6 +52,7 @@ CLASS_LOGITS = "class_logits"
 MASK_LOGITS = "mask_logits"
 
 # Axes whose size a caller chooses.
+BATCH = "batch"
 SEQUENCE = "sequence"
 PAST = "past"
 ROWS = "rows"

@@ -35,13 +35,16 @@ class KVCache:
             inputs[contract.past_value(layer)] = value.tokens(0, self.length)
         return inputs
 
-    def slots(self, count: int) -> dict[str, Buffer]:
-        """The graph's outputs: the ``count`` rows behind the past.
+    def slots(self, count: int, batch: int = 1) -> dict[str, Buffer]:
+        """The graph's outputs: the ``batch * count`` rows behind the past, [batch, count, kv_heads, head_dim].
+
+        Of a batch above 1 they are scratch memory: its sequences all begin behind the past, so none of them can
+        become a part of it.
 
         Raises:
             ContextLengthError: the cache has no room for them.
         """
-        stop = self.length + count
+        stop = self.length + batch * count
         if stop > self.capacity:
             raise ContextLengthError(
                 f"{stop} tokens do not fit the context of {self.capacity}; "
@@ -49,8 +52,8 @@ class KVCache:
             )
         outputs = {}
         for layer, (key, value) in enumerate(zip(self._keys, self._values, strict=True)):
-            outputs[contract.new_key(layer)] = key.tokens(self.length, stop)
-            outputs[contract.new_value(layer)] = value.tokens(self.length, stop)
+            outputs[contract.new_key(layer)] = key.tokens(self.length, stop).batched(batch)
+            outputs[contract.new_value(layer)] = value.tokens(self.length, stop).batched(batch)
         return outputs
 
     def advance(self, count: int) -> None:

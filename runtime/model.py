@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,10 @@ import numpy.typing as npt
 from xsam_edge.runtime.answering import LanguageModel
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.drafts import DraftBook
 from xsam_edge.runtime.engines import check_engine, find_environment
 from xsam_edge.runtime.errors import BundleError, InputError
-from xsam_edge.runtime.images import ImageSource, load_image
+from xsam_edge.runtime.images import ImageSource
 from xsam_edge.runtime.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
@@ -29,17 +31,25 @@ from xsam_edge.runtime.manifest import (
 )
 from xsam_edge.runtime.memory_plan import check_memory
 from xsam_edge.runtime.pipeline import ImageFeatures, Pipeline
-from xsam_edge.runtime.preprocess import mask_pixels, vision_pixels
-from xsam_edge.runtime.resize import Frame
-from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.prepared import prepare
+from xsam_edge.runtime.scene import Phrases, Scene
+from xsam_edge.runtime.scene_memory import SceneMemory
 from xsam_edge.runtime.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from xsam_edge.runtime.tracking.stream import FrameStream
+    from xsam_edge.runtime.tracking.track import Ask, Frames
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
 DEFAULT_CONTEXT = 4096
 
 
+# Features of some images, and of small models further key-value caches.
+DEFAULT_SCENE_BYTES = 1 << 30
+
+
 class XSam:
-    """A loaded bundle. One image prefix and one conversation are cached at a time; not thread-safe."""
+    """A loaded bundle; not thread-safe."""
 
     def __init__(self, manifest: Manifest, pipeline: Pipeline, language: LanguageModel) -> None:
         self.manifest = manifest
@@ -57,6 +67,8 @@ class XSam:
         verify: bool = True,
         backend: Backend | None = None,
         progress: Callable[[int], None] | None = None,
+        drafts: bool = True,
+        scene_bytes: int = DEFAULT_SCENE_BYTES,
     ) -> XSam:
         """Check and load a bundle.
 
@@ -70,6 +82,12 @@ class XSam:
                 always checked.
             backend: another implementation of the backend interface, in place of ``device`` and ``threads``.
             progress: called with the bytes of each block that was hashed.
+            drafts: check the answer that a task is expected to have along with the prompt, in one forward, instead of
+                decoding token by token. What is said is the same.
+            scene_bytes: what open scenes may keep between questions besides the key-value cache that every model
+                has: their image features, and further caches, one for each scene, so that questions to several
+                scenes may take turns. Beyond it the scene that was used least recently is computed anew when it is
+                asked again. Memory is taken when a second scene is asked, not before.
 
         Raises:
             BundleError: no bundle, another schema, or an altered file.
@@ -85,12 +103,16 @@ class XSam:
             limit = min(limit, engine.context)
         if context is not None and not 1 <= context <= limit:
             raise InputError(f"context is {context}; this model takes 1 to {limit} tokens")
+        if scene_bytes < 0:
+            raise InputError(f"scene_bytes is {scene_bytes}; it must not be negative")
         context = context or min(limit, DEFAULT_CONTEXT)
         backend = backend or _choose_backend(manifest, device, threads, context)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
         pipeline = Pipeline(bundle, manifest, backend, context)
-        return cls(manifest, pipeline, LanguageModel(pipeline, tokenizer, table, manifest.settings))
+        memory = SceneMemory(pipeline.cache, pipeline.make_cache, scene_bytes)
+        book = DraftBook() if drafts else None
+        return cls(manifest, pipeline, LanguageModel(pipeline, tokenizer, table, manifest.settings, memory, book))
 
     def look(self, image: ImageSource) -> Scene:
         """Encode an image once; every question about it starts from the scene that is returned.
@@ -101,23 +123,63 @@ class XSam:
         Raises:
             InputError: not an image.
         """
+        prepared = prepare(image, self.manifest.settings)
         start = time.perf_counter()
-        picture = load_image(image)
-        settings = self.manifest.settings
-        pixel_values = vision_pixels(picture, settings.vision_input)
-        mask_pixel_values, scaled = mask_pixels(picture, settings.mask_input)
-        prepared = time.perf_counter()
-        features = self.encode(pixel_values, mask_pixel_values)
-        encoded = time.perf_counter()
-        frame = Frame((picture.height, picture.width), scaled, (settings.mask_input.height, settings.mask_input.width))
-        timings = {"preprocess": 1e3 * (prepared - start), "image_encoder": 1e3 * (encoded - prepared)}
-        return Scene(self, picture, features, frame, timings)
+        features = self.encode(prepared.pixel_values, prepared.mask_pixel_values)
+        timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
+        return Scene(self, prepared.image, features, prepared.frame, timings)
 
     def encode(
         self, pixel_values: npt.NDArray[np.float32], mask_pixel_values: npt.NDArray[np.float32]
     ) -> ImageFeatures:
         """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W]."""
         return self.pipeline.encode_image(pixel_values, mask_pixel_values)
+
+    def track(
+        self,
+        frames: Frames,
+        *,
+        refer: str | Phrases | None = None,
+        ask: Ask | None = None,
+        deadline: float | None = None,
+        latest: bool | None = None,
+        overlap: bool = False,
+        clock: Callable[[], float] | None = None,
+    ) -> FrameStream:
+        """Ask the same of every frame of a stream, and iterate over the answers.
+
+        The next frame is read and prepared while the graphs work on one. Each item is a ``FrameResult`` or a ``Late``,
+        in the order of the frames. Until the stream ends or is closed, the model is its own. Errors of the source and
+        of a frame are raised where the stream is iterated, and end it.
+
+        Args:
+            frames: a folder, a video, a camera's number or a stream's URL; a source of ``runtime.tracking.sources``;
+                any iterable of images or of (seconds, image), whose arrays are not changed afterwards.
+            refer: a phrase, or several that are asked of every frame.
+            ask: any other question, e.g. ``lambda scene: scene.categories(["cup"])``; returns one result or several.
+            deadline: the age in milliseconds after which a frame is given up and a ``Late`` comes in its place, at
+                once. It may still be at work then, until the next frame is answered.
+            latest: skip to the newest frame. The default is to answer every frame of a folder, a video or a
+                collection, and to skip in cameras, URLs and iterators.
+            overlap: encode the next frame beside the language model of one; a gain where graphs leave a device idle.
+            clock: what timestamps are seconds of, to tell a frame's age; without, age counts from its arrival.
+
+        Raises:
+            InputError: no question or two, or a source that cannot be read.
+            BackendError: the package that reads the source is not installed.
+        """
+        from xsam_edge.runtime.tracking.track import track
+
+        return track(
+            self,
+            frames,
+            refer=refer,
+            ask=ask,
+            deadline=deadline,
+            latest=latest,
+            overlap=overlap,
+            clock=clock,
+        )
 
 
 def _choose_backend(manifest: Manifest, device: str, threads: int, context: int) -> Backend:

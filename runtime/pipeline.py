@@ -25,8 +25,9 @@ from xsam_edge.runtime.manifest import Manifest, bundle_path
 Float = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
 
-# Output buffers that are kept for reuse, per graph output: a prefill's, a suffix's and a decode step's shape.
-_KEPT_SHAPES = 3
+# Output buffers that are kept for reuse, per graph output. Of the language model: a prefill's, some prompts', and those
+# of decoding with 0 to 5 ids looked up. Of the mask decoder: one prompt's and a batch's, which are large.
+_KEPT_SHAPES = {contract.LLM: 9, contract.MASK_DECODER: 2}
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,18 @@ class ImageFeatures:
         embeds: npt.NDArray[Any] = self.backend.download(self.embeds)[0]
         return embeds
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of it."""
+        return sum(buffer.nbytes for buffer in self.buffers.values()) + self.embeds.nbytes
+
 
 class Pipeline:
-    """The loaded graphs, chained by hand."""
+    """The loaded graphs, chained by hand.
+
+    ``cache`` is what the language model's forwards read and write; a caller may put another one of :meth:`make_cache`
+    in its place. ``batches`` tells whether the graphs take several prompts at once.
+    """
 
     def __init__(self, bundle: Path, manifest: Manifest, backend: Backend, context: int) -> None:
         self.manifest = manifest
@@ -56,9 +66,18 @@ class Pipeline:
             name: backend.open(bundle_path(bundle, manifest.graphs[name].file), manifest.graphs[name])
             for name in contract.GRAPHS
         }
-        cache_dtype = manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
-        self.cache = KVCache(backend, manifest.settings.model, context, cache_dtype)
+        self._context = context
+        self.cache = self.make_cache()
+        self.batches = all(
+            manifest.graphs[graph].input(name).shape[0] == contract.BATCH
+            for graph, name in ((contract.LLM, contract.INPUTS_EMBEDS), (contract.MASK_DECODER, contract.SEG_EMBED))
+        )
         self._kept: dict[tuple[str, str], OrderedDict[tuple[int, ...], Buffer]] = {}
+
+    def make_cache(self) -> KVCache:
+        """Allocate a key-value cache."""
+        dtype = self.manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
+        return KVCache(self.backend, self.manifest.settings.model, self._context, dtype)
 
     def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
         """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
@@ -73,21 +92,24 @@ class Pipeline:
         return ImageFeatures(outputs, outputs.pop(contract.IMAGE_EMBEDS), self.backend)
 
     def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> tuple[Float, Float]:
-        """Run the language model on new tokens behind the cache's past, and keep their keys and values.
+        """Run the language model on new tokens behind the cache's past.
+
+        Keys and values of a batch of one are kept: they are the cache's past from here on. The sequences of a larger
+        batch begin behind the same past and leave the cache as it is.
 
         Args:
-            inputs_embeds: [1, S, hidden], float32 or the bundle's precision; a buffer in that precision.
-            logits_positions: [N], which of the S tokens need logits.
+            inputs_embeds: [B, S, hidden], float32 or the bundle's precision; a buffer in that precision.
+            logits_positions: [N], which of the B * S tokens need logits.
 
         Returns:
-            logits [N, vocab] and pooled hidden states [1, S, embed], both float32, valid until the next call.
+            logits [N, vocab] and pooled hidden states [B, S, embed], both float32, valid until the next call.
 
         Raises:
             ContextLengthError: the tokens do not fit the cache.
         """
         spec = self.manifest.graphs[contract.LLM]
-        count, start = inputs_embeds.shape[1], self.cache.length
-        slots = self.cache.slots(count)
+        (batch, count), start = inputs_embeds.shape[:2], self.cache.length
+        slots = self.cache.slots(count, batch)
         dtype = spec.input(contract.INPUTS_EMBEDS).dtype
         if not isinstance(inputs_embeds, Buffer):
             inputs_embeds = self.backend.upload(inputs_embeds.astype(dtype, copy=False))
@@ -99,7 +121,8 @@ class Pipeline:
         }
         outputs = self._outputs(contract.LLM, inputs, slots)
         self._graphs[contract.LLM].run(inputs, outputs)
-        self.cache.advance(count)
+        if batch == 1:
+            self.cache.advance(count)
         return self.backend.download(outputs[contract.LOGITS]), self.backend.download(outputs[contract.SEG_HIDDEN])
 
     def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
@@ -109,15 +132,27 @@ class Pipeline:
             class logits [queries, C + 1], background last, and mask logits [queries, gh, gw], both float32, valid
             until the next call.
         """
+        class_logits, mask_logits = self.decode_mask_batch(features, seg_embed[None], condition_embeds[None])
+        return class_logits[0], mask_logits[0]
+
+    def decode_mask_batch(
+        self, features: ImageFeatures, seg_embeds: Float, condition_embeds: Float
+    ) -> tuple[Float, Float]:
+        """Run the mask decoder for several prompts on one image, [B, embed] and [B, C, embed].
+
+        Returns:
+            class logits [B, queries, C + 1], background last, and mask logits [B, queries, gh, gw], both float32,
+            valid until the next call.
+        """
         inputs = {
-            contract.SEG_EMBED: self.backend.upload(seg_embed[None, None]),
-            contract.CONDITION_EMBEDS: self.backend.upload(condition_embeds[None]),
+            contract.SEG_EMBED: self.backend.upload(seg_embeds[:, None]),
+            contract.CONDITION_EMBEDS: self.backend.upload(condition_embeds),
             **features.buffers,
         }
         outputs = self._outputs(contract.MASK_DECODER, inputs, {})
         self._graphs[contract.MASK_DECODER].run(inputs, outputs)
         class_logits, mask_logits = outputs[contract.CLASS_LOGITS], outputs[contract.MASK_LOGITS]
-        return self.backend.download(class_logits)[0], self.backend.download(mask_logits)[0]
+        return self.backend.download(class_logits), self.backend.download(mask_logits)
 
     def _outputs(self, graph: str, inputs: Mapping[str, Buffer], given: Mapping[str, Buffer]) -> dict[str, Buffer]:
         spec = self.manifest.graphs[graph]
@@ -131,7 +166,7 @@ class Pipeline:
         kept = self._kept.setdefault((graph, name), OrderedDict())
         if shape not in kept:
             kept[shape] = self.backend.allocate(shape, dtype)
-            if len(kept) > _KEPT_SHAPES:
+            if len(kept) > _KEPT_SHAPES[graph]:
                 kept.popitem(last=False)
         kept.move_to_end(shape)
         return kept[shape]

@@ -75,7 +75,9 @@ class Result:
     ``token_ids`` are all generated ids, the stop token included.
     ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices).
     ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation, for ``reason``.
-    Two results are equal when all but the image and the timings is.
+    ``llm_forwards`` counts the passes through the language model that the answer took: 1 where no step of decoding was
+    needed. A pass for several prompts counts for each of them.
+    Two results are equal when all but the image and what it took to get there is.
     """
 
     task: str
@@ -89,6 +91,7 @@ class Result:
     reason: str = ""
     image: Image.Image | None = field(default=None, repr=False)
     token_ids: tuple[int, ...] = field(default=(), repr=False)
+    llm_forwards: int = 0
 
     def __post_init__(self) -> None:
         for segment in self.segments:
@@ -188,6 +191,7 @@ class Result:
                 }
                 for segment in self.segments
             ],
+            "llm_forwards": self.llm_forwards,
             "timings_ms": {stage: float(value) for stage, value in self.timings.items()},
         }
 

@@ -8,32 +8,24 @@ the known answer of the task as given and runs a single forward (as the official
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime import preprocess, prompts
+from xsam_edge.runtime import findings, preprocess, prompts
 from xsam_edge.runtime.answering import MAX_NEW_TOKENS, Answer
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.findings import Found, Reader
 from xsam_edge.runtime.images import ImageSource
 from xsam_edge.runtime.pipeline import Float, ImageFeatures
-from xsam_edge.runtime.postprocess import (
-    QueryMask,
-    generalised_mask,
-    grounded_masks,
-    instance_masks,
-    interactive_mask,
-    panoptic_segments,
-    referred_mask,
-    semantic_map,
-)
+from xsam_edge.runtime.prepared import prepare
 from xsam_edge.runtime.prompts import Prompt
 from xsam_edge.runtime.regions import box_mask, point_mask, region_mask, sample_points
-from xsam_edge.runtime.resize import Frame, restore_mask
-from xsam_edge.runtime.results import Result, Segment
+from xsam_edge.runtime.resize import Frame
+from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.together import MAX_BATCH, append_together, ask_together
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,24 +33,18 @@ if TYPE_CHECKING:
     from xsam_edge.runtime.model import XSam
 
 AnswerMode = Literal["greedy", "append"]
+Phrases = list[str] | tuple[str, ...]
 Box = Sequence[float]
 Point = Sequence[float]
 BoolMask = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What post-processing made of an answer."""
-
-    segments: tuple[Segment, ...]
-    id_map: npt.NDArray[np.int32] | None = None
-
-
-_Reader = Callable[[Float, Float], _Found]  # class logits, mask logits
-
-
 class Scene:
-    """An encoded image. Made by :meth:`XSam.look`; holds the image's features until it is closed."""
+    """An encoded image. Made by :meth:`XSam.look`.
+
+    Holds the image's features until it is closed, unless memory for scenes runs out (``scene_bytes`` of
+    :meth:`XSam.load`): the next question then encodes the image again, with the same result.
+    """
 
     def __init__(
         self, model: XSam, image: Image.Image, features: ImageFeatures, frame: Frame, timings: Mapping[str, float]
@@ -68,22 +54,62 @@ class Scene:
         self.timings = dict(timings)  # milliseconds of looking
         self._model = model
         self._features: ImageFeatures | None = features
+        self._closed = False
         self._form = model.manifest.settings.prompt
         self._reserved = model.language.tokenizer.reserved
+        model.language.memory.use(self)
+
+    @overload
+    def refer(
+        self, phrase: str, *, answer: AnswerMode = ..., several: bool = ..., threshold: float = ...
+    ) -> Result: ...
+
+    @overload
+    def refer(
+        self, phrase: Phrases, *, answer: AnswerMode = ..., several: bool = ..., threshold: float = ...
+    ) -> list[Result]: ...
 
     def refer(
-        self, phrase: str, *, answer: AnswerMode = "greedy", several: bool = False, threshold: float = 0.6
-    ) -> Result:
-        """Segment the one thing that a phrase names; with ``several``, everything that scores ``threshold``."""
-        prompt = prompts.refer(phrase, self._form, self._reserved)
-        return self._ask(prompt, answer, lambda c, m: self._referred(prompt, c, m, several, threshold))
+        self,
+        phrase: str | Phrases,
+        *,
+        answer: AnswerMode = "greedy",
+        several: bool = False,
+        threshold: float = 0.6,
+    ) -> Result | list[Result]:
+        """Segment the one thing that a phrase names; with ``several``, everything that scores ``threshold``.
+
+        A list of phrases is asked as one batch and gives a list of results, in its order; ``timings`` of each are its
+        share.
+        """
+        asked = [phrase] if isinstance(phrase, str) else phrase
+        questions = [prompts.refer(text, self._form, self._reserved) for text in asked]
+        results = self._ask_referred(questions, answer, several, threshold)
+        return results[0] if isinstance(phrase, str) else results
+
+    @overload
+    def reason(
+        self, sentence: str, *, answer: AnswerMode = ..., several: bool = ..., threshold: float = ...
+    ) -> Result: ...
+
+    @overload
+    def reason(
+        self, sentence: Phrases, *, answer: AnswerMode = ..., several: bool = ..., threshold: float = ...
+    ) -> list[Result]: ...
 
     def reason(
-        self, sentence: str, *, answer: AnswerMode = "greedy", several: bool = False, threshold: float = 0.6
-    ) -> Result:
-        """Segment what answers a question or fits a sentence; ``several`` as in :meth:`refer`."""
-        prompt = prompts.reason(sentence, self._form, self._reserved)
-        return self._ask(prompt, answer, lambda c, m: self._referred(prompt, c, m, several, threshold))
+        self,
+        sentence: str | Phrases,
+        *,
+        answer: AnswerMode = "greedy",
+        several: bool = False,
+        threshold: float = 0.6,
+    ) -> Result | list[Result]:
+        """Segment what answers a question or fits a sentence; ``several`` and lists as in :meth:`refer`."""
+        asked = [sentence] if isinstance(sentence, str) else sentence
+        questions = [prompts.reason(text, self._form, self._reserved) for text in asked]
+        results = self._ask_referred(questions, answer, several, threshold)
+        return results[0] if isinstance(sentence, str) else results
 
     def categories(
         self,
@@ -112,28 +138,12 @@ class Scene:
         if instances is None and semantic is None:
             instances, semantic = not stuff, not things
 
-        def read(class_logits: Float, mask_logits: Float) -> _Found:
-            if instances:
-                thing_ids = range(len(things)) if things else None
-                found = instance_masks(class_logits, mask_logits, self.frame, threshold, thing_ids)
-                return _Found(_segments(found, prompt.labels))
-            if semantic:
-                return self._semantic(prompt, class_logits, mask_logits, len(things))
-            stuff_ids = range(len(things), len(names))
-            panoptic = panoptic_segments(class_logits, mask_logits, self.frame, stuff_ids, threshold, overlap_threshold)
-            segments = tuple(
-                Segment.from_mask(
-                    panoptic.mask(item),
-                    item.score,
-                    _label(prompt.labels, item.label_id),
-                    item.label_id,
-                    item.is_thing,
-                    item.id,
-                )
-                for item in panoptic.segments
-            )
-            return _Found(segments, panoptic.id_map)
-
+        if instances:
+            read = findings.instances(self.frame, prompt.labels, threshold, len(things) or None)
+        elif semantic:
+            read = findings.semantic(self.frame, prompt.labels, len(things), self._model.manifest.settings)
+        else:
+            read = findings.panoptic(self.frame, prompt.labels, len(things), threshold, overlap_threshold)
         return self._ask(prompt, answer, read)
 
     def regions(
@@ -170,43 +180,37 @@ class Scene:
         tokens = self._model.language.region_tokens(self.features, drawn_points)
         if similar:
             prompt = prompts.regions(len(drawn), self._form)
-
-            def read(class_logits: Float, mask_logits: Float) -> _Found:
-                found = instance_masks(class_logits, mask_logits, self.frame, threshold)
-                return _Found(_segments(found, prompt.labels))
+            read = findings.instances(self.frame, prompt.labels, threshold)
         else:
             prompt = prompts.interactive(self._form)
-
-            def read(class_logits: Float, mask_logits: Float) -> _Found:
-                shown = restore_mask(scaled[0], self.frame)
-                match = settings.interactive_match
-                found = interactive_mask(class_logits, mask_logits, self.frame, shown, match, threshold)
-                return _Found(_segments([found], prompt.labels))
-
+            read = findings.pointed_at(self.frame, prompt.labels, threshold, scaled[0], settings)
         return self._ask(prompt, answer, read, tokens)
 
     def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Describe the image in a sentence, with a mask for each phrase of it."""
         prompt = prompts.describe(self._form)
         start = time.perf_counter()
-        given = self._model.language.generate(prompt.text, self.features, None, max_new_tokens)
-
-        def read(class_logits: Float, mask_logits: Float) -> _Found:
-            found = grounded_masks(class_logits, mask_logits, self.frame)
-            return _Found(_segments(found, given.phrases))
-
-        return self._finish(prompt, given, read, start)
+        given = self._model.language.ask(prompt, self.features, None, max_new_tokens)
+        llm = 1e3 * (time.perf_counter() - start)
+        return self._segment([prompt], [given], [findings.grounded(self.frame, given.phrases)], llm)[0]
 
     def chat(self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Answer a question about the image in words."""
         prompt = prompts.chat(question, self._form, self._reserved)
         start = time.perf_counter()
-        given = self._model.language.generate(prompt.text, self.features, None, max_new_tokens)
+        given = self._model.language.ask(prompt, self.features, None, max_new_tokens)
         timings = {**self.timings, "llm": 1e3 * (time.perf_counter() - start)}
-        text = self._spoken(given)
-        ids = tuple(given.ids.tolist())
-        size = self.frame.image_size
-        return Result("chat", (), size, text, question, timings=timings, image=self.image, token_ids=ids)
+        return Result(
+            "chat",
+            (),
+            self.frame.image_size,
+            self._spoken(given),
+            question,
+            timings=timings,
+            image=self.image,
+            token_ids=tuple(given.ids.tolist()),
+            llm_forwards=given.forwards,
+        )
 
     @property
     def features(self) -> ImageFeatures:
@@ -215,15 +219,29 @@ class Scene:
         Raises:
             InputError: the scene was closed.
         """
-        if self._features is None:
+        if self._closed:
             raise InputError("this scene was closed; look at the image again")
-        return self._features
+        features = self._features
+        if features is None:
+            prepared = prepare(self.image, self._model.manifest.settings)
+            features = self._features = self._model.encode(prepared.pixel_values, prepared.mask_pixel_values)
+        self._model.language.memory.use(self)
+        return features
 
-    def close(self) -> None:
-        """Free the image's features."""
+    def feature_bytes(self) -> int:
+        """Bytes of the features that are held now."""
+        return self._features.nbytes if self._features else 0
+
+    def drop_features(self) -> None:
+        """Let go of the image's features and prefix; the next question computes them anew."""
         if self._features is not None:
             self._model.language.forget(self._features)
             self._features = None
+
+    def close(self) -> None:
+        """Free the image's features; its key-value cache is free for the next scene."""
+        self.drop_features()
+        self._closed = True
 
     def __enter__(self) -> Scene:
         return self
@@ -231,27 +249,46 @@ class Scene:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, prompt: Prompt, mode: AnswerMode, read: _Reader, regions: Float | None = None) -> Result:
+    def _ask(self, prompt: Prompt, mode: AnswerMode, read: Reader, regions: Float | None = None) -> Result:
         start = time.perf_counter()
         language = self._model.language
-        if mode == "append" and prompt.answer is not None:
-            given = language.append(prompt.text, prompt.answer, self.features, regions)
-        elif mode == "greedy":
-            given = language.generate(prompt.text, self.features, regions)
+        if _is_appended(mode, prompt):
+            given = language.append(prompt.text, prompt.answer or "", self.features, regions)
         else:
-            raise InputError(f"answer is {mode!r}; choose 'greedy' or 'append'")
-        return self._finish(prompt, given, read, start)
+            given = language.ask(prompt, self.features, regions)
+        return self._segment([prompt], [given], [read], 1e3 * (time.perf_counter() - start))[0]
 
-    def _finish(self, prompt: Prompt, given: Answer, read: _Reader, start: float) -> Result:
-        answered = time.perf_counter()
-        timings = {**self.timings, "llm": 1e3 * (answered - start)}
-        found, reason = _Found(()), _why_not(given)
-        if given.seg is not None and given.conditions is not None:
-            class_logits, mask_logits = self._model.pipeline.decode_masks(self.features, given.seg, given.conditions)
-            decoded = time.perf_counter()
-            found = read(class_logits, mask_logits)
-            timings["mask_decoder"] = 1e3 * (decoded - answered)
-            timings["postprocess"] = 1e3 * (time.perf_counter() - decoded)
+    def _ask_referred(self, asked: Sequence[Prompt], mode: AnswerMode, several: bool, threshold: float) -> list[Result]:
+        readers = [findings.referred(self.frame, prompt.labels, threshold, several=several) for prompt in asked]
+        if not asked:
+            return []
+        start = time.perf_counter()
+        answer_all = append_together if _is_appended(mode, asked[0]) else ask_together
+        given = answer_all(self._model.language, asked, self.features)
+        return self._segment(asked, given, readers, 1e3 * (time.perf_counter() - start))
+
+    def _segment(
+        self, asked: Sequence[Prompt], given: Sequence[Answer], readers: Sequence[Reader], llm_ms: float
+    ) -> list[Result]:
+        """Masks of answers, those with equally many conditions at once."""
+        features, pipeline = self.features, self._model.pipeline
+        share = llm_ms / len(asked)
+        timings = [{**self.timings, "llm": share} for _ in asked]
+        found = [Found(())] * len(asked)
+        for group in _mask_batches(given, MAX_BATCH if pipeline.batches else 1):
+            start = time.perf_counter()
+            segs = np.stack([seg for index in group if (seg := given[index].seg) is not None])
+            conditions = np.stack([rows for index in group if (rows := given[index].conditions) is not None])
+            class_logits, mask_logits = pipeline.decode_mask_batch(features, segs, conditions)
+            share = 1e3 * (time.perf_counter() - start) / len(group)
+            for place, index in enumerate(group):
+                start = time.perf_counter()
+                found[index] = readers[index](class_logits[place], mask_logits[place])
+                timings[index] |= {"mask_decoder": share, "postprocess": 1e3 * (time.perf_counter() - start)}
+        return [self._result(*parts) for parts in zip(asked, given, found, timings, strict=True)]
+
+    def _result(self, prompt: Prompt, given: Answer, found: Found, timings: Mapping[str, float]) -> Result:
+        reason = _why_not(given)
         return Result(
             prompt.task,
             found.segments,
@@ -264,6 +301,7 @@ class Scene:
             reason=reason,
             image=self.image,
             token_ids=tuple(given.ids.tolist()),
+            llm_forwards=given.forwards,
         )
 
     def _spoken(self, given: Answer) -> str:
@@ -272,35 +310,20 @@ class Scene:
             text = text.removesuffix(word)
         return text.strip()
 
-    def _referred(
-        self, prompt: Prompt, class_logits: Float, mask_logits: Float, several: bool, threshold: float
-    ) -> _Found:
-        if several:
-            found = generalised_mask(class_logits, mask_logits, self.frame, threshold)
-        else:
-            found = referred_mask(class_logits, mask_logits, self.frame)
-        return _Found(_segments([found], prompt.labels))
 
-    def _semantic(self, prompt: Prompt, class_logits: Float, mask_logits: Float, things: int) -> _Found:
-        resized = self._model.manifest.settings.semantic_resize
-        semantic = semantic_map(class_logits, mask_logits, self.frame, resized)
-        segments = tuple(
-            Segment.from_mask(semantic.label_map == label, semantic.shares[label], name, label, label < things)
-            for label, name in enumerate(prompt.labels)
-            if (semantic.label_map == label).any()
-        )
-        return _Found(segments, semantic.label_map)
+def _is_appended(mode: AnswerMode, prompt: Prompt) -> bool:
+    if mode not in ("greedy", "append") or (mode == "append" and prompt.answer is None):
+        raise InputError(f"answer is {mode!r}; choose 'greedy' or 'append'")
+    return mode == "append"
 
 
-def _segments(found: Sequence[QueryMask], labels: Sequence[str]) -> tuple[Segment, ...]:
-    return tuple(
-        Segment.from_mask(item.mask, item.score, _label(labels, item.label_id), item.label_id) for item in found
-    )
-
-
-def _label(labels: Sequence[str], label_id: int) -> str | None:
-    """A condition's name; None past those that were asked for, where a model's answer has phrases of its own."""
-    return labels[label_id] if label_id < len(labels) else None
+def _mask_batches(given: Sequence[Answer], size: int) -> list[list[int]]:
+    """Indices of the answers that have something to segment, by their number of conditions, ``size`` at most each."""
+    by_count: dict[int, list[int]] = {}
+    for index, answer in enumerate(given):
+        if answer.seg is not None and answer.conditions is not None:
+            by_count.setdefault(len(answer.conditions), []).append(index)
+    return [indices[at : at + size] for indices in by_count.values() for at in range(0, len(indices), size)]
 
 
 def _names(names: Sequence[str], what: str) -> list[str]:

@@ -34,6 +34,17 @@ class Expanded:
         """Rows ``start:stop``."""
         return Expanded(self.input_ids[start:stop], self.cond_ids[start:stop], self.seg_ids[start:stop])
 
+    def followed_by(self, ids: Ids) -> Expanded:
+        """These rows and then those of generated ids [n], which belong to no condition and count as no ``<SEG>``."""
+        if not len(ids):
+            return self
+        none = np.full(len(ids), -1, np.int64)
+        return Expanded(
+            np.concatenate([self.input_ids, ids]),
+            np.concatenate([self.cond_ids, none]),
+            np.concatenate([self.seg_ids, none]),
+        )
+
 
 def expand(ids: Ids, cond_ids: Ids, seg_ids: Ids, image_tokens: int, region_tokens: int) -> Expanded:
     """Repeat each placeholder of int64 [n] arrays as often as it has rows.

@@ -46,7 +46,7 @@ class Rotary(nn.Module):
         self.config = config
 
     def forward(self, position_ids: Tensor) -> KeyValue:
-        """Int64 [1, S] to [1, S, 1, head_dim] each, float32."""
+        """Int64 [B, S] to [B, S, 1, head_dim] each, float32."""
         size = self.config.head_dim
         exponent = torch.arange(0, size, 2, dtype=torch.float32, device=position_ids.device) / size
         angle = position_ids[..., None] * (1.0 / self.config.rope_theta**exponent)
@@ -55,7 +55,7 @@ class Rotary(nn.Module):
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Applies rotary positions to [1, S, heads, head_dim]; a pair is a channel and the one half the width on."""
+    """Applies rotary positions to [B, S, heads, head_dim]; a pair is a channel and the one half the width on."""
     first, second = x.chunk(2, dim=-1)
     return x * cosine + torch.cat((-second, first), dim=-1) * sine
 
@@ -80,7 +80,7 @@ def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor)
     Args:
         query: [B, S, heads, head_dim], scaled.
         new: keys and values of the same tokens, [B, S, kv_heads, head_dim] each.
-        past: the cache, [B, P, kv_heads, head_dim] each; P may be 0.
+        past: the cache, [B, P, kv_heads, head_dim] or [1, P, kv_heads, head_dim] each; P may be 0.
         bias: added to the scores, broadcast to [B, kv_heads, groups, S, P + S].
 
     Returns:
@@ -110,10 +110,10 @@ class Attention(nn.Module):
 
     @abstractmethod
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[1, S, hidden_size] to queries [1, S, heads, head_dim], keys and values [1, S, kv_heads, head_dim]."""
+        """[B, S, hidden_size] to queries [B, S, heads, head_dim], keys and values [B, S, kv_heads, head_dim]."""
 
     def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
-        """[1, S, hidden_size] to the same shape, and the new keys and values."""
+        """[B, S, hidden_size] to the same shape, and the new keys and values."""
         query, key, value = self.project(x)
         new = (rotate(key, *rotary), value)
         mixed = cached_attention(rotate(query, *rotary) * self.config.head_dim**-0.5, new, past, bias)
@@ -131,7 +131,7 @@ class DecoderLayer(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
     def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
-        """[1, S, hidden_size] to the same shape, and the new keys and values."""
+        """[B, S, hidden_size] to the same shape, and the new keys and values."""
         attended, new = self.self_attn(self.input_layernorm(x), rotary, bias, past)
         x = x + attended
         return x + self.mlp(self.post_attention_layernorm(x)), new
@@ -183,12 +183,13 @@ class CausalLM(nn.Module):
         """Runs new tokens after cached ones: a prefill, a decode step or anything between.
 
         Args:
-            inputs_embeds: [B, S, hidden_size]; B is 1 in a graph, more in training.
-            position_ids: int64 [B, S].
-            past: keys and values of each layer, [B, P, kv_heads, head_dim]; slot j holds position j.
-            logits_positions: int64 [N], indices into the S new tokens of the first sequence.
+            inputs_embeds: [B, S, hidden_size].
+            position_ids: int64 [B, S], or [1, S] where all sequences stand at the same positions.
+            past: keys and values of each layer, [B, P, kv_heads, head_dim], or [1, P, kv_heads, head_dim] where all
+                sequences follow the same tokens; slot j holds position j.
+            logits_positions: int64 [N], indices into the B * S new tokens.
             mask: bool [S, P + S] or [B, S, P + S], true where a token sees a key; replaces the rule of ``visibility``,
-                which holds for a batch of one.
+                which holds where all sequences stand at the same positions.
 
         Returns:
             Hidden states after the final norm [B, S, hidden_size], logits [N, vocab_size] and the new keys and values
@@ -205,4 +206,4 @@ class CausalLM(nn.Module):
             x, layer_new = layer(x, rotary, bias, layer_past)
             new.append(layer_new)
         hidden = self.model.norm(x)
-        return hidden, self.logits(torch.index_select(hidden[0], 0, logits_positions)), new
+        return hidden, self.logits(torch.index_select(hidden.flatten(0, 1), 0, logits_positions)), new

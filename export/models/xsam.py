@@ -101,14 +101,14 @@ class LanguageModel(nn.Module):
         """Runs new tokens after a past.
 
         Args:
-            inputs_embeds: [1, S, hidden].
+            inputs_embeds: [B, S, hidden].
             position_ids: int64 [1, S].
-            logits_positions: int64 [N], indices into S.
+            logits_positions: int64 [N], indices into B * S.
             past: keys of layer 0, values of layer 0, keys of layer 1 and so on, [1, P, kv_heads, head_dim] each.
 
         Returns:
-            Logits [N, vocab]; projected hidden states [1, S, embed]; new keys and values in the order of ``past``,
-            [1, S, kv_heads, head_dim] each.
+            Logits [N, vocab]; projected hidden states [B, S, embed]; new keys and values in the order of ``past``,
+            [B, S, kv_heads, head_dim] each.
         """
         pairs = list(zip(past[::2], past[1::2], strict=True))
         hidden, logits, new = self.llm(inputs_embeds, position_ids, pairs, logits_positions)
@@ -134,7 +134,7 @@ class MaskDecoderGraph(nn.Module):
         Args:
             seg_embed: [B, 1, E].
             condition_embeds: [B, C, E], background not included.
-            mask_features: [B, Cm, gh, gw].
+            mask_features: [B, Cm, gh, gw], or [1, Cm, gh, gw] where all prompts are of one image.
             features: the other feature maps, in the order of ``ImageEncoder``'s results.
 
         Returns:

@@ -7,7 +7,7 @@ backend on a GPU keeps features, embeddings and cache there, and a graph writes 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any, Protocol
@@ -43,7 +43,20 @@ class Buffer:
         if self.shape[0] != 1 or not 0 <= start <= stop <= self.shape[1]:
             raise IndexError(f"rows {start}:{stop} of a buffer of shape {self.shape}")
         row = prod(self.shape[2:]) * self.dtype.itemsize
-        return replace(self, address=self.address + start * row, shape=(1, stop - start, *self.shape[2:]))
+        # Not dataclasses.replace: this is called for every layer in every step.
+        return Buffer(self.address + start * row, (1, stop - start, *self.shape[2:]), self.dtype, self.owner)
+
+    def batched(self, batch: int) -> Buffer:
+        """The rows of a [1, tokens, ...] buffer as [batch, tokens / batch, ...], as a view.
+
+        Raises:
+            ValueError: the rows cannot be divided so.
+        """
+        if batch == 1:
+            return self
+        if self.shape[0] != 1 or self.shape[1] % batch:
+            raise ValueError(f"a buffer of shape {self.shape} as a batch of {batch}")
+        return Buffer(self.address, (batch, self.shape[1] // batch, *self.shape[2:]), self.dtype, self.owner)
 
 
 class Graph(Protocol):

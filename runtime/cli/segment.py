@@ -20,6 +20,7 @@ from xsam_edge.runtime.cli.common import (
     load_bundle,
     package_version,
 )
+from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
 from xsam_edge.runtime.errors import XSamError
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from xsam_edge.runtime.results import Result
 
 PROGRAM = "xsam-segment"
+OUTPUT = Path("xsam-output")
 _EXAMPLES = """\
 examples:
   xsam-segment bundle street.jpg --refer "the man ironing"
   xsam-segment bundle street.jpg --things person,car --stuff road,sky
   xsam-segment bundle *.jpg --box 40,60,200,310 --similar -o found
+  xsam-segment bundle --source 0 --refer "the cup" --json --deadline 500
 
 exit codes: 0 done, also where the model finds nothing; 2 an image failed or the input is wrong.
 """
@@ -42,13 +45,15 @@ def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = Parser(
         PROGRAM,
-        usage=f"{PROGRAM} BUNDLE IMAGE... TASK [options]",
+        usage=f"{PROGRAM} BUNDLE (IMAGE... | --source FROM) TASK [options]",
         description=__doc__,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
-    options.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any image that Pillow reads")
+    images = options.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any image that Pillow reads")
+    images.required = False  # nargs="*" would take none as soon as an option stands before them
+    add_stream_options(options)
     task = options.add_argument_group("task (exactly one; regions can be mixed, things and stuff given together)")
     task.add_argument("--refer", metavar="TEXT", help="the one thing that a phrase names")
     task.add_argument("--reason", metavar="TEXT", help="what answers a question or fits a sentence")
@@ -73,10 +78,10 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--max-new-tokens", type=count, metavar="N", help="of --describe and --chat")
     out = options.add_argument_group("output")
     out.add_argument(
-        "-o", "--output", type=Path, default=Path("xsam-output"), metavar="DIR", help="default: %(default)s"
+        "-o", "--output", type=Path, metavar="DIR", help=f"default: {OUTPUT}; of --source: nothing is written"
     )
     out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
-    out.add_argument("--json", action="store_true", help="print one JSON object, masks as COCO RLE")
+    out.add_argument("--json", action="store_true", help="print one JSON object, of --source one a frame; masks as RLE")
     add_running_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
@@ -89,15 +94,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Segment; returns the exit code."""
+    check_stream_options(options)
+    if options.source is not None:
+        return run_stream(options)
     with Progress(sys.stderr) as progress:
         progress("load")
         # Here, not at the top: they take a moment, and a wrong option should not.
         from xsam_edge.runtime.cli.output import check_output, folder_names
         from xsam_edge.runtime.cli.tasks import question
 
-        asked = question(options)
+        asked, output = question(options), options.output or OUTPUT
         if asked.segments:
-            check_output(options.output, options.overwrite)
+            check_output(output, options.overwrite)
         start = time.perf_counter()
         model = load_bundle(
             options.bundle,
@@ -112,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         for image, name in zip(options.images, folder_names(options.images), strict=True):
             progress(f"segment {image.name}")
             try:
-                entry, lines = _one(model, asked, image, options.output / name, options.overwrite)
+                entry, lines = _one(model, asked, image, output / name, options.overwrite)
             except (XSamError, OSError, MemoryError) as error:
                 failed = True
                 entry, lines = {"image": str(image), "error": describe_error(error)}, []

@@ -170,7 +170,7 @@ def _every_position(
         return
     recorded = {name: recording[name].reshape(-1, recording[name].shape[-1]) for name in names}
     measures: dict[str, list[Measure]] = {name: [] for name in names}
-    model.language.forget(features)  # the cache is about to hold another sequence
+    model.language.forget()  # the cache is about to hold another sequence
     model.pipeline.cache.truncate(0)
     embeds = model.language.embed(sequence, features, regions)
     for rows, logits, hidden in _chunks(model, embeds, logits="llm.logits" in names):

@@ -53,7 +53,7 @@ def test_contract(request: pytest.FixtureRequest, bundle: str, folder: str) -> N
     features = [TensorSpec(name, kind, shape) for name, shape in maps.items()]
     image_tokens = config.vision_tokens + config.mask_tokens
     past = (1, "past", llm.num_kv_heads, llm.head_dim)
-    new = (1, "sequence", llm.num_kv_heads, llm.head_dim)
+    new = ("batch", "sequence", llm.num_kv_heads, llm.head_dim)
     layers = range(llm.num_layers)
     pairs = [(part, layer) for layer in layers for part in ("key", "value")]
     expected = {
@@ -66,26 +66,26 @@ def test_contract(request: pytest.FixtureRequest, bundle: str, folder: str) -> N
         ),
         "llm": (
             [
-                TensorSpec("inputs_embeds", kind, (1, "sequence", hidden)),
+                TensorSpec("inputs_embeds", kind, ("batch", "sequence", hidden)),
                 TensorSpec("position_ids", "int64", (1, "sequence")),
                 TensorSpec("logits_positions", "int64", ("rows",)),
                 *(TensorSpec(f"past_{part}.{layer}", kind, past) for part, layer in pairs),
             ],
             [
                 TensorSpec("logits", "float32", ("rows", llm.vocab_size)),
-                TensorSpec("seg_hidden", "float32", (1, "sequence", embed)),
+                TensorSpec("seg_hidden", "float32", ("batch", "sequence", embed)),
                 *(TensorSpec(f"new_{part}.{layer}", kind, new) for part, layer in pairs),
             ],
         ),
         "mask_decoder": (
             [
-                TensorSpec("seg_embed", "float32", (1, 1, embed)),
-                TensorSpec("condition_embeds", "float32", (1, "conditions", embed)),
+                TensorSpec("seg_embed", "float32", ("batch", 1, embed)),
+                TensorSpec("condition_embeds", "float32", ("batch", "conditions", embed)),
                 *features,
             ],
             [
-                TensorSpec("class_logits", "float32", (1, queries, "classes")),
-                TensorSpec("mask_logits", "float32", (1, queries, 16, 16)),
+                TensorSpec("class_logits", "float32", ("batch", queries, "classes")),
+                TensorSpec("mask_logits", "float32", ("batch", queries, 16, 16)),
             ],
         ),
     }
@@ -158,25 +158,27 @@ def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str,
 
 
 @pytest.mark.parametrize(
-    ("past", "sequence", "rows"),
+    ("past", "batch", "sequence", "rows"),
     [
-        (0, 9, [8]),  # prefill
-        (0, 1, [0]),
-        (17, 6, [0, 5, 2]),  # a suffix behind a cached prefix
-        (17, 1, [0]),  # decode
-        (17, 6, []),  # no logits
-        (0, 9, []),
-        (150, 3, [2]),  # past the trained context
+        (0, 1, 9, [8]),  # prefill
+        (0, 1, 1, [0]),
+        (17, 1, 6, [0, 5, 2]),  # a suffix behind a cached prefix
+        (17, 1, 1, [0]),  # decode
+        (17, 1, 6, []),  # no logits
+        (0, 1, 9, []),
+        (150, 1, 3, [2]),  # past the trained context
+        (17, 3, 6, [0, 17, 7]),  # several prompts behind one prefix
+        (0, 2, 1, [1]),
     ],
 )
 @pytest.mark.parametrize(("bundle", "folder"), FP32.items())
 def test_language_model_equals_torch(
-    request: pytest.FixtureRequest, bundle: str, folder: str, past: int, sequence: int, rows: list[int]
+    request: pytest.FixtureRequest, bundle: str, folder: str, past: int, batch: int, sequence: int, rows: list[int]
 ) -> None:
     model = recorded_model(folder, "").model
     config = model.config.llm
     inputs = (
-        noise(1, sequence, config.hidden_size),
+        noise(batch, sequence, config.hidden_size),
         torch.arange(past, past + sequence)[None],
         torch.tensor(rows, dtype=torch.int64),
     )
@@ -185,17 +187,19 @@ def test_language_model_equals_torch(
     assert largest_difference(found, eager(LanguageModel(model), *inputs, cache_)) < 1e-4
 
 
-@pytest.mark.parametrize("conditions", [1, 2, 7, 133])
+@pytest.mark.parametrize(("batch", "conditions"), [(1, 1), (1, 2), (1, 7), (1, 133), (3, 1), (2, 5)])
 @pytest.mark.parametrize(("bundle", "folder"), FP32.items())
-def test_mask_decoder_equals_torch(request: pytest.FixtureRequest, bundle: str, folder: str, conditions: int) -> None:
+def test_mask_decoder_equals_torch(
+    request: pytest.FixtureRequest, bundle: str, folder: str, batch: int, conditions: int
+) -> None:
     model = recorded_model(folder, "").model
     embed = model.config.mask_decoder.hidden_dim
     shapes = feature_shapes(model.config).values()
     features = [noise(*shape, seed=index) for index, shape in enumerate(shapes)]
-    seg, condition = noise(1, 1, embed, seed=8), noise(1, conditions, embed, seed=9)
+    seg, condition = noise(batch, 1, embed, seed=8), noise(batch, conditions, embed, seed=9)
     found = run(request.getfixturevalue(bundle), "mask_decoder", seg, condition, *features)
     expected = eager(MaskDecoderGraph(model), seg, condition, features[0], features[1:])
-    assert found[0].shape[2] == conditions + 1
+    assert found[0].shape[::2] == (batch, conditions + 1)
     assert largest_difference(found, expected) < 1e-4
 
 

@@ -14,6 +14,7 @@ trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not insta
 
 # Smallest, usual and largest size of each axis that a caller chooses.
 PROFILE = {
+    "batch": (1, 1, 8),
     "sequence": (1, 8, 64),
     "past": (0, 32, 64),
     "rows": (1, 1, 8),

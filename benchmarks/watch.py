@@ -1,0 +1,128 @@
+"""A backend that notes every run of a graph: which, how long, at which sizes. It can put words into a model's mouth.
+
+It stands between the pipeline and the backend, so that what is measured is the runtime as it is.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.base import Backend, Buffer, Graph
+from xsam_edge.runtime.manifest import GraphSpec, Manifest
+
+PREFILL, SUFFIX, DECODE = "llm_prefill", "llm_suffix", "llm_decode"
+#: Stages in the order of the chain. A suffix is several tokens behind a past: a further prompt on the same image.
+STAGES = (contract.IMAGE_ENCODER, PREFILL, SUFFIX, DECODE, contract.MASK_DECODER)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of a graph. ``axes`` are the sizes of its named axes."""
+
+    graph: str
+    ms: float
+    axes: Mapping[str, int]
+
+    @property
+    def stage(self) -> str:
+        """One of ``STAGES``."""
+        if self.graph != contract.LLM:
+            return self.graph
+        if not self.axes[contract.PAST]:
+            return PREFILL
+        return DECODE if self.axes[contract.SEQUENCE] == 1 else SUFFIX
+
+
+@dataclass(frozen=True)
+class Script:
+    """An answer that a model is made to give: ``ids`` behind a prompt of ``start`` tokens.
+
+    Models that were never trained answer with noise of any length; a script gives them a trained model's work to do.
+    """
+
+    start: int
+    ids: Sequence[int]
+
+    def impose(self, logits: npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> None:
+        """Make the script's tokens the greatest of ``logits`` [rows, vocab], in place.
+
+        ``positions`` [rows] are those of the tokens that the rows follow, counted from the prompt's first.
+        """
+        for row, position in zip(logits, positions.tolist(), strict=True):
+            index = position + 1 - self.start
+            if 0 <= index < len(self.ids):
+                row[self.ids[index]] = np.inf
+
+
+class WatchedBackend:
+    """Another backend, watched: ``calls`` grows with every run. With a ``script``, the model gives that answer.
+
+    A script needs memory that the host can write: the backend of a CPU.
+    """
+
+    def __init__(self, backend: Backend, manifest: Manifest) -> None:
+        self.name = backend.name
+        self.calls: list[Call] = []
+        self.script: Script | None = None
+        self._backend = backend
+        self._names = {spec.file: name for name, spec in manifest.graphs.items()}
+
+    def open(self, path: Path, spec: GraphSpec) -> WatchedGraph:
+        """Load a graph whose runs are noted."""
+        return WatchedGraph(self._backend.open(path, spec), self._names[spec.file], self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+class WatchedGraph:
+    """A graph of a :class:`WatchedBackend`."""
+
+    def __init__(self, graph: Graph, name: str, watch: WatchedBackend) -> None:
+        self.spec = graph.spec
+        self._graph = graph
+        self._name = name
+        self._watch = watch
+
+    def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
+        """Run the graph, note the call, and impose the script."""
+        start = time.perf_counter()
+        self._graph.run(inputs, outputs)
+        elapsed = 1e3 * (time.perf_counter() - start)
+        self._watch.calls.append(Call(self._name, elapsed, axes_of(self.spec, inputs)))
+        if self._watch.script is not None and self._name == contract.LLM:
+            logits = _array(outputs[contract.LOGITS])
+            rows = _array(inputs[contract.LOGITS_POSITIONS])
+            positions = _array(inputs[contract.POSITION_IDS]).reshape(-1)
+            self._watch.script.impose(logits, positions[rows % len(positions)])  # of a batch, all have the same
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graph, name)
+
+
+def axes_of(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, int]:
+    """Sizes of the named axes of a graph's inputs."""
+    return {
+        axis: size
+        for tensor in spec.inputs
+        for axis, size in zip(tensor.shape, inputs[tensor.name].shape, strict=True)
+        if isinstance(axis, str)
+    }
+
+
+def _array(buffer: Buffer) -> npt.NDArray[Any]:
+    """A buffer of the host as an array over the same memory, whatever part of an allocation it is."""
+    if not prod(buffer.shape):
+        return np.empty(buffer.shape, buffer.dtype)
+    memory = (ctypes.c_char * buffer.nbytes).from_address(buffer.address)
+    return np.frombuffer(memory, buffer.dtype).reshape(buffer.shape)

@@ -1,0 +1,128 @@
+"""``xsam-segment --source``: the frames of a folder, a video or a camera, answered as they come."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xsam_edge.runtime.cli.common import Progress, count, load_bundle
+from xsam_edge.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from xsam_edge.runtime.tracking.stream import Counts, FrameResult, Late
+
+# Option -> what an image has no use for.
+_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap")
+
+
+def add_stream_options(options: argparse.ArgumentParser) -> None:
+    """Add ``--source`` and what belongs to it."""
+    stream = options.add_argument_group("stream of frames, in place of images")
+    stream.add_argument("--source", metavar="FROM", help="a folder of images, a video, a camera's number or a URL")
+    stream.add_argument("--rate", type=_positive, metavar="FPS", help="play a folder or video as if it were a camera")
+    stream.add_argument("--deadline", type=_positive, metavar="MS", help="give up a frame that is older than this")
+    stream.add_argument("--every-frame", action="store_true", help="of a camera or with --rate: skip no frame")
+    stream.add_argument("--max-frames", type=count, metavar="N", help="stop after so many, late ones included")
+    stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
+
+
+def check_stream_options(options: argparse.Namespace) -> None:
+    """Refuse images beside a source, neither, and options of a source without one.
+
+    Raises:
+        InputError: one of these.
+    """
+    if options.source is None:
+        for name in _OF_STREAMS:
+            if (value := getattr(options, name)) is not None and value is not False:
+                raise InputError(f"--{name.replace('_', '-')} applies to --source; give one, or leave it out")
+        if not options.images:
+            raise InputError("no image was given; give image files, or a stream with --source")
+    elif options.images:
+        raise InputError(f"{options.images[0]} and --source were given together; choose one")
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def run_stream(options: argparse.Namespace) -> int:
+    """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
+    with Progress(sys.stderr) as progress:
+        progress("load")
+        from xsam_edge.runtime.cli.output import check_output
+        from xsam_edge.runtime.cli.tasks import question
+        from xsam_edge.runtime.tracking.sources import open_source
+
+        asked, source = question(options), open_source(options.source, options.rate)
+        if options.output is not None:
+            check_output(options.output, options.overwrite)
+        running = {"device": options.device, "threads": options.threads, "context": options.context}
+        model = load_bundle(options.bundle, progress, verify=not options.no_verify, **running)
+    latest = False if options.every_frame else None
+    stream = model.track(source, ask=asked.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
+    start = time.perf_counter()
+    ages: list[float] = []
+    try:
+        with closing(stream):
+            while options.max_frames is None or len(ages) < options.max_frames:
+                if (seen := next(stream, None)) is None:
+                    break
+                ages.append(seen.age_ms)
+                picture = None if seen.late or options.output is None else _draw(seen, options.output)
+                print(json.dumps(_entry(seen, picture), allow_nan=False) if options.json else _line(seen), flush=True)
+    finally:  # a camera ends with Ctrl-C
+        print(_summary(stream.counts, ages, time.perf_counter() - start), file=sys.stderr)
+    return 0
+
+
+def _draw(seen: FrameResult, folder: Path) -> Path | None:
+    """Write the frame with its segments, where it has any."""
+    if not seen.result.segments:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{seen.index:06d}.jpg"
+    seen.result.overlay().save(path, quality=90)
+    return path
+
+
+def _entry(seen: FrameResult | Late, picture: Path | None) -> dict[str, Any]:
+    entry: dict[str, Any] = {"index": seen.index, "frame": seen.name, "timestamp": seen.timestamp}
+    entry |= {"age_ms": seen.age_ms, "dropped": seen.dropped, "late": seen.late}
+    if seen.late:
+        return {**entry, "deadline_ms": seen.deadline_ms, "stage": seen.stage}
+    overlay = None if picture is None else str(picture)
+    return {**entry, **seen.result.to_json(), "timings_ms": dict(seen.timings), "overlay": overlay}
+
+
+def _line(seen: FrameResult | Late) -> str:
+    head = f"{seen.name or seen.index}  {seen.age_ms:.0f} ms old"
+    if seen.dropped:
+        head += f", {seen.dropped} skipped before"
+    if seen.late:
+        return f"{head}  late: {seen.stage}"
+    result = seen.result
+    found = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
+    return f"{head}  {found or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
+
+
+def _summary(counts: Counts, ages: list[float], seconds: float) -> str:
+    frames = counts.answered + counts.late
+    text = f"{frames} frames, {frames / seconds:.1f} a second" if frames else "no frame"
+    if ages:
+        middle, high = np.percentile(ages, (50, 90))
+        text += f", age p50 {middle:.0f} ms, p90 {high:.0f} ms"
+    return f"{text}; {counts.answered} answered, {counts.late} late, {counts.dropped} skipped"

@@ -1,0 +1,138 @@
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from xsam_edge.calibration.shapes.dataset import ShapesData
+from xsam_edge.runtime.cli.segment import main
+from xsam_edge.runtime.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("scenes")
+    for picture in ShapesData(size=120).pictures(("refer",), 3):
+        picture.image().save(folder / f"{picture.name}.png")
+    return str(folder)
+
+
+def test_a_folder(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    arguments = ["--source", scenes, "--refer", "the largest shape", "--json", "-o", str(out)]
+    assert main([str(shapes_bundle), *arguments]) == 0
+    output = capsys.readouterr()
+    entries = [json.loads(line) for line in output.out.splitlines()]
+    names = sorted(path.name for path in Path(scenes).iterdir())
+    assert [(entry["index"], entry["frame"], entry["late"]) for entry in entries] == [
+        (number, name, False) for number, name in enumerate(names)
+    ]
+    assert all(entry["segments"][0]["mask"] for entry in entries)
+    assert all({"waiting", "image_encoder", "llm"} <= set(entry["timings_ms"]) for entry in entries)
+    for entry in entries:
+        assert Image.open(entry["overlay"]).size == (120, 120)
+    assert len(list(out.iterdir())) == 3
+    assert output.err.startswith("3 frames, ")
+    assert output.err.endswith("3 answered, 0 late, 0 skipped\n")
+
+
+def test_lines(
+    shapes_bundle: Path,
+    scenes: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--source", scenes, "--refer", "the largest shape", "--max-frames", "2"]
+    assert main([str(shapes_bundle), *arguments]) == 0
+    output = capsys.readouterr()
+    assert output.out.count("\n") == output.out.count("the largest shape") == 2
+    assert "2 answered" in output.err
+    assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
+
+
+def test_late_frames(
+    shapes_bundle: Path, scenes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refer = Scene.refer
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.3)
+        return refer(*arguments, **options)
+
+    monkeypatch.setattr(Scene, "refer", slow)
+    arguments = [str(shapes_bundle), "--source", scenes, "--refer", "the largest shape", "--deadline", "50"]
+    assert main([*arguments, "--json"]) == 0
+    output = capsys.readouterr()
+    entries = [json.loads(line) for line in output.out.splitlines()]
+    assert [entry["late"] for entry in entries] == [True] * 3
+    assert {entry["deadline_ms"] for entry in entries} == {50.0}
+    assert all("segments" not in entry for entry in entries)
+    assert "0 answered, 3 late" in output.err
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.count("late: ") == 3
+
+
+def test_a_rate_skips_unless_every_frame_is_wanted(
+    shapes_bundle: Path, scenes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refer = Scene.refer
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.2)
+        return refer(*arguments, **options)
+
+    monkeypatch.setattr(Scene, "refer", slow)
+    arguments = [str(shapes_bundle), "--source", scenes, "--refer", "the largest shape", "--rate", "1000"]
+    assert main(arguments) == 0
+    assert "0 skipped" not in capsys.readouterr().err
+    assert main([*arguments, "--every-frame"]) == 0
+    assert "3 answered, 0 late, 0 skipped" in capsys.readouterr().err
+
+
+def test_an_interrupt_still_sums_up(
+    shapes_bundle: Path, scenes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Scene, "refer", interrupted)
+    assert main([str(shapes_bundle), "--source", scenes, "--refer", "a star"]) == 130
+    assert "no frame; 0 answered" in capsys.readouterr().err
+
+
+def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "0.png").write_bytes(b"")
+    assert main([str(shapes_bundle), "--source", str(tmp_path), "--refer", "a star"]) == 2
+    assert "0.png is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["IMAGE", "--refer", "a", "--source", "."], "--source were given together"),
+        (["--refer", "a"], "no image was given"),
+        (["IMAGE", "--refer", "a", "--deadline", "5"], "--deadline applies to --source"),
+        (["IMAGE", "--refer", "a", "--every-frame"], "--every-frame applies to --source"),
+        (["IMAGE", "--refer", "a", "--max-frames", "0"], "--max-frames applies to --source"),
+        (["--refer", "a", "--source", "nosuch"], "nosuch does not exist"),
+        (["--refer", "a", "--source", ".", "--deadline", "0"], "not a number above 0"),
+        (["--source", "."], "no task was given"),
+    ],
+)
+def test_refusals(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bundle", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("xsam-segment: error:") == 1
+
+
+def test_an_image_may_stand_behind_the_task(
+    shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(next(Path(scenes).iterdir()))
+    assert main([str(shapes_bundle), "--refer", "a star", image, "-o", str(tmp_path / "out")]) == 0
+    assert "written to" in capsys.readouterr().out
