@@ -141,15 +141,13 @@ class _Reduction:
     def _statistics(self) -> dict[str, TensorStats]:
         """Of every site's activation, by the site's node."""
         assert self.data is not None
-        total = len(self.data.calibration)
         seen = 0
 
         def progress(done: int, total: int) -> None:
             nonlocal seen
             seen += 1
-            self.report("calibration", done, total)
+            self.report(f"calibration: picture {done + 1} of {total}", 0, 0)
 
-        self.report("calibration", 0, total)
         found = collect(
             self.base,
             self.data,

@@ -19,13 +19,16 @@ from xsam_edge.runtime.errors import (
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results import Result, Segment
 from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.tracking.stream import FrameResult, Late
 
 __all__ = [
     "BackendError",
     "BundleError",
     "CheckpointError",
     "ContextLengthError",
+    "FrameResult",
     "InputError",
+    "Late",
     "Result",
     "Scene",
     "Segment",

@@ -21,6 +21,9 @@ from xsam_edge.runtime.tokens import Ids
 MAX_BATCH = 8
 """Prompts in one forward. Activations grow with it, and beyond a few hundred rows a forward gains nothing."""
 
+BATCHED_TOKENS = 256
+"""Tokens that a prompt of a batch may have behind the image; a longer one fills a forward by itself."""
+
 _ROWS = 512  # of one forward, unless the image has more: then its prefill is larger anyway
 
 
@@ -109,8 +112,8 @@ def groups(lengths: Sequence[int], shared: int, capacity: int) -> list[list[int]
     limit = min(capacity - shared, max(shared, _ROWS))
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):
-        size = len(batches[-1]) + 1 if batches else 1
-        if batches and size <= MAX_BATCH and size * (lengths[index] - shared) <= limit:
+        size, rows = len(batches[-1]) + 1 if batches else 1, lengths[index] - shared
+        if batches and size <= MAX_BATCH and rows <= BATCHED_TOKENS and size * rows <= limit:
             batches[-1].append(index)
         else:
             batches.append([index])

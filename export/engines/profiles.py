@@ -6,8 +6,9 @@ from xsam_edge.runtime import contract
 from xsam_edge.runtime.engine_info import EngineProfile
 from xsam_edge.runtime.manifest import GraphSpec
 from xsam_edge.runtime.settings import ModelFacts
+from xsam_edge.runtime.together import BATCHED_TOKENS, MAX_BATCH
 
-PREFILL, DECODE, ONLY = "prefill", "decode", "only"
+PREFILL, DECODE, PROMPTS, ONLY = "prefill", "decode", "prompts", "only"
 
 # The longest lists of classes in use have about 1,200 names; a condition costs one row of class logits.
 MAX_CONDITIONS = 2048
@@ -21,17 +22,19 @@ _PROMPT, _ANSWER = 96, 32
 def profiles_for(spec: GraphSpec, graph: str, model: ModelFacts, context: int) -> tuple[EngineProfile, ...]:
     """The profiles of one graph for a context of ``context`` tokens, in the engine's order.
 
-    The language model has two: prefill takes any number of new tokens behind any past, decode exactly one. A graph
-    without dynamic axes has one profile without axes.
+    The language model has three: prefill takes any number of new tokens behind any past, decode exactly one, and
+    prompts several short sequences behind the same past. A graph without dynamic axes has one profile without axes.
     """
     if graph == contract.LLM:
         profiles = _llm(model, context)
     else:
-        profiles = (EngineProfile(ONLY, {contract.CONDITIONS: (1, _USUAL_CONDITIONS, MAX_CONDITIONS)}),)
+        conditions = (1, _USUAL_CONDITIONS, MAX_CONDITIONS)
+        profiles = (EngineProfile(ONLY, {contract.BATCH: (1, 1, MAX_BATCH), contract.CONDITIONS: conditions}),)
     named = {axis for tensor in spec.inputs for axis in tensor.shape if isinstance(axis, str)}
     return tuple(
         EngineProfile(profile.name, {axis: sizes for axis, sizes in profile.axes.items() if axis in named})
         for profile in profiles
+        if profile.name != PROMPTS or contract.BATCH in named
     )
 
 
@@ -40,16 +43,25 @@ def _llm(model: ModelFacts, context: int) -> tuple[EngineProfile, ...]:
     prompt = min(context, model.image_tokens + _PROMPT)
     rows = (0, 1, min(MAX_ROWS, context))
     prefill = {
+        contract.BATCH: (1, 1, 1),
         contract.SEQUENCE: (1, prompt, context),
         contract.PAST: (0, min(_PROMPT, context - 1), context - 1),
         contract.ROWS: rows,
     }
     decode = {
+        contract.BATCH: (1, 1, 1),
         contract.SEQUENCE: (1, 1, 1),
         contract.PAST: (0, min(prompt + _ANSWER, context - 1), context - 1),
         contract.ROWS: (0, 1, 1),
     }
-    return EngineProfile(PREFILL, prefill), EngineProfile(DECODE, decode)
+    longest = min(BATCHED_TOKENS, context)
+    prompts = {
+        contract.BATCH: (2, MAX_BATCH, MAX_BATCH),
+        contract.SEQUENCE: (1, min(_ANSWER, longest), longest),
+        contract.PAST: (0, min(prompt, context - 1), context - 1),
+        contract.ROWS: (0, MAX_BATCH, MAX_ROWS),
+    }
+    return EngineProfile(PREFILL, prefill), EngineProfile(DECODE, decode), EngineProfile(PROMPTS, prompts)
 
 
 def input_shapes(spec: GraphSpec, profile: EngineProfile) -> dict[str, tuple[tuple[int, ...], ...]]:

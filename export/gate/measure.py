@@ -16,15 +16,13 @@ from PIL import Image
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Picture, Regions, Task
 from xsam_edge.calibration.evaluation.agreement import Agreement, Compared, Recorder
 from xsam_edge.calibration.evaluation.run import Options, ask_scene
+from xsam_edge.export.staging import Report
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results import Result
 
 WORST = 6  # asks that are kept to be looked at
-
-Report = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done and how much there is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +115,7 @@ class Exam:
 
     def _images(self, limit: int, what: str) -> Iterable[tuple[Picture, Image.Image | None]]:
         for done, picture in enumerate(self._pictures[:limit]):
-            self._report(what, done, min(limit, len(self._pictures)))
+            self._report(f"{what}: picture {done + 1} of {min(limit, len(self._pictures))}", 0, 0)
             try:
                 yield picture, picture.image()
             except OSError:

@@ -116,7 +116,7 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
 
 
 def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
-    """``XSam.load`` with a progress line for the hashes, and the memory plan of engines on stderr."""
+    """``XSam.load`` with a progress line for the hashes; memory plans of engines, and warnings, go to stderr."""
     from xsam_edge.runtime import memory_plan
     from xsam_edge.runtime.manifest import read_manifest, running_total
     from xsam_edge.runtime.model import XSam
@@ -133,6 +133,9 @@ def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **opti
         progress.clear()
         wanted = memory_plan.plan(memory_plan.footprint(manifest), model.pipeline.cache.capacity)
         print(memory_plan.line(wanted), file=sys.stderr)
+    if manifest.degraded:
+        progress.clear()
+        print(f"note: {bundle} was exported although its masks agree too little with FP32", file=sys.stderr)
     return model
 
 

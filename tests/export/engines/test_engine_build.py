@@ -52,7 +52,7 @@ def test_a_bundle_of_engines_describes_itself(engines: Path, phi3_fp16_bundle: P
     assert (engine.flavour, engine.target, engine.compute_capabilities) == ("tensorrt-rtx", "rtx-40", ("8.9",))
     assert engine.version.startswith("1.")
     assert (engine.context, engine.options["strongly_typed"]) == (300, True)
-    assert [profile.name for profile in engine.profiles["llm"]] == ["prefill", "decode"]
+    assert [profile.name for profile in engine.profiles["llm"]] == ["prefill", "decode", "prompts"]
     assert engine.profiles["llm"][0].axes["sequence"][2] == 300
     assert engine.onnx["llm"] == graphs.files["llm.onnx"].sha256
     assert engine.memory["key-value cache"] > 0

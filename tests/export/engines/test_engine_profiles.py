@@ -8,12 +8,13 @@ from samples import SETTINGS
 from xsam_edge.export.engines.profiles import MAX_CONDITIONS, MAX_ROWS, input_shapes, profiles_for
 from xsam_edge.runtime import contract as c
 from xsam_edge.runtime.manifest import GraphSpec, TensorSpec
+from xsam_edge.runtime.together import BATCHED_TOKENS, MAX_BATCH
 
 MODEL = replace(SETTINGS.model, image_tokens=100, context_length=4096)
 LLM = GraphSpec(
     "llm.onnx",
     (
-        TensorSpec(c.INPUTS_EMBEDS, "float16", (1, c.SEQUENCE, 8)),
+        TensorSpec(c.INPUTS_EMBEDS, "float16", (c.BATCH, c.SEQUENCE, 8)),
         TensorSpec(c.POSITION_IDS, "int64", (1, c.SEQUENCE)),
         TensorSpec(c.LOGITS_POSITIONS, "int64", (c.ROWS,)),
         TensorSpec(c.past_key(0), "float16", (1, c.PAST, 2, 4)),
@@ -25,33 +26,43 @@ LLM = GraphSpec(
 
 @pytest.mark.parametrize("context", [101, 128, 1024, 4096])
 def test_prefill_and_decode_cover_every_step_of_a_context(context: int) -> None:
-    prefill, decode = profiles_for(LLM, c.LLM, MODEL, context)
-    assert (prefill.name, decode.name) == ("prefill", "decode")
-    for profile in (prefill, decode):
+    prefill, decode, prompts = profiles_for(LLM, c.LLM, MODEL, context)
+    assert (prefill.name, decode.name, prompts.name) == ("prefill", "decode", "prompts")
+    for profile in (prefill, decode, prompts):
         for low, usual, high in profile.axes.values():
             assert low <= usual <= high
-    assert prefill.holds({c.SEQUENCE: context, c.PAST: 0, c.ROWS: 0})
-    assert prefill.holds({c.SEQUENCE: 1, c.PAST: context - 1, c.ROWS: 1})
-    assert prefill.holds({c.SEQUENCE: context - 100, c.PAST: 100, c.ROWS: 1})
-    assert not prefill.holds({c.SEQUENCE: context + 1, c.PAST: 0, c.ROWS: 1})
-    assert decode.holds({c.SEQUENCE: 1, c.PAST: context - 1, c.ROWS: 1})
-    assert decode.holds({c.SEQUENCE: 1, c.PAST: 0, c.ROWS: 0})
-    assert not decode.holds({c.SEQUENCE: 2, c.PAST: 0, c.ROWS: 1})
+    longest = min(BATCHED_TOKENS, context)
+    assert prompts.holds({c.BATCH: MAX_BATCH, c.SEQUENCE: longest, c.PAST: context - 1, c.ROWS: 30})
+    assert not prompts.holds({c.BATCH: 1, c.SEQUENCE: 2, c.PAST: 0, c.ROWS: 1})
+    assert prefill.holds({c.BATCH: 1, c.SEQUENCE: context, c.PAST: 0, c.ROWS: 0})
+    assert prefill.holds({c.BATCH: 1, c.SEQUENCE: 1, c.PAST: context - 1, c.ROWS: 1})
+    assert prefill.holds({c.BATCH: 1, c.SEQUENCE: context - 100, c.PAST: 100, c.ROWS: 1})
+    assert not prefill.holds({c.BATCH: 1, c.SEQUENCE: context + 1, c.PAST: 0, c.ROWS: 1})
+    assert decode.holds({c.BATCH: 1, c.SEQUENCE: 1, c.PAST: context - 1, c.ROWS: 1})
+    assert decode.holds({c.BATCH: 1, c.SEQUENCE: 1, c.PAST: 0, c.ROWS: 0})
+    assert not decode.holds({c.BATCH: 1, c.SEQUENCE: 2, c.PAST: 0, c.ROWS: 1})
 
 
 def test_logits_of_a_verified_block_fit() -> None:
-    prefill, _ = profiles_for(LLM, c.LLM, MODEL, 4096)
-    assert prefill.holds({c.SEQUENCE: 256, c.PAST: 0, c.ROWS: MAX_ROWS})
+    prefill, *_ = profiles_for(LLM, c.LLM, MODEL, 4096)
+    assert prefill.holds({c.BATCH: 1, c.SEQUENCE: 256, c.PAST: 0, c.ROWS: MAX_ROWS})
 
 
 def test_shapes_name_every_dynamic_input() -> None:
-    _, decode = profiles_for(LLM, c.LLM, MODEL, 1000)
+    _, decode, _ = profiles_for(LLM, c.LLM, MODEL, 1000)
     shapes = input_shapes(LLM, decode)
     assert set(shapes) == {tensor.name for tensor in LLM.inputs}
     assert shapes[c.INPUTS_EMBEDS] == ((1, 1, 8),) * 3
     low, usual, high = shapes[c.past_key(0)]
     assert (low, high) == ((1, 0, 2, 4), (1, 999, 2, 4))
     assert low < usual < high
+
+
+def test_a_graph_of_one_prompt_has_no_profile_for_several() -> None:
+    inputs = (TensorSpec(c.INPUTS_EMBEDS, "float16", (1, c.SEQUENCE, 8)), *LLM.inputs[1:])
+    profiles = profiles_for(replace(LLM, inputs=inputs), c.LLM, MODEL, 1000)
+    assert [profile.name for profile in profiles] == ["prefill", "decode"]
+    assert all(c.BATCH not in profile.axes for profile in profiles)
 
 
 def test_the_encoder_has_one_profile_without_axes() -> None:

@@ -31,7 +31,7 @@ from xsam_edge.runtime.manifest import (
 )
 
 VERSION = "10.3.0"
-LARGEST = {contract.SEQUENCE: 512, contract.ROWS: 512, contract.CONDITIONS: 64}
+LARGEST = {contract.SEQUENCE: 512, contract.ROWS: 512, contract.CONDITIONS: 64, contract.BATCH: 8}
 ACTIVATIONS = {contract.IMAGE_ENCODER: 5000, contract.LLM: 3000, contract.MASK_DECODER: 4000}
 
 
@@ -64,7 +64,8 @@ def _profiles(name: str, spec: GraphSpec, context: int) -> tuple[EngineProfile, 
     widest = {axis: (low[axis], low[axis], largest[axis]) for axis in axes}
     if name != contract.LLM:
         return (EngineProfile("all", widest),)
-    step = {**widest, contract.SEQUENCE: (1, 1, 1), contract.ROWS: (0, 1, 1)}
+    one = {contract.BATCH: (1, 1, 1)} if contract.BATCH in axes else {}
+    step = {**widest, **one, contract.SEQUENCE: (1, 1, 1), contract.ROWS: (0, 1, 1)}
     return EngineProfile("prefill", widest), EngineProfile("decode", step)
 
 
