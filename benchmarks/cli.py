@@ -117,7 +117,7 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
     """The object that ``--json`` prints."""
     # Here, not at the top: they take a moment, and a wrong option should not.
     try:
-        from xsam_edge.benchmarks import energy, environment, inputs, measure, memory, report
+        from xsam_edge.benchmarks import energy, environment, fusion, inputs, measure, memory, report
         from xsam_edge.benchmarks.chain import INCLUDED, RuntimeSide
     except ModuleNotFoundError as error:
         raise InputError(
@@ -147,6 +147,9 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
             )
             found["memory"] = memory.judge(used, costs.largest_activations())
             found = {"bundle": report.describe_bundle(bundle, manifest)} | found
+            if options.device == "cpu":
+                progress("count integer products")
+                found["products"] = fusion.integer_products(bundle, manifest)
         else:
             found["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
         reports.append({"name": side.name, **found})

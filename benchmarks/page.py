@@ -102,6 +102,8 @@ def _notes(report: Report) -> list[str]:
         f"({over['next']['outside_graphs_share']:.1%}); without pre- and post-processing "
         f"{_ms(over['first']['runtime_ms'])} and {_ms(over['next']['runtime_ms'])} ms",
     ]
+    for graph, counts in report.get("products", {}).items():
+        lines.append(f"- products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items()))
     memory, energy = report["memory"], report["energy"]
     if memory.get("host_peak_bytes"):
         peak, imports, needed = (memory[f"{name}_bytes"] / 1e6 for name in ("host_peak", "imports", "needed"))

@@ -25,8 +25,8 @@ from xsam_edge.calibration.data.prompts import CalibrationData, open_calibration
 from xsam_edge.export import lowering
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, seal, write_graph
 from xsam_edge.export.gate.measure import Exam, Score
-from xsam_edge.export.gate.search import Found, Precisions, Search
-from xsam_edge.export.gate.trial import TrialBackend
+from xsam_edge.export.gate.search import Found, Precisions, Search, Trial
+from xsam_edge.export.gate.trial import Trials
 from xsam_edge.export.graphs import FP32_TENSORS
 from xsam_edge.export.precision.plan import GraphNames, Plan, check_plan, resolve
 from xsam_edge.export.precision.presets import preset
@@ -40,7 +40,7 @@ from xsam_edge.export.report_facts import Measured, gather, pictures_of
 from xsam_edge.export.staging import Report, staged
 from xsam_edge.runtime import contract
 from xsam_edge.runtime.errors import XSamError
-from xsam_edge.runtime.manifest import MANIFEST_FILE, FileEntry, Manifest, hash_file, read_manifest
+from xsam_edge.runtime.manifest import MANIFEST_FILE, FileEntry, GraphSpec, Manifest, hash_file, read_manifest
 
 PLAN_FILE = "precision_plan.json"
 
@@ -186,12 +186,11 @@ class _Reduction:
                     self.ranges[node] = activation_range(found, self.plan.ranges)
         self.names = _without(self.names, unreached)
 
-    def _trial(self, exam: Exam | None):
-        assert exam is not None
+    def _trial(self, exam: Exam) -> Trial:
+        trials = Trials(self.base, self.ranges, self.options.threads)
 
         def trial(precisions: Precisions, limit: int | None, what: str) -> Score:
-            backend = TrialBackend(precisions, self.ranges, threads=self.options.threads)
-            return exam.score(self.base, backend, limit=limit, what=f"gate: {what}")
+            return exam.score(self.base, trials.backend(precisions), limit=limit, what=f"gate: {what}")
 
         return trial
 

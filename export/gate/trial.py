@@ -6,39 +6,64 @@ and outputs are float32, and its numbers those of the bundle that the same plan 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
-from xsam_edge.calibration.activations.edited import EditedBackend, Extra
+from xsam_edge.calibration.activations.edited import EditedBackend, EditedGraph
 from xsam_edge.export.lowering import inline, lower, open_graph
 from xsam_edge.export.precision.plan import NodePrecision
+from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
+from xsam_edge.runtime.manifest import GraphSpec
+
+_FP32 = NodePrecision("fp32")
+
+
+class Trials:
+    """Makes the backends of trials on one FP32 bundle; ``ranges`` as for ``lowering.lower``.
+
+    Where a trial leaves a whole graph in FP32, as most do, its session is opened once for all of them.
+    """
+
+    def __init__(self, bundle: Path, ranges: Mapping[str, float], threads: int = 0) -> None:
+        self._ranges, self._threads = ranges, threads
+        self._nodes = {
+            name: tuple(str(node.name) for node in ir.load(bundle / f"{name}.onnx").graph) for name in contract.GRAPHS
+        }
+        self._plain: dict[str, EditedGraph] = {}
+
+    def backend(self, precisions: Mapping[str, NodePrecision]) -> TrialBackend:
+        """A backend on graphs of these precisions."""
+        plain = {name for name, nodes in self._nodes.items() if all(precisions[node] == _FP32 for node in nodes)}
+        return TrialBackend(precisions, self._ranges, self._threads, self._plain, plain)
 
 
 class TrialBackend(EditedBackend):
-    """ONNX Runtime on the CPU, on graphs lowered to ``precisions``; ``ranges`` as for ``lowering.lower``.
-
-    ``observe`` may add outputs to the lowered graph; ``listen`` gets them.
-    """
+    """ONNX Runtime on the CPU, on graphs lowered to ``precisions``; those in ``plain`` are FP32, and kept."""
 
     def __init__(
         self,
         precisions: Mapping[str, NodePrecision],
         ranges: Mapping[str, float],
-        *,
-        threads: int = 0,
-        observe: Callable[[ir.Model], None] | None = None,
-        listen: Extra | None = None,
+        threads: int,
+        kept: dict[str, EditedGraph],
+        plain: set[str],
     ) -> None:
         def edit(path: Path) -> ir.Model:
             opened = open_graph(path)
             lower(opened, "fp32", precisions, ranges, ())
-            model = inline(opened)
-            if observe:
-                observe(model)
-            return model
+            return inline(opened)
 
         quantized = any(item.quantized for item in precisions.values())
-        super().__init__(edit, listen, threads, disabled=QUANTIZED_DISABLED if quantized else ())
+        super().__init__(edit, None, threads, disabled=QUANTIZED_DISABLED if quantized else ())
+        self._kept, self._plain_names = kept, plain
+
+    def open(self, path: Path, spec: GraphSpec) -> EditedGraph:  # type: ignore[override]
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        if path.stem not in self._plain_names:
+            return super().open(path, spec)
+        if path.stem not in self._kept:
+            self._kept[path.stem] = super().open(path, spec)
+        return self._kept[path.stem]
