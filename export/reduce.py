@@ -194,7 +194,7 @@ class _Reduction:
 
         return trial
 
-    def _write_graph(self, name: str, plan: Plan, precisions: Precisions, folder: Path):
+    def _write_graph(self, name: str, plan: Plan, precisions: Precisions, folder: Path) -> GraphSpec:
         opened = lowering.open_graph(self.base / f"{name}.onnx")
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.report, annotated=False)
