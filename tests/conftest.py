@@ -30,13 +30,24 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("bundles")
 
 
-def _export(checkpoint: Path | str, output: Path, precision: str = "fp32") -> Path:
+def _export(checkpoint: Path | str, output: Path, precision: str = "fp32", *options: str) -> Path:
     from xsam_edge.export.cli import main
 
-    # Masks of weights that are random, or little trained, are not compared with FP32's.
-    code = main(["--checkpoint", str(checkpoint), "--precision", precision, "--min-iou", "0", "-o", str(output)])
-    assert code == 0
+    # Masks of random weights are not compared with FP32's.
+    given = ["--checkpoint", str(checkpoint), "--precision", precision, "--min-iou", "0", *options]
+    assert main([*given, "-o", str(output)]) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def statistics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the session's calibration statistics."""
+    return tmp_path_factory.mktemp("statistics")
+
+
+def _quantise(checkpoint: Path, output: Path, precision: str, statistics: Path) -> Path:
+    options = ["--calibration-samples", "2", "--calibration-cache", str(statistics), "--encoder-precision", "int8"]
+    return _export(checkpoint, output, precision, *options)
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +72,24 @@ def qwen3_bundle(bundles: Path, qwen3_reference: Path) -> Path:
 def qwen3_fp16_bundle(bundles: Path, qwen3_reference: Path) -> Path:
     """FP16 bundle of a Qwen3 model; read only."""
     return _export(qwen3_reference, bundles / "qwen3-fp16", "fp16")
+
+
+@pytest.fixture(scope="session")
+def phi3_int8_bundle(bundles: Path, phi3_reference: Path, statistics: Path) -> Path:
+    """INT8 bundle of the main line; read only."""
+    return _quantise(phi3_reference, bundles / "phi3-int8", "int8", statistics)
+
+
+@pytest.fixture(scope="session")
+def phi3_int4_bundle(bundles: Path, phi3_reference: Path, statistics: Path) -> Path:
+    """INT4 bundle of the main line, its encoders INT8; read only."""
+    return _quantise(phi3_reference, bundles / "phi3-int4", "int4", statistics)
+
+
+@pytest.fixture(scope="session")
+def qwen3_int8_bundle(bundles: Path, qwen3_reference: Path, statistics: Path) -> Path:
+    """INT8 bundle of a Qwen3 model; read only."""
+    return _quantise(qwen3_reference, bundles / "qwen3-int8", "int8", statistics)
 
 
 @pytest.fixture(scope="session")
