@@ -12,8 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-SEED, PIXELS = 6, 480
-PHRASE = "the star above the yellow star"
+SEED, PIXELS = 83, 480
+PHRASE = "the white shape left of the red cross"
 THINGS, STUFF = "circle,square,triangle,star,cross", "sky,grass,sand,water"
 
 
