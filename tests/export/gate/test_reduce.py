@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def traced_once(shapes_bundle: Path) -> Iterator[None]:
+    """Exports begin with a copy of the session's FP32 bundle, which is what they would make first."""
+
+    def copied(_request: object, folder: Path, _report: object) -> None:
+        shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(r, "fill_bundle", copied)
+        yield
+
+
+@pytest.fixture(scope="module")
 def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     output = tmp_path_factory.mktemp("reduced") / "int8"
     options = ["--checkpoint", "shapes", "--precision", "int8", *FEW, "--calibration-cache", str(cache)]
@@ -36,7 +50,7 @@ def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def int4(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+def int4(tmp_path_factory: pytest.TempPathFactory, cache: Path, traced_once: None) -> Path:
     output = tmp_path_factory.mktemp("reduced") / "int4"
     options = ["--checkpoint", "shapes", "--precision", "int4", *FEW, "--calibration-cache", str(cache)]
     assert main([*options, "--encoder-precision", "int8", "-o", str(output)]) == 0
@@ -68,13 +82,14 @@ def test_an_int8_bundle_says_what_it_costs(int8: Path) -> None:
     assert {stage["graph"] for stage in report["stages"]} == {"image_encoder", "llm", "mask_decoder"}
     assert all(stage["sqnr_db"] > 15 and stage["cosine"] > 0.98 for stage in report["stages"])
     quantised = [block for block in report["blocks"] if block["precision"] == "int8"]
-    assert len(quantised) > 30 and all(10 < block["sqnr_db"] < 80 for block in quantised)
+    known = [block["sqnr_db"] for block in quantised if block["sqnr_db"] is not None]  # logits: none with given answers
+    assert len(quantised) > 30 and len(known) >= len(quantised) - 1 and all(10 < ratio < 80 for ratio in known)
     assert report["smoothing"] and report["unquantised"] and report["worst"]
     html = (int8 / "report.html").read_text()
     assert "data:image/jpeg" in html and f"{gate['mean_iou']:.4f}" in html
 
 
-def test_the_stored_plan_makes_the_same_graphs(int8: Path, tmp_path: Path, cache: Path) -> None:
+def test_the_stored_plan_makes_the_same_graphs(int8: Path, tmp_path: Path, cache: Path, traced_once: None) -> None:
     names = ["image_encoder.onnx", "image_encoder.onnx.data", "llm.onnx", "llm.onnx.data", "mask_decoder.onnx"]
     options = ["--checkpoint", "shapes", "--precision-plan", str(int8 / "precision_plan.json"), *FEW]
     output = tmp_path / "again"
@@ -101,8 +116,6 @@ def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
 
 def sabotaged(tmp_path: Path) -> Path:
     """The demo checkpoint with one layer's weights a thousand times as large."""
-    import shutil
-
     from safetensors.numpy import load_file, save_file
 
     from xsam_edge.export.hub import resolve as find
@@ -116,6 +129,7 @@ def sabotaged(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow  # a chain run for every block
 def test_a_sabotaged_layer_is_raised_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "bundle"
     options = ["--checkpoint", str(sabotaged(tmp_path)), "--precision", "int8", *FEW, "--no-smoothing"]
@@ -129,7 +143,9 @@ def test_a_sabotaged_layer_is_raised_or_refused(tmp_path: Path, capsys: pytest.C
         assert any("/segmentor/encoder/layers.2/mlp" in item["pattern"] for item in report["raised"])
 
 
-def test_a_bound_that_cannot_be_held_is_an_error(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bound_that_cannot_be_held_is_an_error(
+    tmp_path: Path, cache: Path, traced_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     request = from_checkpoint("shapes", report=lambda *_: None)
     options = ReduceOptions("int8", samples=6, held_out=2, min_iou=0.97, cache=cache)
     monkeypatch.setattr(r.Search, "run", lambda self, plan: _hopeless(self, plan))
