@@ -8,7 +8,7 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: help setup demo test test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 help setup demo test test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
@@ -17,6 +17,7 @@ help:
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make lint       ruff and mypy"
 	@echo "make benchmark  the runtime against torch, on a model of 114 M random parameters"
+	@echo "make benchmark-int8  INT8 against FP32 on this CPU"
 	@echo "make train      train the demo model anew: 85 minutes on two cores, into trained/"
 
 # A file records that the environment matches pyproject.toml. torch is pinned first and alone, so that pip does not
@@ -60,9 +61,16 @@ $(BENCH)/manifest.json: $(VENV)/.ready benchmarks/small.json
 benchmark: $(BENCH)/manifest.json
 	$(BIN)/xsam-bench $(BENCH) --against torch --against torch-compile --stages --markdown $(ARGS)
 
+# INT8 against FP32 on this CPU, at the widths of real models.
+WIDE = --random-weights --variant phi3 --config benchmarks/wide.json --overwrite
+benchmark-int8: setup
+	$(BIN)/xsam-export $(WIDE) -o $(BENCH)-fp32
+	$(BIN)/xsam-export $(WIDE) --precision int8 --float-precision fp32 --calibration-samples 1 -o $(BENCH)-int8
+	$(BIN)/xsam-bench $(BENCH)-int8 --against $(BENCH)-fp32 --stages --markdown $(ARGS)
+
 # ARGS are options of the training, such as ARGS="--steps 300".
 train: setup
 	$(BIN)/python -m xsam_edge.export.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(TRAINED) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

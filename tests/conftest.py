@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from recorded import DATA
 
 # Exports load configurations through Hugging Face libraries; nothing may reach for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+# A shell's background jobs ignore Ctrl-C, and so would everything that is started from here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

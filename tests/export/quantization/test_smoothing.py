@@ -24,7 +24,7 @@ def copied(bundle: Path, name: str, folder: Path) -> Path:
 
 def inputs_of(path: Path, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    sizes = {"sequence": 6, "past": 4, "rows": 2, "conditions": 3}
+    sizes = {"batch": 1, "sequence": 6, "past": 4, "rows": 2, "conditions": 3}
     made = {}
     for value in ir.load(path).graph.inputs:
         shape = [axis if isinstance(axis, int) else sizes[str(axis.value)] for axis in value.shape]
