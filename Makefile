@@ -66,7 +66,7 @@ WIDE = --random-weights --variant phi3 --config benchmarks/wide.json --overwrite
 benchmark-int8: setup
 	$(BIN)/xsam-export $(WIDE) -o $(BENCH)-fp32
 	$(BIN)/xsam-export $(WIDE) --precision int8 --float-precision fp32 --calibration-samples 1 -o $(BENCH)-int8
-	$(BIN)/xsam-bench $(BENCH)-int8 --against $(BENCH)-fp32 --stages --markdown $(ARGS)
+	$(BIN)/python -m xsam_edge.benchmarks.precision $(BENCH)-int8 $(BENCH)-fp32 $(ARGS)
 
 # ARGS are options of the training, such as ARGS="--steps 300".
 train: setup
