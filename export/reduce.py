@@ -56,15 +56,26 @@ def reduce_bundle(
         XSamError: an activation that is not finite, a full disk, or masks that stay below the bound.
     """
     start = time.perf_counter()
+    data = _open_data(options)  # before any work: it may not exist
     with staged(output, overwrite) as folder, _beside(output) as base:
         fill_bundle(replace(request, precision="fp32"), base, report)
-        reduction = _Reduction(request, base, options, report)
+        reduction = _Reduction(request, base, options, data, report)
         manifest, measured = reduction.write(folder)
         facts = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
         (folder / PLAN_FILE).write_text(measured.plan.to_json(), encoding="utf-8")
         write_report(folder, facts, pictures_of(measured.score))
         manifest = _bind(folder, manifest, facts.degraded)
     return manifest, facts
+
+
+def _open_data(options: ReduceOptions) -> CalibrationData | None:
+    """The data of calibration and gate, None where neither is wanted."""
+    if options.ranges is not None:
+        parse_method(options.ranges)
+    quantizes = options.plan.quantizes if options.plan else "int8" in (options.precision, options.encoders)
+    if quantizes or options.precision == "int4" or options.min_iou > 0:
+        return open_calibration(options.data, options.samples, options.held_out)
+    return None
 
 
 @contextlib.contextmanager
@@ -79,19 +90,18 @@ def _beside(output: Path) -> Iterator[Path]:
 class _Reduction:
     """The steps between an FP32 bundle and a measured one of lower precision."""
 
-    def __init__(self, request: BundleRequest, base: Path, options: ReduceOptions, report: Report) -> None:
-        self.request, self.base, self.options, self.report = request, base, options, report
+    def __init__(
+        self, request: BundleRequest, base: Path, options: ReduceOptions, data: CalibrationData | None, report: Report
+    ) -> None:
+        self.request, self.base, self.options, self.data, self.report = request, base, options, data, report
         self.names = lowering.bundle_names(base)
         self.plan = self._plan()
         check_plan(self.plan, self.names)
         parse_method(self.plan.ranges)
-        self.data: CalibrationData | None = None
-        if self.plan.quantizes or options.min_iou > 0:
-            self.data = open_calibration(options.data, options.samples, options.held_out)
         self.calibration = CalibrationFacts(options.data, 0)
         self.groups: list[smoothing.Group] = []
         self.ranges: dict[str, float] = {}
-        self.notes: list[str] = list(self.data.notes) if self.data else []
+        self.notes: list[str] = list(data.notes) if data else []
 
     def _plan(self) -> Plan:
         options = self.options

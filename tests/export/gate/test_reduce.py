@@ -166,6 +166,28 @@ def _hopeless(search: r.Search, plan: object) -> object:
     return Found(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calibration-data", "photographs"], "photographs"),
+        (["--ranges", "median"], "median"),
+        (["--precision-plan", "none.json"], "give one"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_any_work(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(r, "fill_bundle", lambda *_: pytest.fail("an export began"))
+    code = main(["--checkpoint", "shapes", "--precision", "int8", *options, "-o", str(tmp_path / "bundle")])
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_preset_names_only_what_the_demo_model_has(shapes_bundle: Path) -> None:
     names = bundle_names(shapes_bundle)
     int8 = resolve(preset("int8", names.nodes), names)
