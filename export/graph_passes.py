@@ -41,6 +41,17 @@ class WeightPlan:
     quantization: WeightQuantization | None = None
 
 
+def initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol | np.ndarray) -> ir.Value:
+    """The graph's initialiser of a name, made of ``tensor`` if there is none yet."""
+    if name not in graph.initializers:
+        if isinstance(tensor, np.ndarray):
+            tensor = ir.tensor(tensor, name=name)
+        graph.initializers[name] = ir.Value(
+            name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+        )
+    return graph.initializers[name]
+
+
 def simplify(model: ir.Model) -> None:
     """Fold shapes and scalar constants, remove what is unused. Weights are not touched."""
     logger = logging.getLogger("onnx_ir")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from xsam_edge.export.graph_passes import WeightPlan, infer_types
+from xsam_edge.export.graph_passes import WeightPlan, infer_types, initializer
 from xsam_edge.export.precision import floats
 from xsam_edge.export.precision.floats import FloatTypes
 from xsam_edge.export.precision.plan import FloatType, GraphNames, NodePrecision
@@ -51,14 +51,24 @@ def open_graph(path: Path) -> OpenGraph:
     """Open an FP32 graph of a bundle."""
     model = ir.load(path)
     infer_types(model)
-    tensors = {
-        name: value.const_value
-        for name, value in model.graph.initializers.items()
-        if isinstance(value.const_value, ir.ExternalTensor) and value.dtype == ir.DataType.FLOAT
-    }
+    tensors = stored_weights(model.graph)
     for name in tensors:
         model.graph.initializers[name].const_value = None
     return OpenGraph(model, {name: WeightPlan((name,)) for name in tensors}, FileWeights(tensors))
+
+
+def stored_weights(graph: ir.Graph) -> dict[str, ir.ExternalTensor]:
+    """The weights of an FP32 graph that was loaded: what lies in its data file, but for tables of indices."""
+    return {
+        str(name): value.const_value
+        for name, value in graph.initializers.items()
+        if isinstance(value.const_value, ir.ExternalTensor) and value.dtype == ir.DataType.FLOAT
+    }
+
+
+def node_names(bundle: Path) -> dict[str, tuple[str, ...]]:
+    """Names of the nodes of a bundle's graphs, by graph."""
+    return {name: tuple(str(node.name) for node in ir.load(bundle / f"{name}.onnx").graph) for name in contract.GRAPHS}
 
 
 def bundle_names(bundle: Path) -> GraphNames:
@@ -114,14 +124,15 @@ def inline(opened: OpenGraph) -> ir.Model:
         if name == parameter:
             value.const_value = opened.source.tensors[name]
             continue
-        original = _original(graph, opened.source, parameter)
+        original = initializer(graph, parameter, opened.source.tensors[parameter])
         assert value.dtype is not None
         if plan.quantization is None:
             node = ir.node("Cast", [original], attributes={"to": value.dtype.value})
         else:
             found = plan.quantization
-            scale = _tensor(graph, f"{name}.scale32", found.scale.astype(np.float32))
-            zero = _zero(graph, name, found.scale.shape, value.dtype)
+            scale = initializer(graph, f"{name}.scale32", found.scale.astype(np.float32))
+            zeros = ir.tensor(np.zeros(found.scale.shape, value.dtype.numpy()), dtype=value.dtype)
+            zero = initializer(graph, f"{name}.zero", zeros)
             attributes = {"axis": found.axis} | ({"block_size": found.block} if found.block else {})
             node = ir.node("QuantizeLinear", [original, scale, zero], attributes=attributes)
         made = node.outputs[0]
@@ -131,28 +142,3 @@ def inline(opened: OpenGraph) -> ir.Model:
         del graph.initializers[name]
         made.name = name
     return opened.model
-
-
-def _original(graph: ir.Graph, source: FileWeights, name: str) -> ir.Value:
-    if name not in graph.initializers:
-        tensor = source.tensors[name]
-        graph.initializers[name] = ir.Value(
-            name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
-    return graph.initializers[name]
-
-
-def _tensor(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    graph.initializers[name] = ir.Value(
-        name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
-    )
-    return graph.initializers[name]
-
-
-def _zero(graph: ir.Graph, name: str, shape: tuple[int, ...], dtype: ir.DataType) -> ir.Value:
-    tensor = ir.tensor(np.zeros(shape, dtype.numpy()), dtype=dtype, name=f"{name}.zero")
-    graph.initializers[tensor.name] = ir.Value(
-        name=tensor.name, shape=tensor.shape, type=ir.TensorType(dtype), const_value=tensor
-    )
-    return graph.initializers[tensor.name]

@@ -122,13 +122,13 @@ class _Reduction:
         found = Search(self.names, self._trial(exam), self.options.min_iou).run(self.plan) if exam else None
         plan = found.plan if found else self.plan
         if found and not found.passed:
-            self._below(found.score, len(found.raised), found)
+            self._below(found.score, found)
         precisions = resolve(plan, self.names)
         graphs = {name: self._write_graph(name, plan, precisions, folder) for name in contract.GRAPHS}
         manifest = seal(self.request, folder, precision_of(plan), plan.float, graphs, self.report)
         score = exam.score(folder, what="gate: the written bundle") if exam else None
         if found and score and found.passed and score.mean_iou < self.options.min_iou:
-            self._below(score, len(found.raised), found)
+            self._below(score, found)
         return manifest, Measured(
             request=self.request,
             base=self.base,
@@ -149,7 +149,7 @@ class _Reduction:
         )
 
     def _statistics(self) -> dict[str, TensorStats]:
-        """Of every site's activation, by the site's node."""
+        """Of every site's activation, by the graph's file and the tensor, ``llm.onnx:NAME``."""
         assert self.data is not None
         seen = 0
 
@@ -209,25 +209,20 @@ class _Reduction:
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.report, annotated=False)
 
-    def _below(self, score: Score, raised: int, found: Found) -> None:
+    def _below(self, score: Score, found: Found) -> None:
         if self.options.allow_degraded:
             self.notes.append("the masks agree less with FP32 than was asked for; shipped because that was allowed")
             return
         raise XSamError(
-            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f}, "
-            f"below the bound of {self.options.min_iou}; that is the best of {found.trials} trials, with {raised} "
+            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f}, below the "
+            f"bound of {self.options.min_iou}; that is the best of {found.trials} trials, with {len(found.raised)} "
             "blocks raised. Use a higher precision, more calibration samples, a lower --min-iou or --allow-degraded"
         )
 
 
 def _probes(model: ir.Model) -> list[tuple[Probe, bool]]:
-    weights = {
-        str(name)
-        for name, value in model.graph.initializers.items()
-        if isinstance(value.const_value, ir.ExternalTensor) and value.dtype == ir.DataType.FLOAT
-    }
     found: dict[str, tuple[Probe, bool]] = {}
-    for site, per_channel in smoothing.probed(model.graph, weights):
+    for site, per_channel in smoothing.probed(model.graph, lowering.stored_weights(model.graph)):
         probe = make_probe(site.activation, site.channel_axis)
         known = found.get(probe.tensor)
         found[probe.tensor] = (probe, per_channel or (known is not None and known[1]))

@@ -31,7 +31,6 @@ from xsam_edge.export.report.facts import (
 )
 from xsam_edge.export.report.pictures import worst_case_picture
 from xsam_edge.export.staging import Report as Progress
-from xsam_edge.runtime import contract
 from xsam_edge.runtime.manifest import Manifest
 
 OBSERVED = 3  # pictures on which the inside of the chain is compared
@@ -155,8 +154,7 @@ def _blocks(
     measured: Measured, outputs: Mapping[str, Mapping[str, str]], errors: Mapping[tuple[str, str], Error]
 ) -> Iterable[BlockFacts]:
     alone = measured.found.alone if measured.found else {}
-    for graph in contract.GRAPHS:
-        nodes = [str(node.name) for node in lowering.open_graph(measured.base / f"{graph}.onnx").model.graph]
+    for graph, nodes in lowering.node_names(measured.base).items():
         for block, names in members(nodes).items():
             sites = [name for name in names if name in measured.names.sites]
             if not sites:

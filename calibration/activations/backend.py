@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.activations.edited import EditedBackend
 from xsam_edge.calibration.activations.probes import PARTS, Probe, instrument
+from xsam_edge.runtime.backends.onnxruntime import one_line
 from xsam_edge.runtime.errors import BackendError
 
 Listener = Callable[[str, Probe, Mapping[str, npt.NDArray[Any]]], None]
@@ -44,4 +45,4 @@ def load_graph(path: Path) -> ir.Model:
     try:
         return ir.load(path)
     except Exception as error:  # protobuf's own types
-        raise BackendError(f"{path} cannot be read as ONNX: {' '.join(str(error).split())[:300]}") from error
+        raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error

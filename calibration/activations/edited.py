@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend, one_line
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.manifest import GraphSpec
 
@@ -45,7 +45,7 @@ class EditedGraph:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # its exception types share no base
-            raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {_one_line(error)}") from error
+            raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {one_line(error)}") from error
         if self._listen is not None:
             found = zip(self._order, binding.get_outputs(), strict=True)
             self._listen(self.spec.file, {name: value.numpy() for name, value in found if name not in outputs})
@@ -73,7 +73,7 @@ class EditedBackend(OnnxRuntimeBackend):
         try:
             model = self._edit(path)
         except OSError as error:
-            raise BackendError(f"{path} cannot be read as ONNX: {_one_line(error)}") from error
+            raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3  # its warnings are about placement, not about results
@@ -89,9 +89,5 @@ class EditedBackend(OnnxRuntimeBackend):
                 data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
             )
         except Exception as error:  # its exception types share no base
-            raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {_one_line(error)}") from error
+            raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
         return EditedGraph(session, spec, self._listen)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from xsam_edge.calibration.activations.edited import EditedBackend, Extra
 from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.calibration.evaluation.run import Options, ask_scene
 from xsam_edge.export.gate.measure import decibels
+from xsam_edge.export.graph_passes import initializer
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.base import Backend
@@ -66,13 +67,6 @@ class Error:
         return self.product / scale if scale > 0 else None
 
 
-@dataclass
-class Recording:
-    """What the FP32 chain showed, in the order of its runs."""
-
-    arrays: dict[tuple[str, str], list[npt.NDArray[np.float32]]] = field(default_factory=lambda: defaultdict(list))
-
-
 def points(bundle: Path) -> tuple[Observed, Observed]:
     """Stage outputs and block outputs of an FP32 bundle, by graph."""
     stages: Observed = {}
@@ -109,12 +103,7 @@ def add_observers(model: ir.Model, names: Iterable[str]) -> None:
     values = {str(value.name): value for node in graph for value in node.outputs}
 
     def constant(name: str, array: list[int]) -> ir.Value:
-        if name not in graph.initializers:
-            tensor = ir.tensor(np.array(array, np.int64), name=name)
-            graph.initializers[name] = ir.Value(
-                name=name, shape=tensor.shape, type=ir.TensorType(ir.DataType.INT64), const_value=tensor
-            )
-        return graph.initializers[name]
+        return initializer(graph, name, np.array(array, np.int64))
 
     def node(op: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
         made = ir.node(op, list(inputs), attributes=attributes or None)
@@ -155,11 +144,11 @@ def compare(
     reference: Path, bundle: Path, observed: Sequence[Observed], pictures: Sequence[Picture], threads: int
 ) -> dict[tuple[str, str], Error]:
     """Run both bundles over pictures that can be read; errors by graph and value."""
-    recording = Recording()
+    recorded: dict[tuple[str, str], list[npt.NDArray[np.float32]]] = defaultdict(list)  # in the order of runs
 
     def record(file: str, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
         for name, array in outputs.items():
-            recording.arrays[file, name].append(array)
+            recorded[file, name].append(array)
 
     _run(reference, written_backend(reference, observed, record, threads), pictures)
     errors: dict[tuple[str, str], Error] = defaultdict(Error)
@@ -167,7 +156,7 @@ def compare(
 
     def listen(file: str, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
         for name, array in outputs.items():
-            expected = recording.arrays[file, name][runs[file, name]]
+            expected = recorded[file, name][runs[file, name]]
             runs[file, name] += 1
             errors[file.removesuffix(".onnx"), name.removesuffix(_SUFFIX)].add(expected, array)
 

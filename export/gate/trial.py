@@ -12,9 +12,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xsam_edge.calibration.activations.edited import EditedBackend, EditedGraph
-from xsam_edge.export.lowering import inline, lower, open_graph
+from xsam_edge.export.lowering import inline, lower, node_names, open_graph
 from xsam_edge.export.precision.plan import NodePrecision
-from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
 from xsam_edge.runtime.manifest import GraphSpec
 
@@ -29,9 +28,7 @@ class Trials:
 
     def __init__(self, bundle: Path, ranges: Mapping[str, float], threads: int = 0) -> None:
         self._ranges, self._threads = ranges, threads
-        self._nodes = {
-            name: tuple(str(node.name) for node in ir.load(bundle / f"{name}.onnx").graph) for name in contract.GRAPHS
-        }
+        self._nodes = node_names(bundle)
         self._plain: dict[str, EditedGraph] = {}
 
     def backend(self, precisions: Mapping[str, NodePrecision]) -> TrialBackend:

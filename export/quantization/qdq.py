@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from xsam_edge.export.graph_passes import WeightPlan
+from xsam_edge.export.graph_passes import WeightPlan, initializer
 from xsam_edge.export.precision.plan import Quantized
 from xsam_edge.export.quantization.codes import LIMITS, WeightQuantization, block_scales, channel_scales, stored
 from xsam_edge.export.quantization.sites import Site, find_sites
@@ -73,8 +73,8 @@ def _activation(graph: ir.Graph, site: Site, amax: float, made: list[str]) -> ir
     value, dtype = site.activation, site.activation.dtype
     assert dtype is not None and value.name is not None
     step = stored(np.array([amax / LIMITS["int8"]]), dtype.numpy())[0]
-    scale = _constant(graph, f"/{value.name.removeprefix('/')}/scale", np.array(step, dtype.numpy()))
-    zero = _constant(graph, "zero_point", np.zeros((), np.int8))  # without it Q makes uint8
+    scale = initializer(graph, f"/{value.name.removeprefix('/')}/scale", np.array(step, dtype.numpy()))
+    zero = initializer(graph, "zero_point", np.zeros((), np.int8))  # without it Q makes uint8
     codes = _node(graph, site.node, "QuantizeLinear", [value, scale, zero], "q", {}, made)
     codes.type, codes.shape = ir.TensorType(ir.DataType.INT8), value.shape
     result = _node(graph, site.node, "DequantizeLinear", [codes, scale, zero], "dq", {}, made)
@@ -100,7 +100,7 @@ def _weight(
         plans[name] = WeightPlan((parameter,), quantization=quantization)
         kind = ir.DataType.INT8 if choice.precision == "int8" else ir.DataType.INT4
         graph.initializers[name] = ir.Value(name=name, shape=weight.shape, type=ir.TensorType(kind))
-        _constant(graph, f"{name}.scale", quantization.scale)
+        initializer(graph, f"{name}.scale", quantization.scale)
     found = plans[name].quantization
     assert found is not None
     attributes = {"axis": found.axis}
@@ -110,7 +110,7 @@ def _weight(
     else:
         # Some kernels and rewrites of ONNX Runtime want zero points of the scale's shape. One for each size serves all.
         size = found.scale.size
-        inputs.append(_constant(graph, f"zero_point.{size}", np.zeros(size, np.int8)))
+        inputs.append(initializer(graph, f"zero_point.{size}", np.zeros(size, np.int8)))
     result = _node(graph, site.node, "DequantizeLinear", inputs, "weight", attributes, made)
     result.type, result.shape = ir.TensorType(dtype), weight.shape
     return result
@@ -128,15 +128,6 @@ def _quantization(
     block = site.int4_block
     scale = block_scales(read_blocks(source, parameter, block), shape, block, dtype.numpy())
     return WeightQuantization("int4", site.inputs_axis, scale, block)
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    if name not in graph.initializers:
-        tensor = ir.tensor(array, name=name)
-        graph.initializers[name] = ir.Value(
-            name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
-    return graph.initializers[name]
 
 
 def _node(

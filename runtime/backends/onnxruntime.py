@@ -35,7 +35,8 @@ def _import() -> Any:
     return onnxruntime
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """A library's message, which may be of many lines, cut to what a user can read."""
     return " ".join(str(error).split())[:300]
 
 
@@ -57,7 +58,7 @@ class OnnxGraph:
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # its exception types share no base
-            raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {_one_line(error)}") from error
+            raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {one_line(error)}") from error
 
 
 class OnnxRuntimeBackend:
@@ -89,7 +90,7 @@ class OnnxRuntimeBackend:
         try:
             session = self._ort.InferenceSession(str(path), options, providers=providers, disabled_optimizers=disabled)
         except Exception as error:  # its exception types share no base
-            raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {_one_line(error)}") from error
+            raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
         for kind, found, wanted in (
             ("inputs", session.get_inputs(), spec.inputs),
             ("outputs", session.get_outputs(), spec.outputs),
