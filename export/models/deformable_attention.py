@@ -44,6 +44,11 @@ def reference_points(sizes: Sizes, like: Tensor) -> Tensor:
     return torch.stack((x, y), dim=-1)
 
 
+def lane_constant(values: list[int], like: Tensor, heads: int, points: int) -> Tensor:
+    """A value per level, repeated for each of its points and each head, [heads * levels * points]."""
+    return level_constant(values, like)[None, :, None].expand(heads, len(values), points).reshape(-1)
+
+
 def _corners(position: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The lower of two neighbouring cells on an axis and the weights of both.
 
@@ -58,10 +63,13 @@ def _corners(position: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Corners:
-    """The four cells around every sample: rows of the values and their weights, [samples] each."""
+    """The four cells around every sample, as an upper and a lower pair of neighbours in a row.
 
-    rows: tuple[Tensor, Tensor, Tensor, Tensor]  # int32
-    weights: tuple[Tensor, Tensor, Tensor, Tensor]
+    Of each pair the row of the left cell among the values [samples], and the weights of both [B, queries, lanes, 2].
+    """
+
+    rows: tuple[Tensor, Tensor]  # int32
+    weights: tuple[Tensor, Tensor]
 
 
 class CornerSearch(nn.Module):
@@ -71,35 +79,40 @@ class CornerSearch(nn.Module):
     """
 
     def forward(self, offsets: Tensor, reference: Tensor, weights: Tensor, sizes: Sizes) -> Corners:
-        """Arguments as in ``GatherSampling``; rows are those of values [B * tokens * heads, head_dim]."""
-        points = reference[:, None, :, None, :] + offsets
-        batch, heads = points.shape[0], points.shape[2]
+        """Arguments as in ``GatherSampling``; rows are those of values [B * tokens * heads, head_dim].
+
+        Heads, levels and points are one axis of lanes throughout: small axes of their own are slow to broadcast.
+        """
+        batch, queries, heads, levels, points = weights.shape
         tokens = sum(height * width for height, width in sizes)
-        widths = level_constant([width for _, width in sizes], points)[:, None]
-        heights = level_constant([height for height, _ in sizes], points)[:, None]
-        left, left_weight, right_weight = _corners(points[..., 0], widths)
-        top, top_weight, bottom_weight = _corners(points[..., 1], heights)
+        heights, widths = [height for height, _ in sizes], [width for _, width in sizes]
+
+        def lanes(values: list[int], like: Tensor) -> Tensor:
+            return lane_constant(values, like, heads, points)
+
+        def positions(axis: int) -> Tensor:
+            start = reference[..., axis, None].expand(queries, levels, points).reshape(queries, 1, levels * points)
+            return (start + offsets[..., axis].flatten(3)).flatten(2)
+
+        left, left_weight, right_weight = _corners(positions(0), lanes(widths, offsets))
+        top, top_weight, bottom_weight = _corners(positions(1), lanes(heights, offsets))
         # Integers from here: float32 counts exactly to 2**24 only.
         left, top = left.to(torch.int32), top.to(torch.int32)
-        starts = [sum(height * width for height, width in sizes[:level]) for level in range(len(sizes))]
-        start = level_constant(starts, left)[:, None]
-        stride = level_constant([width for _, width in sizes], left)[:, None]
-        right_step = level_constant([heads * min(width - 1, 1) for _, width in sizes], left)[:, None]
-        bottom_step = level_constant([heads * width * min(height - 1, 1) for height, width in sizes], left)[:, None]
-        head = torch.arange(heads, dtype=torch.int32, device=points.device)[:, None, None]
-        image = torch.arange(batch, dtype=torch.int32, device=points.device)[:, None, None, None, None]
-        top_left = (top * stride + left + start + image * tokens) * heads + head
-        bottom_left = top_left + bottom_step
-        rows = (top_left, top_left + right_step, bottom_left, bottom_left + right_step)
-        top_weight, bottom_weight = weights * top_weight, weights * bottom_weight
-        shares = (
-            top_weight * left_weight,
-            top_weight * right_weight,
-            bottom_weight * left_weight,
-            bottom_weight * right_weight,
+        starts = [heads * sum(height * width for height, width in sizes[:level]) for level in range(levels)]
+        head = torch.arange(heads, dtype=torch.int32, device=offsets.device)[:, None]
+        head = head.expand(heads, levels * points).reshape(-1)
+        image = torch.arange(batch, dtype=torch.int32, device=offsets.device)[:, None, None] * (tokens * heads)
+        stride = lanes([heads * width for width in widths], left)
+        top_left = top * stride + left * heads + (lanes(starts, left) + head + image)
+        down = lanes([heads * width * min(height - 1, 1) for height, width in sizes], left)
+        upper, lower = (weights.flatten(2) * weight for weight in (top_weight, bottom_weight))
+        return Corners(
+            (top_left.reshape(-1), (top_left + down).reshape(-1)),
+            (
+                torch.stack((upper * left_weight, upper * right_weight), dim=-1),
+                torch.stack((lower * left_weight, lower * right_weight), dim=-1),
+            ),
         )
-        first, second, third, fourth = (row.reshape(-1) for row in rows)
-        return Corners((first, second, third, fourth), shares)
 
 
 class GatherSampling(nn.Module):
@@ -125,12 +138,17 @@ class GatherSampling(nn.Module):
         batch, tokens, heads, head_dim = value.shape
         samples = weights.shape[3] * weights.shape[4]
         rows = value.reshape(batch * tokens * heads, head_dim)
+        # Each row with its right neighbour: half as many reads, twice as long. Beyond a map's edge stands another cell,
+        # which has no weight.
+        pairs = torch.cat((rows, torch.cat((rows[heads:], rows[:heads]))), dim=1)
         corners = self.corners(offsets, reference, weights, sizes)
-        sums = [
-            (torch.index_select(rows, 0, row).reshape(-1, samples, head_dim) * weight.reshape(-1, samples, 1)).sum(1)
+        # A product of a row and a matrix per query and head: products and sums of their own would each cost a pass over
+        # memory.
+        upper, lower = (
+            weight.reshape(-1, 1, 2 * samples) @ torch.index_select(pairs, 0, row).reshape(-1, 2 * samples, head_dim)
             for row, weight in zip(corners.rows, corners.weights, strict=True)
-        ]
-        return (sums[0] + sums[1] + sums[2] + sums[3]).reshape(batch, -1, heads * head_dim)
+        )
+        return (upper + lower).reshape(batch, -1, heads * head_dim)
 
 
 class GridSampling(nn.Module):
