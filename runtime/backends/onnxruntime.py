@@ -1,11 +1,15 @@
 """ONNX Runtime: the CPU and CUDA execution providers.
 
-Graphs run through I/O binding, on addresses: nothing is copied between the caller's memory and the session's.
+Graphs run through I/O binding, on addresses: nothing is copied between the caller's memory and the session's. On a CPU
+all sessions of a process share the memory of their activations, and the thread that opens a graph, like all of ONNX
+Runtime's own, rounds numbers below 1e-38 to zero from then on.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,13 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # With these a pair of Q and DQ is merged with another's, or a product with its bias, before it can become an integer
 # product; without them every quantised linear layer does.
 QUANTIZED_DISABLED = ("MatMulAddFusion", "CommonSubexpressionElimination")
+# Its kernel takes four times as long as an addition and a normalisation do apart.
+_CPU_DISABLED = ("SkipLayerNormFusion",)
+_CPU_ENTRIES = {
+    # Softmax makes a subnormal of every masked score, and a CPU takes some hundred cycles for each of those.
+    "session.set_denormal_as_zero": "1",
+    "session.use_env_allocators": "1",
+}
 _FP16_QUANTIZE = (1, 30)  # the first version whose QuantizeLinear rounds float16; those before truncate
 # ONNX Runtime's names of element types, as sessions report them.
 _TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
@@ -33,6 +44,33 @@ def _import() -> Any:
             "onnxruntime is not installed; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]` for CUDA"
         ) from None
     return onnxruntime
+
+
+@cache
+def _share_activations() -> None:
+    """Let the sessions of this process draw activations from one pool that grows by what is asked for.
+
+    By default each has a pool of its own, which doubles.
+    """
+    ort = _import()
+    memory = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    as_requested, default = 1, -1
+    settings = {"max_mem": 0, "arena_extend_strategy": as_requested}
+    settings |= {"initial_chunk_size_bytes": default, "max_dead_bytes_per_chunk": default}
+    with contextlib.suppress(Exception):  # the application registered one, which serves as well
+        ort.create_and_register_allocator(memory, ort.OrtArenaCfg(settings))
+
+
+def _session_options(device: str, threads: int) -> Any:
+    options = _import().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # its warnings are about placement, not about results
+    if device == "cpu":
+        _share_activations()
+        options.enable_mem_pattern = False  # which sets memory aside for every shape that was ever seen
+        for name, value in _CPU_ENTRIES.items():
+            options.add_session_config_entry(name, value)
+    return options
 
 
 def one_line(error: Exception) -> str:
@@ -80,11 +118,9 @@ class OnnxRuntimeBackend:
 
     def open(self, path: Path, spec: GraphSpec) -> OnnxGraph:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
-        options = self._ort.SessionOptions()
-        options.intra_op_num_threads = self._threads
-        options.log_severity_level = 3  # its warnings are about placement, not about results
+        options = _session_options(self._device, self._threads)
         providers = list(dict.fromkeys([_PROVIDERS[self._device], _PROVIDERS["cpu"]]))
-        disabled = list(QUANTIZED_DISABLED) if spec.quantized and self._device == "cpu" else []
+        disabled = [*_CPU_DISABLED, *(QUANTIZED_DISABLED if spec.quantized else ())] if self._device == "cpu" else []
         if spec.quantized == "float16":
             self._check_rounding(path)
         try:
