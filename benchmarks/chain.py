@@ -15,6 +15,7 @@ from xsam_edge.runtime.cli.common import Progress, load_bundle
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.manifest import Manifest, read_manifest
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.results import Result
 from xsam_edge.runtime.scene import Scene
 
 Answering = Literal["greedy", "append", "scripted"]
@@ -72,6 +73,15 @@ class RuntimeSide:
         """See :class:`xsam_edge.benchmarks.measure.Side`."""
         self._prepare(phrase)
         return self._ask(phrase, time.perf_counter(), 0.0)
+
+    def look(self, picture: Picture) -> Scene:
+        """Encode a picture."""
+        return self.xsam.look(picture)
+
+    def ask(self, scene: Scene, phrases: list[str]) -> list[Result]:
+        """Answers to phrases as one batch. A scripted side is given its answers: a script is for one prompt."""
+        self._watch.script = None
+        return scene.refer(phrases, answer="greedy" if self.answering == "greedy" else "append")
 
     def _prepare(self, phrase: str) -> None:
         self._watch.calls = []

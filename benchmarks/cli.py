@@ -61,6 +61,13 @@ def parser() -> argparse.ArgumentParser:
         "--warmup", type=count, default=2, metavar="N", help="rounds before them (default: %(default)s)"
     )
     options.add_argument(
+        "--together",
+        type=count,
+        default=8,
+        metavar="N",
+        help="prompts that are asked at once, against one by one; 0 leaves it out (default: %(default)s)",
+    )
+    options.add_argument(
         "--answer",
         choices=["greedy", "append", "scripted"],
         help="decode answers; give the known one; or decode, but have every side say the known one "
@@ -117,7 +124,7 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
     """The object that ``--json`` prints."""
     # Here, not at the top: they take a moment, and a wrong option should not.
     try:
-        from xsam_edge.benchmarks import energy, environment, fusion, inputs, measure, memory, report
+        from xsam_edge.benchmarks import batch, energy, environment, fusion, inputs, measure, memory, report
         from xsam_edge.benchmarks.chain import INCLUDED, RuntimeSide
     except ModuleNotFoundError as error:
         raise InputError(
@@ -153,6 +160,10 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         else:
             found["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
         reports.append({"name": side.name, **found})
+    together = None
+    if options.together:
+        repeat = min(options.repeat, 5)
+        together = batch.measure(own, picture, phrases, prompts=options.together, repeat=repeat, progress=progress)
     progress("energy")
     fresh = iter(range(options.warmup + options.repeat, 1 << 31))
     used = energy.measure(lambda: own.first(picture(next(fresh)), phrases[0]), min(options.repeat, 5), options.device)
@@ -169,6 +180,7 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         "version": package_version(),
         **reports[0],
         "energy": used,
+        "together": together,
         "against": against[0] if against else None,
         "others": against[1:],
         "peaks": {name: peak.to_json() for name, peak in peaks.items()},

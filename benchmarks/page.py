@@ -102,6 +102,12 @@ def _notes(report: Report) -> list[str]:
         f"({over['next']['outside_graphs_share']:.1%}); without pre- and post-processing "
         f"{_ms(over['first']['runtime_ms'])} and {_ms(over['next']['runtime_ms'])} ms",
     ]
+    if together := report["together"]:
+        one_by_one, at_once = (together[way]["p50_ms"] for way in ("one_by_one", "together"))
+        lines.append(
+            f"- {together['prompts']} prompts at once: {together['rate']:.2f} times the rate of one by one "
+            f"({_ms(at_once)} ms against {_ms(one_by_one)}), masks of IoU {together['min_mask_iou']:.4f} at least"
+        )
     for graph, counts in report.get("products", {}).items():
         lines.append(f"- products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items()))
     memory, energy = report["memory"], report["energy"]

@@ -10,7 +10,7 @@ from xsam_edge.benchmarks import cli, measure, page, peaks
 from xsam_edge.runtime.manifest import MANIFEST_FILE, hash_file
 
 PERCENTILES = {"p50_ms", "p90_ms", "p95_ms", "p99_ms", "n"}
-QUICK = ("--repeat", "2", "--warmup", "1", "--threads", "1", "--answer", "scripted")
+QUICK = ("--repeat", "2", "--warmup", "1", "--threads", "1", "--answer", "scripted", "--together", "3")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,16 @@ def test_a_bundle_agrees_with_itself(report: dict[str, Any]) -> None:
         against["answers"]["first"]["p50_ms"] / report["answers"]["first"]["p50_ms"]
     )
     assert set(against["ratio"]["stages"]) == {stage["name"] for stage in report["stages"]}
+
+
+def test_prompts_at_once_are_compared_with_one_by_one(report: dict[str, Any]) -> None:
+    together = report["together"]
+    assert together["prompts"] == 3 and together["same_tokens"] and together["min_mask_iou"] == 1
+    assert together["rate"] == pytest.approx(
+        together["one_by_one"]["p50_ms"] / together["together"]["p50_ms"], rel=0.01
+    )
+    assert together["one_by_one"]["n"] == together["together"]["n"] == 2
+    assert "3 prompts at once" in report["html"]
 
 
 def test_everything_around_a_number_is_there(report: dict[str, Any], phi3_bundle: Path) -> None:
