@@ -12,8 +12,9 @@ that are asked of it at once:
     -> level_mask_features.I [1, M, gh_I, gw_I]: mask_features resized to level I, for the levels of another size
 
 ``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
-    inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence]: all sequences begin behind the same past;
-    logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads, head_dim]
+    inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence], ascending: all sequences begin behind the same
+    past; logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads,
+    head_dim], of which the first position_ids[0, 0] rows count: further ones are padding, finite and seen by nobody
     -> logits [rows, vocab]
     -> seg_hidden [batch, sequence, embed]: the last hidden state after llm_projector
     -> new_key.L, new_value.L [batch, sequence, kv_heads, head_dim]: only what is new

@@ -104,7 +104,8 @@ class LanguageModel(nn.Module):
             inputs_embeds: [B, S, hidden].
             position_ids: int64 [1, S].
             logits_positions: int64 [N], indices into B * S.
-            past: keys of layer 0, values of layer 0, keys of layer 1 and so on, [1, P, kv_heads, head_dim] each.
+            past: keys of layer 0, values of layer 0, keys of layer 1 and so on, [1, P, kv_heads, head_dim] each; rows
+                from the first new position on are padding.
 
         Returns:
             Logits [N, vocab]; projected hidden states [B, S, embed]; new keys and values in the order of ``past``,

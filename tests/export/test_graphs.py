@@ -187,6 +187,29 @@ def test_language_model_equals_torch(
     assert largest_difference(found, eager(LanguageModel(model), *inputs, cache_)) < 1e-4
 
 
+@pytest.mark.parametrize("sequence", [1, 6])
+@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+def test_padding_behind_the_past_changes_nothing(
+    request: pytest.FixtureRequest, bundle: str, folder: str, sequence: int
+) -> None:
+    path, config = request.getfixturevalue(bundle), recorded_model(folder, "").config.llm
+    past = 17
+    step = (
+        noise(1, sequence, config.hidden_size),
+        torch.arange(past, past + sequence)[None],
+        torch.arange(sequence),
+    )
+
+    def cache_(rows: int) -> list[Tensor]:
+        shape = (config.num_kv_heads, config.head_dim)
+        kept = [noise(1, past, *shape, seed=index + 1) for index in range(2 * config.num_layers)]
+        return [torch.cat((rows_, 100 * noise(1, rows, *shape, seed=99)), 1) for rows_ in kept]
+
+    expected = run(path, "llm", *step, *cache_(0))
+    for rows in (1, 239):
+        assert largest_difference(run(path, "llm", *step, *cache_(rows)), expected) < 1e-5
+
+
 @pytest.mark.parametrize(("batch", "conditions"), [(1, 1), (1, 2), (1, 7), (1, 133), (3, 1), (2, 5)])
 @pytest.mark.parametrize(("bundle", "folder"), FP32.items())
 def test_mask_decoder_equals_torch(
