@@ -1,10 +1,15 @@
 """The key-value cache of the language model: static memory, token-major, written in place.
 
 Per layer two buffers [1, capacity, kv_heads, head_dim]. The first ``length`` rows are the past, which a graph reads
-as a view; the rows behind them are where it writes the new keys and values. Rolling back is setting ``length``.
+as a view; the rows behind them are where it writes the new keys and values. Rolling back is setting ``length``. A view
+may be longer than the past: what a graph sees of it, it is told by the positions of the new tokens.
 """
 
 from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy.typing as npt
 
 from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.base import Backend, Buffer
@@ -12,27 +17,46 @@ from xsam_edge.runtime.errors import ContextLengthError
 from xsam_edge.runtime.settings import ModelFacts
 
 
+@runtime_checkable
+class PadsPasts(Protocol):
+    """A backend that gains from pasts of few lengths, as it may replay a run whose shapes it had before."""
+
+    past_step: int
+    """Rows that a padded past is a multiple of."""
+
+    def allocate_alike(self, count: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> list[Buffer]:
+        """``count`` buffers of zeros, each as far behind the one before it."""
+
+
 class KVCache:
     """Keys and values of up to ``capacity`` tokens."""
 
     def __init__(self, backend: Backend, model: ModelFacts, capacity: int, dtype: str) -> None:
-        shape = (1, capacity, model.num_kv_heads, model.head_dim)
+        shape, count = (1, capacity, model.num_kv_heads, model.head_dim), 2 * model.num_layers
         self.capacity = capacity
         self.length = 0
-        self._keys = [backend.allocate(shape, dtype) for _ in range(model.num_layers)]
-        self._values = [backend.allocate(shape, dtype) for _ in range(model.num_layers)]
+        # Padding has to be finite, as what is hidden is still multiplied, by zero. At equal distances one copy writes
+        # the rows of all layers.
+        if isinstance(backend, PadsPasts):
+            self._step = backend.past_step
+            buffers = backend.allocate_alike(count, shape, dtype)
+        else:
+            self._step = 1
+            buffers = [backend.allocate(shape, dtype) for _ in range(count)]
+        self._keys, self._values = buffers[::2], buffers[1::2]
 
     @property
     def nbytes(self) -> int:
         """Bytes of all layers."""
         return sum(buffer.nbytes for buffer in (*self._keys, *self._values))
 
-    def past(self) -> dict[str, Buffer]:
-        """The graph's inputs: every layer's first ``length`` rows."""
+    def past(self, *, padded: bool = False) -> dict[str, Buffer]:
+        """The graph's inputs: every layer's first ``length`` rows; ``padded``, as many as the backend would have."""
+        rows = min(-(-self.length // self._step) * self._step, self.capacity) if padded else self.length
         inputs = {}
         for layer, (key, value) in enumerate(zip(self._keys, self._values, strict=True)):
-            inputs[contract.past_key(layer)] = key.tokens(0, self.length)
-            inputs[contract.past_value(layer)] = value.tokens(0, self.length)
+            inputs[contract.past_key(layer)] = key.tokens(0, rows)
+            inputs[contract.past_value(layer)] = value.tokens(0, rows)
         return inputs
 
     def slots(self, count: int, batch: int = 1) -> dict[str, Buffer]:
