@@ -16,6 +16,7 @@ that are asked of it at once:
     past; logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads,
     head_dim], of which the first position_ids[0, 0] rows count: further ones are padding, finite and seen by nobody
     -> logits [rows, vocab]
+    -> next_ids [rows]: the first of the greatest logits of each row
     -> seg_hidden [batch, sequence, embed]: the last hidden state after llm_projector
     -> new_key.L, new_value.L [batch, sequence, kv_heads, head_dim]: only what is new
 
@@ -45,6 +46,7 @@ INPUTS_EMBEDS = "inputs_embeds"
 POSITION_IDS = "position_ids"
 LOGITS_POSITIONS = "logits_positions"
 LOGITS = "logits"
+NEXT_IDS = "next_ids"
 SEG_HIDDEN = "seg_hidden"
 
 SEG_EMBED = "seg_embed"

@@ -23,8 +23,9 @@ _PROMPT, _ANSWER = 96, 32
 def profiles_for(spec: GraphSpec, graph: str, model: ModelFacts, context: int) -> tuple[EngineProfile, ...]:
     """The profiles of one graph for a context of ``context`` tokens, in the engine's order.
 
-    The language model has three: prefill takes any number of new tokens behind any past, decode exactly one behind a padded past, and
-    prompts several short sequences behind the same past. A graph without dynamic axes has one profile without axes.
+    The language model has three: prefill takes any number of new tokens behind any past, decode exactly one
+    behind a past that may be padded, and prompts several short sequences behind the same past. A graph without dynamic
+    axes has one profile without axes.
     """
     if graph == contract.LLM:
         profiles = _llm(model, context)

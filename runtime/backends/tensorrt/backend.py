@@ -117,6 +117,8 @@ class TensorRTBackend:
         array: Array = np.ctypeslib.as_array(memory).view(buffer.dtype).reshape(buffer.shape)
         return array
 
+    download_view = download
+
     def assemble(self, parts: Sequence[Array | Buffer]) -> Buffer:
         """Join tensors [1, n, ...] of the host and of the device along axis 1; those of the device never leave it."""
         first, count = parts[0], sum(part.shape[1] for part in parts)
