@@ -26,8 +26,10 @@ that are asked of it at once:
     -> class_logits [batch, queries, conditions + 1], background last
     -> mask_logits [batch, queries, gh, gw]
 
-The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and the new
-rows are written by the graph straight into the cache behind it. No key or value is ever moved.
+The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and new rows
+are appended behind it, by the graph itself or, where its addresses have to stay the same, by a copy of these rows
+alone. No key or value is moved once it is there. A past may be padded, by the rows that follow it in the cache, so that
+steps of decoding have few different shapes.
 """
 
 from __future__ import annotations
