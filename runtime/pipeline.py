@@ -131,6 +131,8 @@ class Pipeline:
         """
         spec = self.manifest.graphs[contract.LLM]
         (batch, count), start = inputs_embeds.shape[:2], self.cache.length
+        # Only steps of one token come often enough for padding to pay.
+        past = self.cache.past(padded=batch * count == 1)
         slots = self.cache.slots(count, batch)
         dtype = spec.input(contract.INPUTS_EMBEDS).dtype
         if not isinstance(inputs_embeds, Buffer):
@@ -139,8 +141,7 @@ class Pipeline:
             contract.INPUTS_EMBEDS: inputs_embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
             contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
-            # Only steps of one token come often enough for padding to pay.
-            **self.cache.past(padded=batch * count == 1),
+            **past,
         }
         outputs = self._outputs(contract.LLM, inputs, slots)
         self._graphs[contract.LLM].run(inputs, outputs)

@@ -99,6 +99,12 @@ class TensorRTBackend:
         self._cuda.clear(block.address, count * distance, self._transfers)
         return [Buffer(block.address + index * distance, shape, dtype, block) for index in range(count)]
 
+    def clear_alike(self, views: Sequence[Buffer]) -> None:
+        """See :class:`xsam_edge.runtime.kv_cache.PadsPasts`."""
+        first = views[0]
+        distance = views[1].address - first.address if len(views) > 1 else first.nbytes
+        self._cuda.clear_2d(first.address, distance, first.nbytes, len(views), self._transfers)
+
     def upload(self, array: Array) -> Buffer:
         """See :class:`xsam_edge.runtime.backends.base.Backend`. Returns at once; runs wait for the copy."""
         buffer = self.allocate(array.shape, array.dtype)

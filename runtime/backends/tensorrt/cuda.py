@@ -129,6 +129,10 @@ class Cuda:
         """Set device memory to zeros."""
         self.call("cudaMemsetAsync", address, 0, nbytes, stream)
 
+    def clear_2d(self, address: int, pitch: int, width: int, rows: int, stream: Any) -> None:
+        """Set ``rows`` of ``width`` bytes to zeros; the pitch is the distance of two rows."""
+        self.call("cudaMemset2DAsync", address, pitch, 0, width, rows, stream)
+
     def _copy(self, target: int, source: int, nbytes: int, kind: str, stream: Any) -> None:
         if nbytes:
             self.call("cudaMemcpyAsync", target, source, nbytes, getattr(self._cudart.cudaMemcpyKind, kind), stream)

@@ -120,6 +120,20 @@ class FakeCudart:
         self.submit(lambda: ctypes.memset(address, value, nbytes) and None)
         return (0,)
 
+    def cudaMemset2DAsync(  # noqa: N802
+        self, address: int, pitch: int, value: int, width: int, rows: int, stream: Handle
+    ) -> Any:
+        assert isinstance(stream, Handle)
+        assert 0 < width <= pitch
+        self.check(address, (rows - 1) * pitch + width)
+
+        def work() -> None:
+            for row in range(rows):
+                ctypes.memset(address + row * pitch, value, width)
+
+        self.submit(work)
+        return (0,)
+
     def cudaStreamCreateWithFlags(self, flags: int) -> Any:  # noqa: N802
         return (0, self._handle())
 

@@ -124,6 +124,22 @@ def test_steps_are_captured_within_a_length(model: XSam, backend: Any, phi3_bund
         np.testing.assert_allclose(backend.download(a), np.asarray(b.owner)[:, : first + 7], atol=1e-5)
 
 
+def test_what_overflowed_before_spoils_no_step(model: XSam) -> None:
+    pipeline, width = model.pipeline, model.manifest.settings.model.hidden_size
+    rows = np.random.default_rng(0).standard_normal((1, 12, width), np.float32)
+
+    def step() -> np.ndarray:
+        pipeline.cache.truncate(0)
+        pipeline.forward(rows[:, :4], np.zeros(0, np.int64))
+        return pipeline.forward(rows[:, 4:5], np.zeros(1, np.int64)).logits()
+
+    expected = step()
+    pipeline.cache.truncate(4)
+    broken = pipeline.forward(np.full_like(rows, np.nan), np.zeros(1, np.int64))
+    assert np.isnan(broken.logits()).all()
+    np.testing.assert_array_equal(step(), expected)
+
+
 def test_a_cache_begins_with_zeros(backend: Any, model: XSam) -> None:
     cache = model.pipeline.make_cache()
     cache.advance(cache.capacity)
