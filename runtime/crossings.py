@@ -1,7 +1,8 @@
-"""What goes between the host and the device while a backend of a GPU answers, told from a manifest alone.
+"""What goes between the host and the device while engines answer, told from a manifest alone.
 
 Image features, keys and values and logits are not among it: they stay on the device. So do the image's embeddings,
-but for prompts with regions, which are sampled from them.
+but for prompts with regions, which are sampled from them. ONNX Runtime's CUDA provider reads masks and pooled rows
+whole, and joins embeddings on the host.
 """
 
 from __future__ import annotations

@@ -56,8 +56,9 @@ class ImageFeatures:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """What a run of the language model gave, N logits asked for of B * S tokens. ``next_ids`` int64 [N] are the tokens
-    of the greatest logits. The rest is read where it lies, until the next run.
+    """What a run of the language model gave, for B * S tokens of which N were asked for logits.
+
+    ``next_ids`` int64 [N] are the tokens of the greatest logits. The rest is read where it lies, until the next run.
     """
 
     next_ids: Int
