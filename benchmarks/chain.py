@@ -23,8 +23,8 @@ Answering = Literal["greedy", "append", "scripted"]
 ANSWERING = {
     "greedy": "the model's own greedy answer",
     "append": "the task's known answer is given behind the prompt, nothing is decoded",
-    "scripted": "greedy, but the greatest logit is made that of the task's known answer, as a trained model would "
-    "say it; every side does the same work",
+    "scripted": "greedy, but what is chosen is made the task's known answer, as a trained model would say it; every "
+    "side does the same work",
 }
 
 INCLUDED = (

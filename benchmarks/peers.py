@@ -41,7 +41,9 @@ class _Watched:
         self._side.note(contract.LLM, start, axes)
         if self._side.script is not None:
             logits = logits.cpu()
-            self._side.script.impose(logits.numpy(), positions[0, rows].cpu().numpy())
+            for row, position in enumerate(positions[0, rows].tolist()):
+                if (token := self._side.script.behind(position)) is not None:
+                    logits[row, token] = torch.inf
         return hidden, logits, new
 
 

@@ -53,15 +53,16 @@ class Script:
     start: int
     ids: Sequence[int]
 
-    def impose(self, logits: npt.NDArray[Any], positions: npt.NDArray[np.int64]) -> None:
-        """Make the script's tokens the greatest of ``logits`` [rows, vocab], in place.
+    def behind(self, position: int) -> int | None:
+        """The token behind the one at a position, counted from the prompt's first; None where the script has none."""
+        index = position + 1 - self.start
+        return self.ids[index] if 0 <= index < len(self.ids) else None
 
-        ``positions`` [rows] are those of the tokens that the rows follow, counted from the prompt's first.
-        """
-        for row, position in zip(logits, positions.tolist(), strict=True):
-            index = position + 1 - self.start
-            if 0 <= index < len(self.ids):
-                row[self.ids[index]] = np.inf
+    def impose(self, next_ids: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> None:
+        """Put the script's tokens in the place of ``next_ids`` [rows], which follow the tokens at ``positions``."""
+        for row, position in enumerate(positions.tolist()):
+            if (token := self.behind(position)) is not None:
+                next_ids[row] = token
 
 
 class WatchedBackend:
@@ -101,10 +102,10 @@ class WatchedGraph:
         elapsed = 1e3 * (time.perf_counter() - start)
         self._watch.calls.append(Call(self._name, elapsed, axes_of(self.spec, inputs)))
         if self._watch.script is not None and self._name == contract.LLM:
-            logits = _array(outputs[contract.LOGITS])
+            next_ids = _array(outputs[contract.NEXT_IDS])
             rows = _array(inputs[contract.LOGITS_POSITIONS])
             positions = _array(inputs[contract.POSITION_IDS]).reshape(-1)
-            self._watch.script.impose(logits, positions[rows % len(positions)])  # of a batch, all have the same
+            self._watch.script.impose(next_ids, positions[rows % len(positions)])  # of a batch, all have the same
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._graph, name)

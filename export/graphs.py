@@ -108,7 +108,7 @@ def llm(model: XSam) -> TraceRequest:
         contract.POSITION_IDS: ((1, contract.SEQUENCE), torch.int64),
         contract.LOGITS_POSITIONS: ((contract.ROWS,), torch.int64),
     }
-    outputs = [contract.LOGITS, contract.SEG_HIDDEN]
+    outputs = [contract.LOGITS, contract.NEXT_IDS, contract.SEG_HIDDEN]
     for layer in range(config.num_layers):
         inputs |= {contract.past_key(layer): (past, torch.float32), contract.past_value(layer): (past, torch.float32)}
         outputs += [contract.new_key(layer), contract.new_value(layer)]

@@ -21,7 +21,7 @@ from xsam_edge.runtime.pipeline import Float, ImageFeatures, Pipeline
 from xsam_edge.runtime.prompts import Prompt
 from xsam_edge.runtime.regions import sample_regions
 from xsam_edge.runtime.scene_memory import SceneMemory
-from xsam_edge.runtime.sequence import Expanded, expand, splice
+from xsam_edge.runtime.sequence import Expanded, expand, first_row, splice
 from xsam_edge.runtime.settings import Settings
 from xsam_edge.runtime.tokens import IMAGE_ID, Ids, Tokenizer, phrase_bounds, phrase_spans, seg_positions
 
@@ -168,17 +168,21 @@ class LanguageModel:
         regions: Float | None = None,
         max_new_tokens: int = MAX_NEW_TOKENS,
         draft: Ids = NO_DRAFT,
+        *,
+        every_row: bool = False,
     ) -> Answer:
         """Decode greedily until a stop word, the end token, ``max_new_tokens`` or the end of the context.
 
         Phrases that the model generates replace the prompt's conditions (``XSamModel.predict``). ``draft`` is the
-        expected answer, checked along with the prompt: it saves forwards and changes nothing else.
+        expected answer, checked along with the prompt: it saves forwards and changes nothing else. ``every_row`` gives
+        the pooled rows of an image that is computed too.
 
         Raises:
             ContextLengthError: the prompt alone does not fit the context.
         """
         # The forward that reads a token tells the next one, so the last of a draft need not be read.
-        return self.decode(self.encode(text), features, regions, max_new_tokens, draft[:-1])
+        sequence = self.encode(text)
+        return self.decode(sequence, features, regions, max_new_tokens, draft[:-1], every_row=every_row)
 
     def fitting(self, sequence: Expanded, read: Ids, max_new_tokens: int = MAX_NEW_TOKENS) -> Ids:
         """As many of the ids to be read behind a prompt as greedy decoding would read at most."""
@@ -193,6 +197,8 @@ class LanguageModel:
         read: Ids = NO_DRAFT,
         said: list[int] | None = None,
         forwards: int = 0,
+        *,
+        every_row: bool = False,
     ) -> Answer:
         """Decode as :meth:`generate`, from a prompt that is laid out.
 
@@ -202,7 +208,9 @@ class LanguageModel:
         if max_new_tokens < 1:
             raise InputError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
         read = self.fitting(sequence, read, max_new_tokens)
-        prompt, first, chosen = self._prefill(sequence.followed_by(read), features, regions, choices=len(read) + 1)
+        prompt, first, chosen = self._prefill(
+            sequence.followed_by(read), features, regions, choices=len(read) + 1, every_row=every_row
+        )
         ids = agreed(read, chosen, self.stops)
         cache, rows = self.pipeline.cache, len(sequence) + len(ids) - 1
         cache.truncate(rows)
@@ -210,11 +218,11 @@ class LanguageModel:
         while len(ids) < max_new_tokens and not self.stops(ids) and cache.length < cache.capacity:
             room = min(cache.capacity - cache.length, max_new_tokens - len(ids)) - 1
             guess = [] if said is None else look_up(ids, said)[:room]
-            logits, states = self.pipeline.forward(self._table[[ids[-1], *guess]][None], np.arange(1 + len(guess)))
-            further = agreed(guess, logits.argmax(axis=1), self.stops, ids)
+            step = self.pipeline.forward(self._table[[ids[-1], *guess]][None], np.arange(1 + len(guess)))
+            further = agreed(guess, step.next_ids, self.stops, ids)
             rows += len(further)
             cache.truncate(rows)
-            hidden.append(states[0, : len(further)].copy())
+            hidden.append(step.hidden()[0, : len(further)].copy())
             ids += further
             forwards += 1
         return self.read_generated(sequence, np.array(ids, np.int64), np.concatenate(hidden), first, forwards)
@@ -266,19 +274,26 @@ class LanguageModel:
         return 0
 
     def _prefill(
-        self, sequence: Expanded, features: ImageFeatures, regions: Float | None, *, choices: int = 0
+        self,
+        sequence: Expanded,
+        features: ImageFeatures,
+        regions: Float | None,
+        *,
+        choices: int = 0,
+        every_row: bool = False,
     ) -> tuple[Float, int, Ids]:
         """Run a sequence, its image prefix only if no cache begins with it.
 
-        Returns the pooled rows that were computed, the position of the first of them, and what the model chooses
-        after each of the last ``choices`` tokens.
+        Returns the pooled rows that can matter, or every row that was computed, the position of the first of them, and
+        what the model chooses after each of the last ``choices`` tokens.
         """
         prefix, first = self.begin(sequence, features)
         embeds = self._input_rows(sequence.part(first), features, regions)
         count = embeds.shape[1]
-        logits, rows = self.pipeline.forward(embeds, np.arange(count - choices, count, dtype=np.int64))
+        done = self.pipeline.forward(embeds, np.arange(count - choices, count, dtype=np.int64))
         self.memory.keep(features, prefix)
-        return rows[0].copy(), first, logits.argmax(axis=1)
+        start = first if every_row else max(first, first_row(sequence, len(prefix)))
+        return done.hidden(start - first)[0].copy(), start, done.next_ids
 
     def forget(self, features: ImageFeatures | None = None) -> None:
         """Let go of an image's prefix, or of every image's; it is computed anew when it is asked for again.

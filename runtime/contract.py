@@ -12,9 +12,11 @@ that are asked of it at once:
     -> level_mask_features.I [1, M, gh_I, gw_I]: mask_features resized to level I, for the levels of another size
 
 ``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
-    inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence]: all sequences begin behind the same past;
-    logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads, head_dim]
+    inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence], ascending: all sequences begin behind the same
+    past; logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads,
+    head_dim], of which the first position_ids[0, 0] rows count: further ones are padding, finite and seen by nobody
     -> logits [rows, vocab]
+    -> next_ids [rows]: the first of the greatest logits of each row
     -> seg_hidden [batch, sequence, embed]: the last hidden state after llm_projector
     -> new_key.L, new_value.L [batch, sequence, kv_heads, head_dim]: only what is new
 
@@ -24,8 +26,10 @@ that are asked of it at once:
     -> class_logits [batch, queries, conditions + 1], background last
     -> mask_logits [batch, queries, gh, gw]
 
-The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and the new
-rows are written by the graph straight into the cache behind it. No key or value is ever moved.
+The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and new rows
+are appended behind it, by the graph itself or, where its addresses have to stay the same, by a copy of these rows
+alone. No key or value is moved once it is there. A past may be padded, by the rows that follow it in the cache, so that
+steps of decoding have few different shapes.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ INPUTS_EMBEDS = "inputs_embeds"
 POSITION_IDS = "position_ids"
 LOGITS_POSITIONS = "logits_positions"
 LOGITS = "logits"
+NEXT_IDS = "next_ids"
 SEG_HIDDEN = "seg_hidden"
 
 SEG_EMBED = "seg_embed"

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.pipeline import Float
 from xsam_edge.runtime.postprocess import (
     QueryMask,
@@ -35,14 +36,14 @@ class Found:
     id_map: npt.NDArray[np.int32] | None = None
 
 
-Reader = Callable[[Float, Float], Found]
+Reader = Callable[[Float, Masks], Found]
 Labels = Sequence[str]
 
 
 def referred(frame: Frame, labels: Labels, threshold: float, *, several: bool) -> Reader:
     """The one thing that a phrase names; with ``several``, everything that scores ``threshold``."""
 
-    def read(class_logits: Float, mask_logits: Float) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Found:
         if several:
             return Found(_segments([generalised_mask(class_logits, mask_logits, frame, threshold)], labels))
         return Found(_segments([referred_mask(class_logits, mask_logits, frame)], labels))
@@ -53,7 +54,7 @@ def referred(frame: Frame, labels: Labels, threshold: float, *, several: bool) -
 def instances(frame: Frame, labels: Labels, threshold: float, things: int | None = None) -> Reader:
     """Things one by one, which may overlap; only the first ``things`` labels unless None."""
 
-    def read(class_logits: Float, mask_logits: Float) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Found:
         thing_ids = None if things is None else range(things)
         return Found(_segments(instance_masks(class_logits, mask_logits, frame, threshold, thing_ids), labels))
 
@@ -63,7 +64,7 @@ def instances(frame: Frame, labels: Labels, threshold: float, things: int | None
 def semantic(frame: Frame, labels: Labels, things: int, settings: Settings) -> Reader:
     """One region for each label, the first ``things`` of which are things."""
 
-    def read(class_logits: Float, mask_logits: Float) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Found:
         found = semantic_map(class_logits, mask_logits, frame, settings.semantic_resize)
         segments = tuple(
             Segment.from_mask(found.label_map == label, found.shares[label], name, label, label < things)
@@ -78,7 +79,7 @@ def semantic(frame: Frame, labels: Labels, things: int, settings: Settings) -> R
 def panoptic(frame: Frame, labels: Labels, things: int, threshold: float, overlap_threshold: float) -> Reader:
     """Every pixel once: the first ``things`` labels one by one, the others as one region each."""
 
-    def read(class_logits: Float, mask_logits: Float) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Found:
         stuff_ids = range(things, len(labels))
         found = panoptic_segments(class_logits, mask_logits, frame, stuff_ids, threshold, overlap_threshold)
         segments = tuple(
@@ -97,7 +98,7 @@ def pointed_at(
 ) -> Reader:
     """The object under a region, ``shown`` on the mask encoder's input."""
 
-    def read(class_logits: Float, mask_logits: Float) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Found:
         region = restore_mask(shown, frame)
         found = interactive_mask(class_logits, mask_logits, frame, region, settings.interactive_match, threshold)
         return Found(_segments([found], labels))
@@ -108,7 +109,7 @@ def pointed_at(
 def grounded(frame: Frame, phrases: Labels) -> Reader:
     """A mask for each phrase of a caption."""
 
-    def read(class_logits: Float, mask_logits: Float) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Found:
         return Found(_segments(grounded_masks(class_logits, mask_logits, frame), phrases))
 
     return read

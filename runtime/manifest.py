@@ -22,7 +22,9 @@ from xsam_edge.runtime.errors import AlteredFileError, BundleError
 from xsam_edge.runtime.settings import Settings
 
 MANIFEST_FILE = "manifest.json"
-SCHEMA_VERSION = 1
+# Of the manifest and of what graphs do with their inputs (``contract``): 2 since pasts may be padded and the language
+# model names the next tokens itself.
+SCHEMA_VERSION = 2
 
 # Files that every bundle has; graphs name their own.
 TOKENIZER_FILE = "tokenizer.json"

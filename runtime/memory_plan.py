@@ -52,7 +52,7 @@ class Footprint:
     weights: Mapping[str, int]  # per graph
     embeddings: int
     cache_token: int  # keys and values of one token, all layers
-    buffers: int  # image features, logits and masks
+    buffers: int  # image features, class and mask logits, and what a decoding step takes and gives
     activations: ActivationSizes
     itemsize: int  # of an activation
     image_tokens: int
@@ -102,7 +102,8 @@ def plan(footprint: Footprint, context: int) -> MemoryPlan:
 def footprint(manifest: Manifest) -> Footprint:
     """The facts of a bundle, of ONNX graphs or of engines."""
     model = manifest.settings.model
-    cache = manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
+    llm = manifest.graphs[contract.LLM]
+    cache = llm.input(contract.past_key(0)).dtype
     itemsize = np.dtype(cache).itemsize
     return Footprint(
         variant=manifest.variant,
@@ -119,7 +120,8 @@ def footprint(manifest: Manifest) -> Footprint:
             _bytes(tensor)
             for name in (contract.IMAGE_ENCODER, contract.MASK_DECODER)
             for tensor in manifest.graphs[name].outputs
-        ),
+        )
+        + sum(_bytes(tensor) for tensor in (*llm.inputs, *llm.outputs) if contract.PAST not in tensor.shape),
         activations=manifest.activations or _typical(manifest),
         itemsize=itemsize,
         image_tokens=model.image_tokens,

@@ -2,7 +2,7 @@
 
 Knows buffers, shapes and the cache; knows nothing of images, prompts or tasks. Image features stay on the device from
 the encoder to the mask decoder; keys and values never leave the cache. What crosses to the host is small: token
-embeddings in, logits and pooled rows out.
+embeddings in, next tokens and pooled rows out. Logits and masks do where they are asked for.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.runtime import contract
-from xsam_edge.runtime.backends.base import Backend, Buffer, Graph, output_shapes
+from xsam_edge.runtime.backends.base import Backend, Buffer, Graph, ReadsViews, output_shapes
 from xsam_edge.runtime.kv_cache import KVCache
 from xsam_edge.runtime.manifest import Manifest, bundle_path
+from xsam_edge.runtime.mask_logits import MaskLogits, Masks
 
 Float = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
@@ -28,6 +29,7 @@ Int = npt.NDArray[np.int64]
 # Output buffers that are kept for reuse, per graph output. Of the language model: a prefill's, some prompts', and those
 # of decoding with 0 to 5 ids looked up. Of the mask decoder: one prompt's and a batch's, which are large.
 _KEPT_SHAPES = {contract.LLM: 9, contract.MASK_DECODER: 2}
+_NO_IDS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,30 @@ class ImageFeatures:
     def nbytes(self) -> int:
         """Bytes of all of it."""
         return sum(buffer.nbytes for buffer in self.buffers.values()) + self.embeds.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """What a run of the language model gave, for B * S tokens of which N were asked for logits.
+
+    ``next_ids`` int64 [N] are the tokens of the greatest logits. The rest is read where it lies, until the next run.
+    """
+
+    next_ids: Int
+    _logits: Buffer
+    _hidden: Buffer
+    _backend: Backend
+
+    def logits(self) -> Float:
+        """Float32 [N, vocab]."""
+        return self._backend.download(self._logits)
+
+    def hidden(self, first: int = 0) -> Float:
+        """Pooled hidden states from the row ``first`` of each sequence on, float32 [B, S - first, embed]."""
+        batch, count = self._hidden.shape[:2]
+        if batch == 1 and isinstance(self._backend, ReadsViews):
+            return self._backend.download_view(self._hidden.tokens(first, count))
+        return self._backend.download(self._hidden)[:, first:]
 
 
 class Pipeline:
@@ -91,7 +117,7 @@ class Pipeline:
         self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
         return ImageFeatures(outputs, outputs.pop(contract.IMAGE_EMBEDS), self.backend)
 
-    def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> tuple[Float, Float]:
+    def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> Forward:
         """Run the language model on new tokens behind the cache's past.
 
         Keys and values of a batch of one are kept: they are the cache's past from here on. The sequences of a larger
@@ -101,14 +127,13 @@ class Pipeline:
             inputs_embeds: [B, S, hidden], float32 or the bundle's precision; a buffer in that precision.
             logits_positions: [N], which of the B * S tokens need logits.
 
-        Returns:
-            logits [N, vocab] and pooled hidden states [B, S, embed], both float32, valid until the next call.
-
         Raises:
             ContextLengthError: the tokens do not fit the cache.
         """
         spec = self.manifest.graphs[contract.LLM]
         (batch, count), start = inputs_embeds.shape[:2], self.cache.length
+        # Only steps of one token come often enough for padding to pay.
+        past = self.cache.past(padded=batch * count == 1)
         slots = self.cache.slots(count, batch)
         dtype = spec.input(contract.INPUTS_EMBEDS).dtype
         if not isinstance(inputs_embeds, Buffer):
@@ -117,13 +142,14 @@ class Pipeline:
             contract.INPUTS_EMBEDS: inputs_embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
             contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
-            **self.cache.past(),
+            **past,
         }
         outputs = self._outputs(contract.LLM, inputs, slots)
         self._graphs[contract.LLM].run(inputs, outputs)
         if batch == 1:
             self.cache.advance(count)
-        return self.backend.download(outputs[contract.LOGITS]), self.backend.download(outputs[contract.SEG_HIDDEN])
+        ids = self.backend.download(outputs[contract.NEXT_IDS]).copy() if len(logits_positions) else _NO_IDS
+        return Forward(ids, outputs[contract.LOGITS], outputs[contract.SEG_HIDDEN], self.backend)
 
     def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
         """Run the mask decoder for [embed] and [C, embed].
@@ -133,16 +159,16 @@ class Pipeline:
             until the next call.
         """
         class_logits, mask_logits = self.decode_mask_batch(features, seg_embed[None], condition_embeds[None])
-        return class_logits[0], mask_logits[0]
+        return class_logits[0], np.asarray(mask_logits[0])
 
     def decode_mask_batch(
         self, features: ImageFeatures, seg_embeds: Float, condition_embeds: Float
-    ) -> tuple[Float, Float]:
+    ) -> tuple[Float, list[Masks]]:
         """Run the mask decoder for several prompts on one image, [B, embed] and [B, C, embed].
 
         Returns:
-            class logits [B, queries, C + 1], background last, and mask logits [B, queries, gh, gw], both float32,
-            valid until the next call.
+            class logits float32 [B, queries, C + 1], background last, and of each prompt its mask logits, read as they
+            are needed; valid until the next call.
         """
         inputs = {
             contract.SEG_EMBED: self.backend.upload(seg_embeds[:, None]),
@@ -151,8 +177,10 @@ class Pipeline:
         }
         outputs = self._outputs(contract.MASK_DECODER, inputs, {})
         self._graphs[contract.MASK_DECODER].run(inputs, outputs)
-        class_logits, mask_logits = outputs[contract.CLASS_LOGITS], outputs[contract.MASK_LOGITS]
-        return self.backend.download(class_logits), self.backend.download(mask_logits)
+        class_logits, masks = self.backend.download(outputs[contract.CLASS_LOGITS]), outputs[contract.MASK_LOGITS]
+        if isinstance(self.backend, ReadsViews):
+            return class_logits, [MaskLogits(masks.item(i), self.backend.download_view) for i in range(len(seg_embeds))]
+        return class_logits, list(self.backend.download(masks))
 
     def _outputs(self, graph: str, inputs: Mapping[str, Buffer], given: Mapping[str, Buffer]) -> dict[str, Buffer]:
         spec = self.manifest.graphs[graph]

@@ -108,3 +108,9 @@ def _fill(
     if embeds.shape != expected:
         raise InputError(f"{what} embeddings are {list(embeds.shape)}, the sequence needs {list(expected)}")
     out[rows] = embeds
+
+
+def first_row(sequence: Expanded, prefix: int) -> int:
+    """The first row whose pooled state can matter: behind an image ``prefix``, or of a phrase or ``<SEG>`` before."""
+    named = np.flatnonzero((sequence.cond_ids >= 0) | (sequence.seg_ids >= 0))
+    return min(prefix, int(named[0])) if len(named) else prefix

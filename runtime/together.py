@@ -94,11 +94,11 @@ def _forwards(
             embeds[place, : part.shape[1]] = part[0]
             end = place * rows + part.shape[1]
             wanted.append(np.arange(end - choices[index], end, dtype=np.int64))
-        logits, hidden = language.pipeline.forward(embeds, np.concatenate(wanted))
+        done = language.pipeline.forward(embeds, np.concatenate(wanted))
         if language.pipeline.cache.length >= len(prefix):
             language.memory.keep(features, prefix)
-        chosen = np.split(logits.argmax(axis=1), np.cumsum([len(part) for part in wanted])[:-1])
-        states = hidden.copy()  # the next forward may be one of a prompt that departs from its draft
+        chosen = np.split(done.next_ids, np.cumsum([len(part) for part in wanted])[:-1])
+        states = done.hidden().copy()  # the next forward may be one of a prompt that departs from its draft
         for place, index in enumerate(group):
             yield index, states[place, : lengths[index] - first], first, chosen[place], 1 + fresh
 

@@ -82,7 +82,7 @@ def kv_cache_choice(flavour: Flavour, version: str, asked: str = "auto") -> KVCa
         # IKVCacheUpdateLayer keeps [B, heads, tokens, head_dim].
         reason = (
             f"the cache-update layer of {flavour} {version} keeps a head's tokens together; the graph's cache keeps a "
-            "token's heads together, so that a past is a view and new rows are written in place on every version"
+            "token's heads together, so that a past is a view and new rows are appended to it on every version"
         )
     return KVCacheChoice("decomposed", reason)
 

@@ -28,6 +28,8 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
     features = sum(grids) * (decoder.feature_size + decoder.mask_feature_size)
     masks = 4 * decoder.num_queries * max(grids)
     image_tokens = config.vision_tokens + config.mask_tokens
+    cache_token = 2 * llm.num_layers * llm.num_kv_heads * llm.head_dim * itemsize
+    step = itemsize * llm.hidden_size + 4 * (llm.vocab_size + decoder.hidden_dim) + cache_token
     return Footprint(
         variant=variant,
         precision=precision,
@@ -39,8 +41,8 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
             contract.MASK_DECODER: int(encoder_bytes * _decoder_weights(config)),
         },
         embeddings=itemsize * llm.vocab_size * llm.hidden_size,
-        cache_token=2 * llm.num_layers * llm.num_kv_heads * llm.head_dim * itemsize,
-        buffers=masks + itemsize * (features + image_tokens * llm.hidden_size),
+        cache_token=cache_token,
+        buffers=masks + itemsize * (features + image_tokens * llm.hidden_size) + step,
         activations=activation_sizes(config),
         itemsize=itemsize,
         image_tokens=image_tokens,

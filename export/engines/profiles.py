@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xsam_edge.runtime import contract
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
 from xsam_edge.runtime.engine_info import EngineProfile
 from xsam_edge.runtime.manifest import GraphSpec
 from xsam_edge.runtime.settings import ModelFacts
@@ -22,8 +23,9 @@ _PROMPT, _ANSWER = 96, 32
 def profiles_for(spec: GraphSpec, graph: str, model: ModelFacts, context: int) -> tuple[EngineProfile, ...]:
     """The profiles of one graph for a context of ``context`` tokens, in the engine's order.
 
-    The language model has three: prefill takes any number of new tokens behind any past, decode exactly one, and
-    prompts several short sequences behind the same past. A graph without dynamic axes has one profile without axes.
+    The language model has three: prefill takes any number of new tokens behind any past, decode exactly one
+    behind a past that may be padded, and prompts several short sequences behind the same past. A graph without dynamic
+    axes has one profile without axes.
     """
     if graph == contract.LLM:
         profiles = _llm(model, context)
@@ -48,10 +50,12 @@ def _llm(model: ModelFacts, context: int) -> tuple[EngineProfile, ...]:
         contract.PAST: (0, min(_PROMPT, context - 1), context - 1),
         contract.ROWS: rows,
     }
+    # The past of a step comes rounded up, to the whole cache at most.
+    usual = -(-(prompt + _ANSWER) // PAST_STEP) * PAST_STEP
     decode = {
         contract.BATCH: (1, 1, 1),
         contract.SEQUENCE: (1, 1, 1),
-        contract.PAST: (0, min(prompt + _ANSWER, context - 1), context - 1),
+        contract.PAST: (0, min(usual, context), context),
         contract.ROWS: (0, 1, 1),
     }
     longest = min(BATCHED_TOKENS, context)

@@ -76,7 +76,7 @@ def points(bundle: Path) -> tuple[Observed, Observed]:
         stages[name] = {
             str(value.name): str(value.name)
             for value in graph.outputs
-            if not str(value.name).startswith(("new_key.", "new_value."))
+            if value.dtype in _FLOATS and not str(value.name).startswith(("new_key.", "new_value."))
         }
         blocks[name] = _block_outputs(graph)
     return stages, blocks

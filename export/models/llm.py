@@ -2,8 +2,9 @@
 
 The contract of every language model here (``CausalLM.forward``): tokens come as embeddings, the cache is read and
 never written, and only the new tokens' keys and values are returned. The cache is token-major, [1, tokens, kv_heads,
-head_dim], keys after rotation, so that a caller appends to it and trims it along one axis. Attention scores of cached
-and new keys are two products joined before the softmax; keys and values are not joined, so no cached row is copied.
+head_dim], keys after rotation, so that a caller appends to it and trims it along one axis; what it is longer than the
+first new token's position is padding. Attention scores of cached and new keys are two products joined before the
+softmax; keys and values are not joined, so no cached row is copied.
 
 An architecture is a file that defines an ``Attention`` (its projections) and a feed-forward module.
 """
@@ -63,14 +64,16 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 def visibility(position_ids: Tensor, past_length: int, window: int | None) -> Tensor:
     """Which keys a new token sees, bool [S, past_length + S].
 
-    Slot j of the cache has position j, a new token the position that ``position_ids`` [1, S] gives it. A key is seen
-    if it is not ahead of the query and, with a sliding window, less than ``window`` positions behind it.
+    Slot j of the cache has position j, a new token the position that ``position_ids`` [1, S] gives it, in ascending
+    order. The first of them tells how many slots count: those from there on are padding, which nobody sees. A key is
+    seen if it is not ahead of the query and, with a sliding window, less than ``window`` positions behind it.
     """
     query = position_ids[0]
-    key = torch.cat((torch.arange(past_length, dtype=query.dtype, device=query.device), query))
-    seen = key[None, :] <= query[:, None]
+    slot = torch.arange(past_length, dtype=query.dtype, device=query.device)
+    behind = (slot < query[:1]).expand(query.shape[0], past_length)
+    seen = torch.cat((behind, query[None, :] <= query[:, None]), dim=1)
     if window is not None:
-        seen = seen & (key[None, :] > query[:, None] - window)
+        seen = seen & (torch.cat((slot, query))[None, :] > query[:, None] - window)
     return seen
 
 
@@ -186,7 +189,8 @@ class CausalLM(nn.Module):
             inputs_embeds: [B, S, hidden_size].
             position_ids: int64 [B, S], or [1, S] where all sequences stand at the same positions.
             past: keys and values of each layer, [B, P, kv_heads, head_dim], or [1, P, kv_heads, head_dim] where all
-                sequences follow the same tokens; slot j holds position j.
+                sequences follow the same tokens; slot j holds position j, and slots from the first new position on
+                are padding, whatever they hold that is finite.
             logits_positions: int64 [N], indices into the B * S new tokens.
             mask: bool [S, P + S] or [B, S, P + S], true where a token sees a key; replaces the rule of ``visibility``,
                 which holds where all sequences stand at the same positions.

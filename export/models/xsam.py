@@ -104,15 +104,16 @@ class LanguageModel(nn.Module):
             inputs_embeds: [B, S, hidden].
             position_ids: int64 [1, S].
             logits_positions: int64 [N], indices into B * S.
-            past: keys of layer 0, values of layer 0, keys of layer 1 and so on, [1, P, kv_heads, head_dim] each.
+            past: keys of layer 0, values of layer 0, keys of layer 1 and so on, [1, P, kv_heads, head_dim] each; rows
+                from the first new position on are padding.
 
         Returns:
-            Logits [N, vocab]; projected hidden states [B, S, embed]; new keys and values in the order of ``past``,
-            [B, S, kv_heads, head_dim] each.
+            Logits [N, vocab]; int64 [N], the first of the greatest logits of each row; projected hidden states [B, S,
+            embed]; new keys and values in the order of ``past``, [B, S, kv_heads, head_dim] each.
         """
         pairs = list(zip(past[::2], past[1::2], strict=True))
         hidden, logits, new = self.llm(inputs_embeds, position_ids, pairs, logits_positions)
-        return logits, self.llm_projector(hidden), *(tensor for pair in new for tensor in pair)
+        return logits, logits.argmax(-1), self.llm_projector(hidden), *(tensor for pair in new for tensor in pair)
 
 
 class MaskDecoderGraph(nn.Module):

@@ -38,6 +38,8 @@ class FloatTypes:
 # Operators whose float32 output is part of their definition, and inputs that stay float32 whatever the data is.
 _PRODUCE_FP32 = {"Cast", "ConstantOfShape", "EyeLike"}
 _FP32_INPUTS = {"Resize": (1, 2)}  # roi and scales
+# Operators that ONNX Runtime has no FP16 of on a CPU, and whose result is the same in either.
+_RUN_IN_FP32 = {"ArgMax"}
 
 
 def apply(model: ir.Model, plans: dict[str, WeightPlan], types: FloatTypes) -> None:
@@ -83,7 +85,7 @@ def apply(model: ir.Model, plans: dict[str, WeightPlan], types: FloatTypes) -> N
 def _node_type(
     node: ir.Node, types: FloatTypes, produced: dict[ir.Value, ir.DataType], default: ir.DataType
 ) -> ir.DataType:
-    if node.name in types.fp32:
+    if node.name in types.fp32 or node.op_type in _RUN_IN_FP32:
         return ir.DataType.FLOAT
     if node.op_type in _PRODUCE_FP32:
         return ir.DataType.FLOAT  # positions and masks; a consumer in FP16 gets a Cast of its own

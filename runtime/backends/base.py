@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,17 @@ class Buffer:
         row = prod(self.shape[2:]) * self.dtype.itemsize
         # Not dataclasses.replace: this is called for every layer in every step.
         return Buffer(self.address + start * row, (1, stop - start, *self.shape[2:]), self.dtype, self.owner)
+
+    def item(self, index: int) -> Buffer:
+        """One item of axis 0, as a view.
+
+        Raises:
+            IndexError: there is none of that index.
+        """
+        if not self.shape or not 0 <= index < self.shape[0]:
+            raise IndexError(f"item {index} of a buffer of shape {self.shape}")
+        shape = self.shape[1:]
+        return Buffer(self.address + index * prod(shape) * self.dtype.itemsize, shape, self.dtype, self.owner)
 
     def batched(self, batch: int) -> Buffer:
         """The rows of a [1, tokens, ...] buffer as [batch, tokens / batch, ...], as a view.
@@ -88,6 +99,14 @@ class Backend(Protocol):
 
     def download(self, buffer: Buffer) -> Array:
         """A whole buffer as an array: a copy, or on a CPU a view that the next run may overwrite."""
+
+
+@runtime_checkable
+class ReadsViews(Protocol):
+    """A backend of a device that downloads a part of a buffer without the rest."""
+
+    def download_view(self, buffer: Buffer) -> Array:
+        """A view of a buffer as an array of its own."""
 
 
 def output_shapes(spec: GraphSpec, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -77,7 +77,7 @@ def _facts(manifest: Manifest, context: int) -> list[Fact]:
         Fact(
             "crosses to and from a GPU",
             f"{size(moved['image'])} for an image, {size(moved['question'])} for a question",
-            "64 new tokens, 16 decoded, one condition",
+            "64 new tokens, 16 decoded, one condition, one mask",
         ),
     ]
 

@@ -1,7 +1,8 @@
 """Pieces that every family of post-processing shares.
 
 Inputs everywhere: ``class_logits`` float32 [Q, C + 1], the last class being background; ``mask_logits`` float32
-[Q, h, w] on the mask grid; a ``Frame`` that says how the grid lies on the image. Masks come out at the image's size.
+[Q, h, w] on the mask grid, of which only the queries that class logits leave in question are read; a ``Frame`` that
+says how the grid lies on the image. Masks come out at the image's size.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xsam_edge.runtime.errors import BackendError, InputError
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.resize import Frame, Resizer, image_resizer
 
 Floats = NDArray[np.float32]
@@ -67,7 +69,7 @@ def require_fraction(**values: float) -> None:
             raise InputError(f"{name} is {value}; expected a number from 0 to 1")
 
 
-def resizer_for(mask_logits: Floats, frame: Frame) -> Resizer:
+def resizer_for(mask_logits: Masks, frame: Frame) -> Resizer:
     """The resize from the grid of float32 [Q, h, w] to the image of ``frame``."""
     return image_resizer((mask_logits.shape[1], mask_logits.shape[2]), frame)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.postprocess.common import (
     Floats,
     QueryMask,
@@ -14,7 +15,7 @@ from xsam_edge.runtime.resize import Frame
 
 
 def grounded_masks(
-    class_logits: Floats, mask_logits: Floats, frame: Frame, mask_threshold: float = 0.5
+    class_logits: Floats, mask_logits: Masks, frame: Frame, mask_threshold: float = 0.5
 ) -> tuple[QueryMask, ...]:
     """One mask per phrase, in the phrases' order; empty masks included. Masks may overlap.
 

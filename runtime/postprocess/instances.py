@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.postprocess.common import (
     SCORE_SLACK,
     Floats,
@@ -20,7 +21,7 @@ from xsam_edge.runtime.resize import Frame
 
 def instance_masks(
     class_logits: Floats,
-    mask_logits: Floats,
+    mask_logits: Masks,
     frame: Frame,
     threshold: float = 0.5,
     thing_ids: Collection[int] | None = None,

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.metrics import box_iou, mask_box, mask_iou
 from xsam_edge.runtime.postprocess.common import (
     SCORE_SLACK,
@@ -24,7 +25,7 @@ from xsam_edge.runtime.resize import Frame
 
 def interactive_mask(
     class_logits: Floats,
-    mask_logits: Floats,
+    mask_logits: Masks,
     frame: Frame,
     prompt: Mask,
     match: Literal["box", "mask"],

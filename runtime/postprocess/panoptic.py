@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.postprocess.common import Floats, Mask, class_scores, require_fraction, resizer_for, sigmoid
 from xsam_edge.runtime.resize import Frame
 
@@ -50,7 +51,7 @@ class Panoptic:
 
 def panoptic_segments(
     class_logits: Floats,
-    mask_logits: Floats,
+    mask_logits: Masks,
     frame: Frame,
     stuff_ids: Collection[int] = (),
     threshold: float = 0.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.postprocess.common import (
     Floats,
     QueryMask,
@@ -16,7 +17,7 @@ from xsam_edge.runtime.postprocess.grounded import grounded_masks
 from xsam_edge.runtime.resize import Frame
 
 
-def referred_mask(class_logits: Floats, mask_logits: Floats, frame: Frame, mask_threshold: float = 0.5) -> QueryMask:
+def referred_mask(class_logits: Floats, mask_logits: Masks, frame: Frame, mask_threshold: float = 0.5) -> QueryMask:
     """The mask of the best query, where its probability exceeds ``mask_threshold``; it may be empty.
 
     As the official ``img_refseg_postprocess_fn``; ``class_logits`` is float32 [Q, 2]. The query is chosen before
@@ -28,7 +29,7 @@ def referred_mask(class_logits: Floats, mask_logits: Floats, frame: Frame, mask_
 
 def generalised_mask(
     class_logits: Floats,
-    mask_logits: Floats,
+    mask_logits: Masks,
     frame: Frame,
     class_threshold: float = 0.6,
     mask_threshold: float = 0.5,

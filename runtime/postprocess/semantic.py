@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_edge.runtime.mask_logits import Masks
 from xsam_edge.runtime.postprocess.common import Floats, class_scores, resizer_for, sigmoid
 from xsam_edge.runtime.postprocess.panoptic import first_argmax
 from xsam_edge.runtime.resize import Frame, Window, input_resizer, scaled_resizer
@@ -27,7 +28,7 @@ class Semantic:
 
 
 def semantic_map(
-    class_logits: Floats, mask_logits: Floats, frame: Frame, resized: Literal["logits", "evidence"] = "logits"
+    class_logits: Floats, mask_logits: Masks, frame: Frame, resized: Literal["logits", "evidence"] = "logits"
 ) -> Semantic:
     """Per pixel the class with the largest evidence, the sum over queries of score x probability.
 
@@ -40,7 +41,7 @@ def semantic_map(
     evidence_won = np.zeros(classes)
     pixels = np.zeros(classes, np.int64)
     bands = _bands_of_logits if resized == "logits" else _bands_of_evidence
-    for band, evidence in bands(np.ascontiguousarray(scores.T), mask_logits, frame):
+    for band, evidence in bands(np.ascontiguousarray(scores.T), np.asarray(mask_logits), frame):
         labels = first_argmax(evidence)
         label_map[band.slices] = labels
         largest = np.take_along_axis(evidence, labels[None], 0)[0]

@@ -187,8 +187,8 @@ def _chunks(model: XSam, embeds: Float, *, logits: bool) -> Iterator[tuple[slice
     for start in range(0, embeds.shape[1], _CHUNK):
         part = embeds[:, start : start + _CHUNK]
         rows = np.arange(part.shape[1] if logits else 0, dtype=np.int64)
-        scores, hidden = model.pipeline.forward(np.ascontiguousarray(part), rows)
-        yield slice(start, start + part.shape[1]), scores, hidden[0]
+        done = model.pipeline.forward(np.ascontiguousarray(part), rows)
+        yield slice(start, start + part.shape[1]), done.logits(), done.hidden()[0]
 
 
 def _generate(
@@ -201,7 +201,7 @@ def _generate(
         # A recording that was cut is cut at the same place; one that ended by itself must end by itself here too.
         ended = recording.text("generated_text").endswith(model.manifest.settings.prompt.stop_words)
         limit = max(1, len(recorded)) + (_OVERRUN if ended else 0)
-    given = model.language.generate(text, features, regions, limit)
+    given = model.language.generate(text, features, regions, limit, every_row=True)
     if recorded is not None:
         checks.add("generation", "generated_ids", "ids", compare.numbers(given.ids, recorded), judged)
     for name, ours in (("generated_text", given.text), ("generated_phrases", list(given.phrases))):

@@ -73,6 +73,7 @@ def test_contract(request: pytest.FixtureRequest, bundle: str, folder: str) -> N
             ],
             [
                 TensorSpec("logits", "float32", ("rows", llm.vocab_size)),
+                TensorSpec("next_ids", "int64", ("rows",)),
                 TensorSpec("seg_hidden", "float32", ("batch", "sequence", embed)),
                 *(TensorSpec(f"new_{part}.{layer}", kind, new) for part, layer in pairs),
             ],
@@ -185,6 +186,31 @@ def test_language_model_equals_torch(
     cache_ = [noise(1, past, config.num_kv_heads, config.head_dim, seed=i + 1) for i in range(2 * config.num_layers)]
     found = run(request.getfixturevalue(bundle), "llm", *inputs, *cache_)
     assert largest_difference(found, eager(LanguageModel(model), *inputs, cache_)) < 1e-4
+    assert found[1].dtype == np.int64
+    np.testing.assert_array_equal(found[1], found[0].argmax(-1))
+
+
+@pytest.mark.parametrize("sequence", [1, 6])
+@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+def test_padding_behind_the_past_changes_nothing(
+    request: pytest.FixtureRequest, bundle: str, folder: str, sequence: int
+) -> None:
+    path, config = request.getfixturevalue(bundle), recorded_model(folder, "").config.llm
+    past = 17
+    step = (
+        noise(1, sequence, config.hidden_size),
+        torch.arange(past, past + sequence)[None],
+        torch.arange(sequence),
+    )
+
+    def cache_(rows: int) -> list[Tensor]:
+        shape = (config.num_kv_heads, config.head_dim)
+        kept = [noise(1, past, *shape, seed=index + 1) for index in range(2 * config.num_layers)]
+        return [torch.cat((rows_, 100 * noise(1, rows, *shape, seed=99)), 1) for rows_ in kept]
+
+    expected = run(path, "llm", *step, *cache_(0))
+    for rows in (1, 239):
+        assert largest_difference(run(path, "llm", *step, *cache_(rows)), expected) < 1e-5
 
 
 @pytest.mark.parametrize(("batch", "conditions"), [(1, 1), (1, 2), (1, 7), (1, 133), (3, 1), (2, 5)])
@@ -272,3 +298,13 @@ def test_other_sizes_equal_torch(tmp_path: Path) -> None:
         ir.save(graph, tmp_path / f"{name}.onnx")
         flat = [tensor for value in inputs for tensor in (value if isinstance(value, list) else [value])]
         assert largest_difference(run(tmp_path, name, *flat), eager(module, *inputs)) < 1e-4, name
+
+
+@pytest.mark.parametrize("bundle", ["phi3_bundle", "phi3_fp16_bundle"])
+def test_of_equal_logits_the_first_is_next(request: pytest.FixtureRequest, bundle: str) -> None:
+    """Hidden states of zero have equal logits."""
+    config = recorded_model("golden-phi3", "").config.llm
+    past = [noise(1, 0, config.num_kv_heads, config.head_dim)] * (2 * config.num_layers)
+    step = torch.zeros(1, 2, config.hidden_size), torch.arange(2)[None], torch.arange(2)
+    logits, next_ids, *_ = run(request.getfixturevalue(bundle), "llm", *step, *past)
+    assert not np.ptp(logits) and not next_ids.any()

@@ -127,13 +127,28 @@ def test_decoding_computes_one_token_at_a_time(model: XSam, scene: Scene) -> Non
 def test_a_reused_prefix_gives_the_same_answer(model: XSam, scene: Scene) -> None:
     text = prompt(model, "the red car")
     model.language.forget(scene.features)
-    fresh = model.language.generate(text, scene.features, max_new_tokens=8)
-    model.language.append(prompt(model, "something else"), "It is <SEG>.", scene.features)
-    reused = model.language.generate(text, scene.features, max_new_tokens=8)
-    assert reused.first > 0 and fresh.first == 0
+    with counted(model) as counts:
+        fresh = model.language.generate(text, scene.features, max_new_tokens=8)
+        model.language.append(prompt(model, "something else"), "It is <SEG>.", scene.features)
+        reused = model.language.generate(text, scene.features, max_new_tokens=8)
+    prefix = len(model.language.encode("<|user|>\n<image>"))
+    assert counts[0] > prefix > max(counts[1:])
+    assert reused.first == fresh.first == prefix, "of the image no rows are read"
     np.testing.assert_array_equal(reused.ids, fresh.ids)
-    np.testing.assert_allclose(reused.hidden, fresh.hidden[reused.first :], atol=1e-5)
+    np.testing.assert_allclose(reused.hidden, fresh.hidden, atol=1e-5)
     np.testing.assert_allclose(reused.conditions, fresh.conditions, atol=1e-5)
+
+
+def test_rows_of_the_image_are_read_where_they_are_asked_for(model: XSam, scene: Scene) -> None:
+    text = prompt(model, "a car")
+    answers = []
+    for every_row in (False, True):
+        model.language.forget(scene.features)
+        answers.append(model.language.generate(text, scene.features, max_new_tokens=4, every_row=every_row))
+    few, every = answers
+    assert every.first == 0 and len(every.hidden) == len(few.hidden) + few.first
+    np.testing.assert_allclose(few.hidden, every.hidden[few.first :], atol=1e-5)
+    np.testing.assert_allclose(few.conditions, every.conditions, atol=1e-5)
 
 
 def test_a_prefix_belongs_to_one_image_and_one_beginning(model: XSam, scene: Scene) -> None:
@@ -147,8 +162,9 @@ def test_a_prefix_belongs_to_one_image_and_one_beginning(model: XSam, scene: Sce
         found = model.language.append(text, "It is <SEG>.", place.features)
         np.testing.assert_allclose(found.seg, expected[name].seg, atol=1e-5)
     assert not np.allclose(expected["scene"].seg, expected["other"].seg, atol=1e-3)
-    with_bos = model.language.append("<s>" + text, "It is <SEG>.", other.features)
-    assert with_bos.first == 0  # computed anew, in the image's own cache
+    with counted(model) as counts:
+        with_bos = model.language.append("<s>" + text, "It is <SEG>.", other.features)
+    assert counts[0] > model.manifest.settings.model.image_tokens  # computed anew, in the image's own cache
     assert not np.allclose(with_bos.seg, expected["other"].seg, atol=1e-4)
 
 
@@ -163,8 +179,9 @@ def test_a_failed_forward_leaves_no_prefix(model: XSam, scene: Scene, monkeypatc
         patch.setattr(model.pipeline, "forward", fail)
         with pytest.raises(RuntimeError, match="device lost"):
             model.language.append(text, "It is <SEG>.", scene.features)
-    found = model.language.append(text, "It is <SEG>.", scene.features)
-    assert found.first == 0
+    with counted(model) as counts:
+        found = model.language.append(text, "It is <SEG>.", scene.features)
+    assert counts[0] > model.manifest.settings.model.image_tokens
     np.testing.assert_allclose(found.seg, expected.seg, atol=1e-5)
 
 

@@ -137,12 +137,11 @@ def test_several_prompts_write_behind_the_past_and_leave_it(spied: tuple[XSam, S
     keys = np.asarray(spy.cache._keys[0].owner)
     before, length, allocated = keys.copy(), spy.cache.length, spy.cache.nbytes
     values = np.random.default_rng(0).standard_normal((3, 4, hidden), np.float32)
-    _, rows = model.pipeline.forward(values, np.zeros(0, np.int64))
-    together = rows.copy()
+    together = model.pipeline.forward(values, np.zeros(0, np.int64)).hidden().copy()
     assert (spy.cache.length, spy.cache.nbytes) == (length, allocated)
     np.testing.assert_array_equal(keys[:, :length], before[:, :length])
     np.testing.assert_array_equal(keys[:, length + 12 :], before[:, length + 12 :])
     for index in range(3):
         spy.cache.truncate(length)
-        _, alone = model.pipeline.forward(values[index : index + 1], np.zeros(0, np.int64))
+        alone = model.pipeline.forward(values[index : index + 1], np.zeros(0, np.int64)).hidden()
         np.testing.assert_allclose(alone[0], together[index], atol=1e-5)

@@ -18,13 +18,15 @@ def test_bytes_of_a_question(phi3_bundle: Path) -> None:
     }
     down = {(item.tensor, item.times): item.nbytes for item in found if item.direction == "down"}
     assert down == {
-        ("seg_hidden", 1): 4 * (10 + model.image_tokens) * model.embed_size,
-        ("logits", 1): 4 * model.vocab_size,
-        ("logits", 4): 4 * model.vocab_size,
+        ("seg_hidden", 1): 4 * 10 * model.embed_size,
+        ("next_ids", 1): 8,
+        ("next_ids", 4): 8,
         ("seg_hidden", 4): 4 * model.embed_size,
         ("class_logits", 1): 4 * model.num_queries * 3,
-        ("mask_logits", 1): 4 * model.num_queries * model.mask_grid[0] * model.mask_grid[1],
+        ("mask_logits", 1): 4 * model.mask_grid[0] * model.mask_grid[1],
     }
-    assert not {item.tensor for item in found} & {"image_embeds", "mask_features", "past_key.0", "new_key.0"}
+    assert not {item.tensor for item in found} & {"image_embeds", "mask_features", "past_key.0", "new_key.0", "logits"}
     given = crossings(manifest, new_tokens=10, answer_tokens=0, conditions=2)
-    assert "logits" not in {item.tensor for item in given} and all(item.times == 1 for item in given)
+    assert "next_ids" not in {item.tensor for item in given} and all(item.times == 1 for item in given)
+    every = crossings(manifest, 10, 0, 2, masks=model.num_queries)
+    assert {item.times for item in every if item.tensor == "mask_logits"} == {model.num_queries}

@@ -70,6 +70,7 @@ def test_a_graph_without_a_hash_is_refused(bundle: Path) -> None:
     ("change", "message"),
     [
         (lambda d: d.update(schema=99), "schema version 99"),
+        (lambda d: d.update(schema=1), "schema version 1, this runtime reads 2; export the bundle again"),
         (lambda d: d.pop("schema"), "schema version None"),
         (lambda d: d.pop("variant"), "lacks variant"),
         (lambda d: d.update(surprise=1), "unknown fields surprise"),

@@ -27,8 +27,10 @@ def embeds(pipeline: Pipeline, count: int) -> np.ndarray:
 
 
 def forward(pipeline: Pipeline, values: np.ndarray, rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    logits, hidden = pipeline.forward(values, np.array(rows, np.int64))
-    return logits.copy(), hidden.copy()
+    done = pipeline.forward(values, np.array(rows, np.int64))
+    logits = done.logits().copy()
+    np.testing.assert_array_equal(done.next_ids, logits.argmax(1))
+    return logits, done.hidden().copy()
 
 
 def test_image_features_are_the_recorded_ones(phi3_bundle: Path) -> None:
@@ -62,6 +64,14 @@ def test_masks_are_the_recorded_ones(request: pytest.FixtureRequest, fixture: st
         classes, masks = model.pipeline.decode_masks(scene.features, seg[0, 0], conditions[0, :-1])
         np.testing.assert_allclose(classes, recorded["tensor/class_queries_logits"][0], atol=1e-4)
         np.testing.assert_allclose(masks, recorded["tensor/decoder.masks_lowres.3"][0], atol=1e-4)
+
+
+def test_rows_are_read_from_where_they_are_wanted(pipeline: Pipeline) -> None:
+    done = pipeline.forward(embeds(pipeline, 5), np.zeros(0, np.int64))
+    assert done.next_ids.shape == (0,) and done.next_ids.dtype == np.int64
+    for first in (0, 2, 5):
+        np.testing.assert_array_equal(done.hidden(first), done.hidden()[:, first:])
+    assert np.shares_memory(done.hidden(2), done.hidden())
 
 
 @pytest.mark.parametrize("parts", [(3, 9), (11, 1), (1, 1, 10), (4, 4, 4)])

@@ -3,7 +3,7 @@ import pytest
 from recorded import DATA, load_reference
 
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.sequence import Expanded, expand, splice
+from xsam_edge.runtime.sequence import Expanded, expand, first_row, splice
 
 TASKS = [
     (path.parent.name, path.stem)
@@ -79,3 +79,16 @@ def test_unequal_lengths():
     with pytest.raises(InputError, match="one length"):
         expand(np.zeros(3), np.zeros(2), np.zeros(3), 1, 1)
     assert len(Expanded(np.zeros(3, int), np.zeros(3, int), np.zeros(3, int))) == 3
+
+
+@pytest.mark.parametrize(
+    ("cond_ids", "seg_ids", "first"),
+    [
+        ([-1] * 6, [-1] * 6, 3),
+        ([-1, 0, -1, -1, 1, -1], [-1] * 6, 1),
+        ([-1, -1, -1, -1, 0, 0], [-1, -1, 0, -1, -1, 0], 2),
+    ],
+)
+def test_rows_that_can_matter(cond_ids: list[int], seg_ids: list[int], first: int) -> None:
+    sequence = Expanded(np.arange(6), np.array(cond_ids), np.array(seg_ids))
+    assert first_row(sequence, 3) == first

@@ -24,7 +24,7 @@ from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
 from xsam_edge.runtime.backends.tensorrt.engine import Library
 from xsam_edge.runtime.backends.tensorrt.graph import Activations, TensorRTGraph
 from xsam_edge.runtime.backends.tensorrt.memory import Block, Pool
-from xsam_edge.runtime.backends.tensorrt.plan import STREAMS
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP, STREAMS, aligned
 from xsam_edge.runtime.engine_info import EngineInfo
 from xsam_edge.runtime.errors import BackendError, NoDeviceError
 from xsam_edge.runtime.manifest import GraphSpec, Manifest
@@ -38,6 +38,8 @@ class TensorRTBackend:
 
     The caller has checked the hashes of the bundle's files, and with ``engines.check_engine`` that they run here.
     """
+
+    past_step = PAST_STEP
 
     def __init__(self, manifest: Manifest, *, overlap: bool = False, cudart: Any = None, trt: Any = None) -> None:
         """Open the device.
@@ -89,6 +91,20 @@ class TensorRTBackend:
         block = self._device.take(prod(shape) * dtype.itemsize)
         return Buffer(block.address, shape, dtype, block)
 
+    def allocate_alike(self, count: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> list[Buffer]:
+        """See :class:`xsam_edge.runtime.kv_cache.PadsPasts`."""
+        dtype = np.dtype(dtype)
+        distance = aligned(prod(shape) * dtype.itemsize)
+        block = self._device.take(count * distance)
+        self._cuda.clear(block.address, count * distance, self._transfers)
+        return [Buffer(block.address + index * distance, shape, dtype, block) for index in range(count)]
+
+    def clear_alike(self, views: Sequence[Buffer]) -> None:
+        """See :class:`xsam_edge.runtime.kv_cache.PadsPasts`."""
+        first = views[0]
+        distance = views[1].address - first.address if len(views) > 1 else first.nbytes
+        self._cuda.clear_2d(first.address, distance, first.nbytes, len(views), self._transfers)
+
     def upload(self, array: Array) -> Buffer:
         """See :class:`xsam_edge.runtime.backends.base.Backend`. Returns at once; runs wait for the copy."""
         buffer = self.allocate(array.shape, array.dtype)
@@ -106,6 +122,8 @@ class TensorRTBackend:
         memory.block = block  # type: ignore[attr-defined]  # the array's base, which so keeps the block
         array: Array = np.ctypeslib.as_array(memory).view(buffer.dtype).reshape(buffer.shape)
         return array
+
+    download_view = download
 
     def assemble(self, parts: Sequence[Array | Buffer]) -> Buffer:
         """Join tensors [1, n, ...] of the host and of the device along axis 1; those of the device never leave it."""

@@ -118,6 +118,21 @@ class Cuda:
         """Copy device memory on the device."""
         self._copy(target, source, nbytes, "cudaMemcpyDeviceToDevice", stream)
 
+    def copy_2d(
+        self, target: int, target_pitch: int, source: int, source_pitch: int, width: int, rows: int, stream: Any
+    ) -> None:
+        """Copy ``rows`` of ``width`` bytes on the device; a pitch is the distance of two rows."""
+        kind = self._cudart.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self.call("cudaMemcpy2DAsync", target, target_pitch, source, source_pitch, width, rows, kind, stream)
+
+    def clear(self, address: int, nbytes: int, stream: Any) -> None:
+        """Set device memory to zeros."""
+        self.call("cudaMemsetAsync", address, 0, nbytes, stream)
+
+    def clear_2d(self, address: int, pitch: int, width: int, rows: int, stream: Any) -> None:
+        """Set ``rows`` of ``width`` bytes to zeros; the pitch is the distance of two rows."""
+        self.call("cudaMemset2DAsync", address, pitch, 0, width, rows, stream)
+
     def _copy(self, target: int, source: int, nbytes: int, kind: str, stream: Any) -> None:
         if nbytes:
             self.call("cudaMemcpyAsync", target, source, nbytes, getattr(self._cudart.cudaMemcpyKind, kind), stream)

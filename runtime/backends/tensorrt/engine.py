@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import mmap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xsam_edge.runtime.backends.tensorrt.plan import is_capturable
-from xsam_edge.runtime.engine_info import MODULES, Flavour
+from xsam_edge.runtime.engine_info import MODULES, EngineProfile, Flavour
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.manifest import GraphSpec
 
@@ -43,13 +44,15 @@ class Library:
         self._check(engine, path, spec, profiles)
         return engine
 
-    def context(self, engine: Any, spec: GraphSpec, profile: int, stream: Any) -> Any:
+    def context(
+        self, engine: Any, spec: GraphSpec, profiles: Sequence[EngineProfile], profile: int, stream: Any
+    ) -> Any:
         """A context that stays at one profile and uses the activation memory that it is given."""
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if self.flavour == "tensorrt-rtx":
             config = engine.create_runtime_config()
             config.set_execution_context_allocation_strategy(strategy)
-            if is_capturable(spec):
+            if is_capturable(spec, profiles[profile]):
                 config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             else:  # shapes that never come back: kernels compiled for each of them would never be used
                 none = self._trt.DynamicShapesKernelSpecializationStrategy.NONE
@@ -63,9 +66,9 @@ class Library:
             raise BackendError(f"profile {profile} of {spec.file} cannot be chosen: {self.said()}")
         return context
 
-    def captures(self, spec: GraphSpec) -> bool:
-        """Whether the caller should capture a graph's runs. TensorRT-RTX does it by itself."""
-        return self.flavour == "tensorrt" and is_capturable(spec)
+    def captures(self, spec: GraphSpec, profile: EngineProfile) -> bool:
+        """Whether the caller should capture a graph's runs in a profile. TensorRT-RTX does it by itself."""
+        return self.flavour == "tensorrt" and is_capturable(spec, profile)
 
     def said(self) -> str:
         """TensorRT's errors since this was last asked, one line."""

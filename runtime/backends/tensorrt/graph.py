@@ -17,7 +17,6 @@ from xsam_edge.runtime.backends.tensorrt.plan import (
     Copy,
     capture_key,
     plan_bindings,
-    scratch_size,
 )
 from xsam_edge.runtime.engine_info import EngineProfile
 from xsam_edge.runtime.errors import BackendError
@@ -75,12 +74,14 @@ class TensorRTGraph:
         self._activations = activations
         self._transfers = transfers
         self._uploaded = cuda.event()
-        self._scratch: Buffer | None = None
+        self._scratch: dict[int, Buffer] = {}  # by profile: captured runs have its address
         # A context each: a switch of profiles would cost a wait and every shape anew at each question. Captured runs
         # belong to the context that they were captured from.
-        self._contexts = [library.context(engine, spec, index, stream) for index in range(len(profiles))]
+        self._contexts = [library.context(engine, spec, profiles, index, stream) for index in range(len(profiles))]
         self._bound: dict[int, int] = {}  # profile -> the activation memory its context was given
-        self._captures = Captures(cuda.destroy) if library.captures(spec) else None
+        self._captures = {
+            index: Captures(cuda.destroy) for index, profile in enumerate(profiles) if library.captures(spec, profile)
+        }
         cuda.synchronise(stream)  # choosing a profile may have copied something
 
     def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
@@ -89,8 +90,7 @@ class TensorRTGraph:
         Raises:
             BackendError: no profile holds the shapes, or TensorRT fails.
         """
-        scratch = self._get_scratch(scratch_size([*inputs.values(), *outputs.values()]))
-        plan = plan_bindings(self.spec, self._profiles, inputs, outputs, scratch)
+        plan = plan_bindings(self.spec, self._profiles, inputs, outputs, self._get_scratch)
         with self._activations.lock:
             self._transfers.follow_transfers(self._stream, self._uploaded)
             self._copy(plan.before)
@@ -105,21 +105,22 @@ class TensorRTGraph:
         if self._bound.get(plan.profile) != activations.address:
             self._contexts[plan.profile].set_device_memory(activations.address, activations.nbytes)
             self._bound[plan.profile] = activations.address
-        if self._captures is None:
+        captures = self._captures.get(plan.profile)
+        if captures is None:
             self._enqueue(plan)
             return
         key = capture_key(plan, activations.address)
-        step = self._captures.next(key)
+        step = captures.next(key)
         if step == "capture":
             executable = self._capture(plan)
             if executable is None:  # this engine cannot be captured
-                self._captures.clear()
-                self._captures = None
+                captures.clear()
+                del self._captures[plan.profile]
             else:
-                self._captures.keep(key, executable)
+                captures.keep(key, executable)
                 step = "replay"
-        if step == "replay" and self._captures is not None:
-            self._cuda.launch(self._captures.get(key), self._stream)
+        if step == "replay":
+            self._cuda.launch(captures.get(key), self._stream)
         else:
             self._enqueue(plan)
 
@@ -151,9 +152,14 @@ class TensorRTGraph:
 
     def _copy(self, copies: Sequence[Copy]) -> None:
         for copy in copies:
-            self._cuda.copy(copy.target, copy.source, copy.nbytes, self._stream)
+            if copy.rows == 1:
+                self._cuda.copy(copy.target, copy.source, copy.nbytes, self._stream)
+            else:
+                target, source = (copy.target, copy.target_pitch), (copy.source, copy.source_pitch)
+                self._cuda.copy_2d(*target, *source, copy.nbytes, copy.rows, self._stream)
 
-    def _get_scratch(self, nbytes: int) -> int:
-        if nbytes and (self._scratch is None or self._scratch.nbytes < nbytes):
-            self._scratch = self._transfers.allocate((nbytes,), "uint8")
-        return self._scratch.address if self._scratch else 0
+    def _get_scratch(self, profile: int, nbytes: int) -> int:
+        scratch = self._scratch.get(profile)
+        if scratch is None or scratch.nbytes < nbytes:
+            scratch = self._scratch[profile] = self._transfers.allocate((nbytes,), "uint8")
+        return scratch.address

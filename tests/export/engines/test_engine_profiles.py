@@ -7,6 +7,7 @@ from samples import SETTINGS
 
 from xsam_edge.export.engines.profiles import MAX_CONDITIONS, MAX_ROWS, input_shapes, profiles_for
 from xsam_edge.runtime import contract as c
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
 from xsam_edge.runtime.manifest import GraphSpec, TensorSpec
 from xsam_edge.runtime.together import BATCHED_TOKENS, MAX_BATCH
 
@@ -39,6 +40,8 @@ def test_prefill_and_decode_cover_every_step_of_a_context(context: int) -> None:
     assert prefill.holds({c.BATCH: 1, c.SEQUENCE: context - 100, c.PAST: 100, c.ROWS: 1})
     assert not prefill.holds({c.BATCH: 1, c.SEQUENCE: context + 1, c.PAST: 0, c.ROWS: 1})
     assert decode.holds({c.BATCH: 1, c.SEQUENCE: 1, c.PAST: context - 1, c.ROWS: 1})
+    assert decode.holds({c.BATCH: 1, c.SEQUENCE: 1, c.PAST: context, c.ROWS: 1}), "a past padded to the whole cache"
+    assert decode.axes[c.PAST][1] in (context, *range(PAST_STEP, context, PAST_STEP)), "tuned for a length that comes"
     assert decode.holds({c.BATCH: 1, c.SEQUENCE: 1, c.PAST: 0, c.ROWS: 0})
     assert not decode.holds({c.BATCH: 1, c.SEQUENCE: 2, c.PAST: 0, c.ROWS: 1})
 
@@ -54,7 +57,7 @@ def test_shapes_name_every_dynamic_input() -> None:
     assert set(shapes) == {tensor.name for tensor in LLM.inputs}
     assert shapes[c.INPUTS_EMBEDS] == ((1, 1, 8),) * 3
     low, usual, high = shapes[c.past_key(0)]
-    assert (low, high) == ((1, 0, 2, 4), (1, 999, 2, 4))
+    assert (low, high) == ((1, 0, 2, 4), (1, 1000, 2, 4))
     assert low < usual < high
 
 

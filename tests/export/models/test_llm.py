@@ -68,8 +68,30 @@ def test_the_window_hides_keys(phi3):
 def test_visibility():
     assert visibility(torch.tensor([[2, 3]]), 2, None).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert visibility(torch.tensor([[2, 3]]), 2, 2).int().tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
-    # A suffix may stand elsewhere than behind the past, as after a trimmed prefix.
-    assert visibility(torch.tensor([[1]]), 3, None).int().tolist() == [[1, 1, 0, 1]]
+    # Slots from the first new position on are padding.
+    assert visibility(torch.tensor([[1]]), 3, None).int().tolist() == [[1, 0, 0, 1]]
+    assert visibility(torch.tensor([[2, 3]]), 4, 2).int().tolist() == [[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1]]
+    assert visibility(torch.tensor([[0]]), 2, None).int().tolist() == [[0, 0, 1]]
+
+
+@pytest.mark.parametrize("window", [None, 4])
+@pytest.mark.parametrize("name", ["phi3", "qwen3"])
+def test_padding_behind_the_past_is_seen_by_nobody(request, name, window):
+    recorded = request.getfixturevalue(name)
+    llm = build_language_model(replace(recorded.config.llm, sliding_window=window))
+    llm.load_state_dict(recorded.model.llm.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    embeds = torch.randn(1, 9, llm.config.hidden_size, generator=generator)
+    _, _, past = _run(llm, embeds[:, :6], 0, llm.empty_cache())
+    for new in (embeds[:, 6:7], embeds[:, 6:]):
+        expected = _run(llm, new, 6, past)
+        for rows in (1, 2, 50):
+            rubbish = [
+                tuple(100 * torch.randn(1, rows, *part.shape[2:], generator=generator) for part in pair)
+                for pair in past
+            ]
+            for found, wanted in zip(_run(llm, new, 6, _extended(past, rubbish)), expected, strict=True):
+                torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def test_a_mask_keeps_packed_sequences_apart(qwen3):

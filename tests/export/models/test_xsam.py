@@ -46,10 +46,11 @@ def test_language_model_outputs(qwen3):
     config = qwen3.config.llm
     past = [torch.randn(1, 3, config.num_kv_heads, config.head_dim) for _ in range(2 * config.num_layers)]
     embeds, positions = torch.randn(1, 2, config.hidden_size), torch.tensor([[3, 4]])
-    logits, seg_hidden, *new = LanguageModel(qwen3.model)(embeds, positions, torch.tensor([1]), past)
+    logits, next_ids, seg_hidden, *new = LanguageModel(qwen3.model)(embeds, positions, torch.tensor([1]), past)
     pairs = [(past[2 * layer], past[2 * layer + 1]) for layer in range(config.num_layers)]
     hidden, expected, new_pairs = qwen3.model.llm(embeds, positions, pairs, torch.tensor([1]))
     assert torch.equal(logits, expected)
+    assert torch.equal(next_ids, expected.argmax(-1))
     assert torch.equal(seg_hidden, qwen3.model.llm_projector(hidden))
     assert all(torch.equal(a, b) for a, b in zip(new, (x for pair in new_pairs for x in pair), strict=True))
 

@@ -98,6 +98,42 @@ class FakeCudart:
         self.submit(lambda: ctypes.memmove(target, source, nbytes) and None)
         return (0,)
 
+    def cudaMemcpy2DAsync(  # noqa: N802
+        self, target: int, tpitch: int, source: int, spitch: int, width: int, rows: int, kind: str, stream: Handle
+    ) -> Any:
+        assert isinstance(stream, Handle)
+        assert width and rows and width <= min(tpitch, spitch), "cudaErrorInvalidPitchValue"
+        self.check(target, (rows - 1) * tpitch + width)
+        self.check(source, (rows - 1) * spitch + width)
+        self.copies.append((kind, target, source, width * rows))
+
+        def work() -> None:
+            for row in range(rows):
+                ctypes.memmove(target + row * tpitch, source + row * spitch, width)
+
+        self.submit(work)
+        return (0,)
+
+    def cudaMemsetAsync(self, address: int, value: int, nbytes: int, stream: Handle) -> Any:  # noqa: N802
+        assert isinstance(stream, Handle)
+        self.check(address, nbytes)
+        self.submit(lambda: ctypes.memset(address, value, nbytes) and None)
+        return (0,)
+
+    def cudaMemset2DAsync(  # noqa: N802
+        self, address: int, pitch: int, value: int, width: int, rows: int, stream: Handle
+    ) -> Any:
+        assert isinstance(stream, Handle)
+        assert 0 < width <= pitch
+        self.check(address, (rows - 1) * pitch + width)
+
+        def work() -> None:
+            for row in range(rows):
+                ctypes.memset(address + row * pitch, value, width)
+
+        self.submit(work)
+        return (0,)
+
     def cudaStreamCreateWithFlags(self, flags: int) -> Any:  # noqa: N802
         return (0, self._handle())
 

@@ -109,6 +109,25 @@ def test_memory_goes_there_and_back(cuda: Cuda) -> None:
     cuda.free(second)
 
 
+def test_rows_at_equal_distances_are_copied_and_cleared(cuda: Cuda) -> None:
+    values = (np.arange(1024) % 251).astype(np.uint8).reshape(4, 256)
+    back = np.empty_like(values)
+    stream = cuda.stream()
+    source, target = cuda.allocate(values.nbytes), cuda.allocate(values.nbytes)
+    cuda.upload(source, values.ctypes.data, values.nbytes, stream)
+    cuda.clear(target, values.nbytes, stream)
+    cuda.copy_2d(target + 8, 256, source, 128, 100, 4, stream)
+    cuda.clear_2d(target + 50, 256, 10, 3, stream)
+    cuda.download(back.ctypes.data, target, values.nbytes, stream)
+    cuda.synchronise(stream)
+    expected = np.zeros_like(values)
+    expected[:, 8:108] = values.reshape(8, 128)[:4, :100]
+    expected[:3, 50:60] = 0
+    np.testing.assert_array_equal(back, expected)
+    cuda.free(source)
+    cuda.free(target)
+
+
 def test_onnxruntime_gives_the_same(onnx: Path) -> None:
     try:
         model = XSam.load(onnx, device="cuda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from recorded import DATA
 from xsam_edge.runtime import contract, engines
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 from xsam_edge.runtime.backends.tensorrt.cuda import Cuda
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
 from xsam_edge.runtime.cuda_device import DeviceInfo
 from xsam_edge.runtime.engines import Environment
 from xsam_edge.runtime.errors import (
@@ -65,7 +67,7 @@ def test_answers_are_those_of_the_onnx_graphs(model: XSam, phi3_bundle: Path) ->
             assert found.scores == pytest.approx(expected.scores)
 
 
-def test_one_token_is_decoded_without_moving_the_cache(model: XSam, backend: Any) -> None:
+def test_a_step_moves_its_own_rows_only(model: XSam, backend: Any) -> None:
     pipeline = model.pipeline
     width = model.manifest.settings.model.hidden_size
     pipeline.forward(np.zeros((1, 9, width), np.float32), np.zeros(0, np.int64))
@@ -73,18 +75,78 @@ def test_one_token_is_decoded_without_moving_the_cache(model: XSam, backend: Any
     cudart.copies.clear()
     cudart.calls.clear()
     trt.runs.clear()
-    pipeline.forward(np.zeros((1, 1, width), np.float32), np.zeros(1, np.int64))
+    done = pipeline.forward(np.zeros((1, 1, width), np.float32), np.zeros(1, np.int64))
     assert trt.runs == [("llm", 1)]
-    kinds = [kind for kind, *_ in cudart.copies]
-    assert kinds == ["upload"] * 3 + ["download"] * 2
-    row = pipeline.cache.nbytes // pipeline.cache.capacity
-    sizes = sum(nbytes for *_, nbytes in cudart.copies)
     settings = model.manifest.settings.model
-    assert sizes == 4 * (width + settings.vocab_size + settings.embed_size) + 8 + 8, "and no more than these"
+    row = pipeline.cache.nbytes // pipeline.cache.capacity  # of all layers
+    sizes = {kind: [nbytes for found, *_, nbytes in cudart.copies if found == kind] for kind in ("upload", "copy")}
+    assert sizes["upload"] == [4 * width, 8, 8]
+    results = [4 * settings.vocab_size, 8, 4 * settings.embed_size]
+    assert sizes["copy"] == [*sizes["upload"], *results, row], "what the step takes and gives, one row of every layer"
+    assert cudart.calls.count("cudaMemcpy2DAsync") == 1
+    done.hidden()
+    downloads = [nbytes for kind, *_, nbytes in cudart.copies if kind == "download"]
+    assert downloads == [8, 4 * settings.embed_size], "the next token and a pooled row"
+    assert done.logits().argmax(1) == done.next_ids
     context = trt.engines["llm"].contexts[1]
     key = pipeline.cache.past()[contract.past_key(0)]
     assert context.addresses[contract.past_key(0)] == key.address
-    assert context.addresses[contract.new_key(0)] == key.address + 9 * row // (2 * settings.num_layers)
+    assert context.shapes[contract.past_key(0)][1] == PAST_STEP
+
+
+@pytest.mark.parametrize("first", [PAST_STEP - 3, 9])
+def test_steps_are_captured_within_a_length(model: XSam, backend: Any, phi3_bundle: Path, first: int) -> None:
+    pipeline, plain = model.pipeline, XSam.load(phi3_bundle, threads=1, verify=False, context=512).pipeline
+    cudart, trt = backend.fake_cudart, backend.fake_trt
+    width = model.manifest.settings.model.hidden_size
+    rows = np.random.default_rng(0).standard_normal((1, first + 7, width), np.float32)
+    steps = []
+    for question in range(2):  # the second one finds what the first one captured
+        for one in (pipeline, plain):
+            one.cache.truncate(0)
+            one.forward(rows[:, :first], np.zeros(0, np.int64))
+        for place in range(first, first + 7):
+            trt.runs.clear()
+            cudart.calls.clear()
+            step = rows[:, place : place + 1] + question
+            found, expected = (one.forward(step, np.zeros(1, np.int64)) for one in (pipeline, plain))
+            np.testing.assert_array_equal(found.next_ids, expected.next_ids)
+            np.testing.assert_allclose(found.logits(), expected.logits(), atol=1e-5)
+            np.testing.assert_allclose(found.hidden(), expected.hidden(), atol=1e-5)
+            launched, enqueued = cudart.calls.count("cudaGraphLaunch"), len(trt.runs)
+            steps.append("run" if not launched else "capture" if enqueued else "replay")
+    new = ["run", "capture", *["replay"] * 5]
+    if first == 9:
+        assert steps == new + ["replay"] * 7
+    else:  # pasts of 253 to 256 rows, then the next length, of which 3 are left
+        assert steps == (new[:4] + new[:3]) * 2
+    for a, b in zip(pipeline.cache.past().values(), plain.cache.past().values(), strict=True):
+        np.testing.assert_allclose(backend.download(a), np.asarray(b.owner)[:, : first + 7], atol=1e-5)
+
+
+def test_what_overflowed_before_spoils_no_step(model: XSam) -> None:
+    pipeline, width = model.pipeline, model.manifest.settings.model.hidden_size
+    rows = np.random.default_rng(0).standard_normal((1, 12, width), np.float32)
+
+    def step() -> np.ndarray:
+        pipeline.cache.truncate(0)
+        pipeline.forward(rows[:, :4], np.zeros(0, np.int64))
+        return pipeline.forward(rows[:, 4:5], np.zeros(1, np.int64)).logits()
+
+    expected = step()
+    pipeline.cache.truncate(4)
+    broken = pipeline.forward(np.full_like(rows, np.nan), np.zeros(1, np.int64))
+    assert np.isnan(broken.logits()).all()
+    np.testing.assert_array_equal(step(), expected)
+
+
+def test_a_cache_begins_with_zeros(backend: Any, model: XSam) -> None:
+    cache = model.pipeline.make_cache()
+    cache.advance(cache.capacity)
+    views = list(cache.past().values())
+    assert not any(backend.download(view).any() for view in views)
+    assert len({b.address - a.address for a, b in pairwise(views)}) == 1
+    assert all(view.address % 256 == 0 for view in views)
 
 
 def test_work_in_order(model: XSam, backend: Any) -> None:
@@ -102,7 +164,7 @@ def test_work_in_order(model: XSam, backend: Any) -> None:
         "cudaStreamWaitEvent",
         "cudaStreamSynchronize",  # the run
         "cudaStreamSynchronize",  # the uploads, whose pinned memory is free now
-        *["cudaMemcpyAsync", "cudaStreamSynchronize"] * 2,
+        *["cudaMemcpyAsync", "cudaStreamSynchronize"],  # the next token
     ]
 
 
@@ -111,13 +173,19 @@ def test_the_image_stays_on_the_device(model: XSam, backend: Any) -> None:
     scene = model.look(IMAGE)
     assert [kind for kind, *_ in cudart.copies] == ["upload"] * 2
     cudart.copies.clear()
-    scene.refer("a car", answer="append")
+    given = scene.refer("a car", answer="append")
     embeds = scene.features.embeds
     copies = [copy for copy in cudart.copies if copy[0] == "copy"]
     assert [(source, nbytes) for _, _, source, nbytes in copies] == [(embeds.address, embeds.nbytes)]
     settings = model.manifest.settings.model
     downloads = [nbytes for kind, *_, nbytes in cudart.copies if kind == "download"]
-    assert settings.num_queries * np.prod(settings.mask_grid) * 4 in downloads
+    sequence = model.language.lay_out_answer(given.prompt, "It is <SEG>.")
+    behind = len(sequence) - model.language.image_rows(sequence)
+    assert downloads == [
+        4 * settings.embed_size * behind,  # pooled rows behind the image
+        4 * settings.num_queries * 2,
+        4 * np.prod(settings.mask_grid),  # of one query
+    ]
     assert embeds.nbytes not in [nbytes for kind, *_, nbytes in cudart.copies if kind != "copy"]
 
 
@@ -172,6 +240,8 @@ def test_tensorrt_rtx_captures_by_itself(phi3_bundle: Path, tmp_path: Path) -> N
     assert "cudaStreamBeginCapture" not in backend.fake_cudart.calls
     configs = {name: engine.contexts[0].config for name, engine in backend.fake_trt.engines.items()}
     assert [configs[name].cuda_graph_strategy for name in contract.GRAPHS] == [1, 0, 1]
+    decode = backend.fake_trt.engines["llm"].contexts[1].config
+    assert (decode.cuda_graph_strategy, decode.dynamic_shapes_kernel_specialization_strategy) == (1, 0)
     assert [configs[name].dynamic_shapes_kernel_specialization_strategy for name in contract.GRAPHS] == [0, 2, 0]
 
 
