@@ -19,8 +19,8 @@ from xsam_edge.runtime.manifest import MANIFEST_FILE, Manifest, bundle_path, has
 
 #: What each number of a side is, for the output.
 EXPLAINED = {
-    "stages": "time inside of one run of a graph, over all runs of the stage; of llm_prefill a prompt, of llm_suffix "
-    "several tokens behind a past, of llm_decode one token",
+    "stages": "time inside of one run of a graph, over all runs of the stage, where the parts that a prompt is run in "
+    "are one; of llm_prefill a prompt, of llm_suffix several tokens behind a past, of llm_decode one token",
     "flops": "of matrix products and convolutions at `axes`, 2 per multiplication and addition",
     "bytes": "each weight once, inputs and outputs once, at `axes`",
     "peak_fraction": "the greater of flops / peak and bytes / bandwidth, over p50; above 1 where weights stay in a "

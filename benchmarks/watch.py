@@ -42,6 +42,18 @@ class Call:
             return PREFILL
         return DECODE if self.axes[contract.SEQUENCE] == 1 else SUFFIX
 
+    def joined(self, later: Call) -> Call | None:
+        """Both as one run, where ``later`` is the next part of the same forward: nobody asked this one for a token."""
+        if not self.graph == later.graph == contract.LLM:
+            return None
+        start, count = self.axes[contract.PAST], self.axes[contract.SEQUENCE]
+        alone = self.axes[contract.BATCH] == later.axes[contract.BATCH] == 1
+        if not alone or self.axes[contract.ROWS] or later.axes[contract.PAST] != start + count:
+            return None
+        count += later.axes[contract.SEQUENCE]
+        axes = {**later.axes, contract.PAST: start, contract.SEQUENCE: count}
+        return Call(self.graph, self.ms + later.ms, axes)
+
 
 @dataclass(frozen=True)
 class Script:
@@ -66,7 +78,9 @@ class Script:
 
 
 class WatchedBackend:
-    """Another backend, watched: ``calls`` grows with every run. With a ``script``, the model gives that answer.
+    """Another backend, watched: ``calls`` grows with every run, where the parts of a prefill are one.
+
+    With a ``script``, the model gives that answer.
 
     A script needs memory that the host can write: the backend of a CPU.
     """
@@ -100,7 +114,11 @@ class WatchedGraph:
         start = time.perf_counter()
         self._graph.run(inputs, outputs)
         elapsed = 1e3 * (time.perf_counter() - start)
-        self._watch.calls.append(Call(self._name, elapsed, axes_of(self.spec, inputs)))
+        call = Call(self._name, elapsed, axes_of(self.spec, inputs))
+        if self._watch.calls and (joined := self._watch.calls[-1].joined(call)):
+            self._watch.calls[-1] = joined
+        else:
+            self._watch.calls.append(call)
         if self._watch.script is not None and self._name == contract.LLM:
             next_ids = _array(outputs[contract.NEXT_IDS])
             rows = _array(inputs[contract.LOGITS_POSITIONS])

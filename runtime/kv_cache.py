@@ -80,6 +80,14 @@ class KVCache:
         step = self._pads.past_step
         return min(-(-self.length // step) * step, self.capacity)
 
+    def check_room(self, count: int) -> None:
+        """Raise ContextLengthError unless ``count`` more rows fit."""
+        if (stop := self.length + count) > self.capacity:
+            raise ContextLengthError(
+                f"{stop} tokens do not fit the context of {self.capacity}; "
+                "shorten the prompt or load the bundle with a larger context"
+            )
+
     def slots(self, count: int, batch: int = 1) -> dict[str, Buffer]:
         """The graph's outputs: the ``batch * count`` rows behind the past, [batch, count, kv_heads, head_dim].
 
@@ -89,12 +97,8 @@ class KVCache:
         Raises:
             ContextLengthError: the cache has no room for them.
         """
+        self.check_room(batch * count)
         stop = self.length + batch * count
-        if stop > self.capacity:
-            raise ContextLengthError(
-                f"{stop} tokens do not fit the context of {self.capacity}; "
-                "shorten the prompt or load the bundle with a larger context"
-            )
         outputs = {}
         for layer, (key, value) in enumerate(zip(self._keys, self._values, strict=True)):
             outputs[contract.new_key(layer)] = key.tokens(self.length, stop).batched(batch)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,25 +132,35 @@ class Pipeline:
             ContextLengthError: the tokens do not fit the cache.
         """
         spec = self.manifest.graphs[contract.LLM]
-        (batch, count), start = inputs_embeds.shape[:2], self.cache.length
-        # Only steps of one token come often enough for padding to pay.
-        past = self.cache.past(padded=batch * count == 1)
-        slots = self.cache.slots(count, batch)
-        dtype = spec.input(contract.INPUTS_EMBEDS).dtype
+        batch, count = inputs_embeds.shape[:2]
+        self.cache.check_room(batch * count)
         if not isinstance(inputs_embeds, Buffer):
+            dtype = spec.input(contract.INPUTS_EMBEDS).dtype
             inputs_embeds = self.backend.upload(inputs_embeds.astype(dtype, copy=False))
+        pooled = spec.output(contract.SEG_HIDDEN)
+        hidden = self._reuse(contract.LLM, pooled.name, (batch, count, int(pooled.shape[-1])), pooled.dtype)
+        if batch > 1:
+            outputs = self._run_llm(inputs_embeds, logits_positions, hidden)
+        for start, stop in [] if batch > 1 else parts(count, self.backend.prefill_rows, logits_positions):
+            wanted = logits_positions - start if stop == count else _NO_IDS
+            outputs = self._run_llm(inputs_embeds.tokens(start, stop), wanted, hidden.tokens(start, stop))
+            self.cache.advance(stop - start)
+        ids = self.backend.download(outputs[contract.NEXT_IDS]).copy() if len(logits_positions) else _NO_IDS
+        return Forward(ids, outputs[contract.LOGITS], hidden, self.backend)
+
+    def _run_llm(self, embeds: Buffer, logits_positions: Int, hidden: Buffer) -> dict[str, Buffer]:
+        (batch, count), start = embeds.shape[:2], self.cache.length
         inputs = {
-            contract.INPUTS_EMBEDS: inputs_embeds,
+            contract.INPUTS_EMBEDS: embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
             contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
-            **past,
+            # Only steps of one token come often enough for padding to pay.
+            **self.cache.past(padded=batch * count == 1),
         }
-        outputs = self._outputs(contract.LLM, inputs, slots)
+        given = {contract.SEG_HIDDEN: hidden, **self.cache.slots(count, batch)}
+        outputs = self._outputs(contract.LLM, inputs, given)
         self._graphs[contract.LLM].run(inputs, outputs)
-        if batch == 1:
-            self.cache.advance(count)
-        ids = self.backend.download(outputs[contract.NEXT_IDS]).copy() if len(logits_positions) else _NO_IDS
-        return Forward(ids, outputs[contract.LOGITS], outputs[contract.SEG_HIDDEN], self.backend)
+        return outputs
 
     def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
         """Run the mask decoder for [embed] and [C, embed].
@@ -198,3 +209,17 @@ class Pipeline:
                 kept.popitem(last=False)
         kept.move_to_end(shape)
         return kept[shape]
+
+
+def parts(count: int, at_once: int | None, wanted: Int) -> list[tuple[int, int]]:
+    """Divide the rows of a prefill into equal parts of ``at_once`` at most, (start, stop) each.
+
+    A part sees the keys of those before it. Scores of parts are a fraction of the whole's, in memory and, since no part
+    has any with the tokens behind it, in work. All rows of ``wanted``, whose logits are asked for, lie in the last
+    part; where they cannot, there is one part.
+    """
+    number = -(-count // at_once) if at_once else 1
+    edges = [count * index // number for index in range(number + 1)] if number > 1 else [0, count]
+    if len(wanted) and int(wanted.min()) < edges[-2]:
+        edges = [0, count]
+    return list(pairwise(edges))

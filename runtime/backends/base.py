@@ -83,6 +83,8 @@ class Backend(Protocol):
     """A device that allocates buffers and runs graphs."""
 
     name: str
+    prefill_rows: int | None
+    """Tokens of a prefill that run at once, where fewer than all gain something."""
 
     def open(self, path: Path, spec: GraphSpec) -> Graph:
         """Load a graph. The caller has checked the file's hash.

@@ -31,6 +31,8 @@ _CPU_ENTRIES = {
     "session.set_denormal_as_zero": "1",
     "session.use_env_allocators": "1",
 }
+# Of a thousand tokens, two parts take a fifth less time than one, and half the memory; smaller parts gain no more.
+_CPU_PREFILL_ROWS = 512
 _FP16_QUANTIZE = (1, 30)  # the first version whose QuantizeLinear rounds float16; those before truncate
 # ONNX Runtime's names of element types, as sessions report them.
 _TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
@@ -112,6 +114,7 @@ class OnnxRuntimeBackend:
                 "for a GPU run `pip uninstall onnxruntime && pip install xsam-edge[gpu]`"
             )
         self.name = f"onnxruntime-{device}"
+        self.prefill_rows = _CPU_PREFILL_ROWS if device == "cpu" else None
         self._ort = ort
         self._device = device
         self._threads = threads

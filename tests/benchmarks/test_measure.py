@@ -82,6 +82,18 @@ def test_stages_are_told_from_sizes() -> None:
     assert Call("image_encoder", 1.0, {}).stage == "image_encoder"
 
 
+def test_parts_of_a_prefill_are_one_run() -> None:
+    def run(past: int, sequence: int, rows: int, batch: int = 1) -> Call:
+        return Call("llm", 2.0, {"batch": batch, "sequence": sequence, "past": past, "rows": rows})
+
+    whole = run(0, 4, 0).joined(run(4, 5, 2))
+    assert whole == Call("llm", 4.0, {"batch": 1, "sequence": 9, "past": 0, "rows": 2}) and whole.stage == "llm_prefill"
+    assert run(0, 4, 1).joined(run(4, 1, 1)) is None  # decoding
+    assert run(0, 4, 0).joined(run(2, 5, 2)) is None  # another prompt on the same image
+    assert run(0, 4, 0).joined(run(4, 5, 2, batch=3)) is None
+    assert run(0, 4, 0).joined(Call("mask_decoder", 1.0, {"conditions": 1})) is None
+
+
 def test_no_two_rounds_see_the_same_picture(tmp_path) -> None:
     picture, described = inputs.pictures()
     seen = {picture(index).tobytes() for index in (0, 1, 8, 16, 264)}

@@ -11,7 +11,7 @@ from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.errors import BackendError, BundleError, ContextLengthError
 from xsam_edge.runtime.manifest import read_manifest
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.pipeline import Pipeline
+from xsam_edge.runtime.pipeline import Pipeline, parts
 
 
 @pytest.fixture
@@ -74,18 +74,53 @@ def test_rows_are_read_from_where_they_are_wanted(pipeline: Pipeline) -> None:
     assert np.shares_memory(done.hidden(2), done.hidden())
 
 
-@pytest.mark.parametrize("parts", [(3, 9), (11, 1), (1, 1, 10), (4, 4, 4)])
-def test_parts_equal_the_whole(pipeline: Pipeline, parts: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("counts", [(3, 9), (11, 1), (1, 1, 10), (4, 4, 4)])
+def test_parts_equal_the_whole(pipeline: Pipeline, counts: tuple[int, ...]) -> None:
     values = embeds(pipeline, 12)
     logits, hidden = forward(pipeline, values, list(range(12)))
     pipeline.cache.truncate(0)
     start = 0
-    for count in parts:
+    for count in counts:
         some_logits, some_hidden = forward(pipeline, values[:, start : start + count], list(range(count)))
         np.testing.assert_allclose(some_hidden, hidden[:, start : start + count], atol=1e-4)
         np.testing.assert_allclose(some_logits, logits[start : start + count], atol=1e-4)
         start += count
     assert pipeline.cache.length == 12
+
+
+@pytest.mark.parametrize("at_once", [4, 5, 7, 1])
+def test_a_prefill_in_parts_equals_the_whole(pipeline: Pipeline, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = embeds(pipeline, 12)
+    forward(pipeline, values[:, :3], [])
+    expected = forward(pipeline, values, [11])
+    further = forward(pipeline, values[:, :1], [0])
+    pipeline.cache.truncate(3)
+    monkeypatch.setattr(pipeline.backend, "prefill_rows", at_once)
+    found = forward(pipeline, values, [11])
+    assert pipeline.cache.length == 15
+    for a, b in zip((*found, *forward(pipeline, values[:, :1], [0])), (*expected, *further), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_parts_are_equal_and_the_last_holds_what_is_wanted() -> None:
+    def divide(count: int, at_once: int | None, *wanted: int) -> list[tuple[int, int]]:
+        return parts(count, at_once, np.array(wanted, np.int64))
+
+    assert divide(12, None) == divide(12, 12) == [(0, 12)]
+    assert divide(13, 12) == [(0, 6), (6, 13)]
+    assert divide(1030, 512, 1025, 1029) == [(0, 343), (343, 686), (686, 1030)]
+    assert divide(13, 12, 5, 12) == [(0, 13)]
+    assert divide(13, 12, 6) == [(0, 6), (6, 13)]
+
+
+def test_a_prefill_in_parts_that_does_not_fit_leaves_the_cache(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.backend, "prefill_rows", 4)
+    forward(pipeline, embeds(pipeline, 3), [])
+    with pytest.raises(ContextLengthError):
+        pipeline.forward(embeds(pipeline, pipeline.cache.capacity - 2), np.zeros(0, np.int64))
+    assert pipeline.cache.length == 3
 
 
 def test_a_rolled_back_cache_is_as_good_as_new(pipeline: Pipeline) -> None:
