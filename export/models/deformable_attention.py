@@ -17,6 +17,8 @@ from torch.nn import functional as F
 
 Sizes = list[tuple[int, int]]
 
+_GATHERED = 1 << 24  # values that are gathered at once, 64 MB in float32
+
 
 def level_constant(values: list[int], like: Tensor) -> Tensor:
     """``values`` as a vector of the dtype and device of ``like``.
@@ -143,12 +145,20 @@ class GatherSampling(nn.Module):
         pairs = torch.cat((rows, torch.cat((rows[heads:], rows[:heads]))), dim=1)
         corners = self.corners(offsets, reference, weights, sizes)
         # A product of a row and a matrix per query and head: products and sums of their own would each cost a pass over
-        # memory.
-        upper, lower = (
-            weight.reshape(-1, 1, 2 * samples) @ torch.index_select(pairs, 0, row).reshape(-1, 2 * samples, head_dim)
-            for row, weight in zip(corners.rows, corners.weights, strict=True)
-        )
-        return (upper + lower).reshape(batch, -1, heads * head_dim)
+        # memory. Queries are divided, or what is gathered would be the largest tensor of the whole model by far.
+        queries = weights.shape[0] * weights.shape[1] * heads
+        at_once = max(1, _GATHERED // (2 * samples * head_dim))
+        parts = -(-queries // at_once)
+        counts = [queries * (part + 1) // parts - queries * part // parts for part in range(parts)]
+
+        def mix(row: Tensor, weight: Tensor) -> Tensor:
+            return weight @ torch.index_select(pairs, 0, row).reshape(-1, 2 * samples, head_dim)
+
+        upper_rows, lower_rows = (row.split([samples * count for count in counts]) for row in corners.rows)
+        upper_weights, lower_weights = (w.reshape(-1, 1, 2 * samples).split(counts) for w in corners.weights)
+        upper = map(mix, upper_rows, upper_weights)
+        lower = map(mix, lower_rows, lower_weights)
+        return torch.cat([a + b for a, b in zip(upper, lower, strict=True)]).reshape(batch, -1, heads * head_dim)
 
 
 class GridSampling(nn.Module):
