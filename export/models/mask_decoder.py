@@ -69,7 +69,15 @@ class CrossAttention(nn.Module):
         self.out_proj = nn.Linear(channels, channels)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        """[B, Q, C] attends to [B, N, C]; ``bias`` is [B, 1, Q, N]."""
+        """[B, Q, C] attends to [B, N, C], or to [1, N, C] of an image that all share; ``bias`` is [B, 1, Q, N]."""
+        if key.shape[0] == 1:  # one product with all queries as its rows, not one per prompt
+            shared = self._attend(
+                query.reshape(1, -1, query.shape[2]), key, value, bias.reshape(1, 1, -1, key.shape[1])
+            )
+            return shared.reshape(query.shape)
+        return self._attend(query, key, value, bias)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         query, key, value = (F.linear(*args) for args in zip((query, key, value), weights, biases, strict=True))
         return self.out_proj(attention(query * self.scale, key, value, self.num_heads, bias))
@@ -117,8 +125,11 @@ class MaskPredictor(nn.Module):
         )
 
     def forward(self, queries: Tensor, mask_features: Tensor) -> Tensor:
-        """Queries [B, Q, C] and mask features [B, Cm, h, w] to mask logits [B, Q, h * w]."""
-        return self.mask_embedder(queries) @ mask_features.flatten(2)
+        """Queries [B, Q, C] and mask features [B, Cm, h, w], or [1, Cm, h, w] of all, to mask logits [B, Q, h * w]."""
+        embeds, features = self.mask_embedder(queries), mask_features.flatten(2)
+        if features.shape[0] == 1:  # one product, as in attention
+            return (embeds.flatten(0, 1) @ features[0]).unflatten(0, embeds.shape[:2])
+        return embeds @ features
 
 
 class DecoderStack(nn.Module):
