@@ -59,7 +59,10 @@ $(BENCH)/manifest.json: $(VENV)/.ready benchmarks/small.json
 	$(BIN)/xsam-export --random-weights --variant phi3 --config benchmarks/small.json --overwrite -o $(BENCH)
 
 benchmark: $(BENCH)/manifest.json
-	$(BIN)/xsam-bench $(BENCH) --against torch --against torch-compile --stages --markdown $(ARGS)
+	$(BIN)/xsam-bench $(BENCH) --against torch --against torch-compile --markdown --html $(BENCH)/latency.html $(ARGS) \
+		> $(BENCH)/latency.md
+	mv $(BENCH)/latency.md benchmarks/results/latency.md
+	@echo "Look at benchmarks/results/latency.md and $(BENCH)/latency.html"
 
 # INT8 against FP32 on this CPU, at the widths of real models.
 WIDE = --random-weights --variant phi3 --config benchmarks/wide.json --overwrite

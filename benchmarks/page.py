@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.benchmarks import plots
+from xsam_edge.benchmarks.plots import milliseconds
 
 Report = Mapping[str, Any]
 Row = Sequence[str]
@@ -71,12 +72,12 @@ def _answers(report: Report) -> tuple[Row, list[Row]]:
     for side in (report, *others):
         for answer, title in _ANSWERS.items():
             times = side["answers"][answer]
-            percentiles = [_ms(times[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms")]
+            percentiles = [milliseconds(times[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms")]
             row = [_name(side), title, *percentiles, str(times["n"])]
             rows.append(row + [f"{o['ratio'][answer]:.2f}" if side is report else "" for o in others])
         for part in ("preprocess", "postprocess"):
             times = side[part]
-            percentiles = [_ms(times[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms")]
+            percentiles = [milliseconds(times[key]) for key in ("p50_ms", "p90_ms", "p95_ms", "p99_ms")]
             rows.append([_name(side), f"of it {part}", *percentiles, str(times["n"]), *([""] * len(others))])
     return ["side", "answer", "p50 ms", "p90", "p95", "p99", "n", *ratios], rows
 
@@ -86,8 +87,13 @@ def _stages(side: Report) -> tuple[Row, list[Row]]:
     rows = []
     for stage in side["stages"]:
         sizes = ", ".join(f"{axis} {size}" for axis, size in stage["axes"].items())
-        work = [f"{stage['flops'] / 1e9:.3g}", f"{stage['bytes'] / 1e6:.3g}", _ms(stage["limit_ms"]), stage["bound"]]
-        times = [str(stage["n"]), _ms(stage["p50_ms"]), _ms(stage["p95_ms"])]
+        work = [
+            f"{stage['flops'] / 1e9:.3g}",
+            f"{stage['bytes'] / 1e6:.3g}",
+            milliseconds(stage["limit_ms"]),
+            stage["bound"],
+        ]
+        times = [str(stage["n"]), milliseconds(stage["p50_ms"]), milliseconds(stage["p95_ms"])]
         rows.append([stage["name"], sizes, *times, *work, f"{stage['peak_fraction']:.0%}"])
     return head, rows
 
@@ -97,16 +103,17 @@ def _notes(report: Report) -> list[str]:
     lines = [
         f"- the next answer is {report['next_is_faster_by']:.1f} times as fast as the first; "
         f"{report['llm_forwards_per_answer']:.2f} LLM forwards and {report['tokens_per_answer']:.1f} tokens an answer",
-        f"- outside of the graphs: {_ms(over['first']['outside_graphs_ms'])} ms of a first answer "
-        f"({over['first']['outside_graphs_share']:.1%}), {_ms(over['next']['outside_graphs_ms'])} ms of a next one "
-        f"({over['next']['outside_graphs_share']:.1%}); without pre- and post-processing "
-        f"{_ms(over['first']['runtime_ms'])} and {_ms(over['next']['runtime_ms'])} ms",
+        f"- outside of the graphs: {milliseconds(over['first']['outside_graphs_ms'])} ms of a first answer "
+        f"({over['first']['outside_graphs_share']:.1%}), {milliseconds(over['next']['outside_graphs_ms'])} ms of a "
+        f"next one ({over['next']['outside_graphs_share']:.1%}); without pre- and post-processing "
+        f"{milliseconds(over['first']['runtime_ms'])} and {milliseconds(over['next']['runtime_ms'])} ms",
     ]
     if together := report["together"]:
         one_by_one, at_once = (together[way]["p50_ms"] for way in ("one_by_one", "together"))
         lines.append(
             f"- {together['prompts']} prompts at once: {together['rate']:.2f} times the rate of one by one "
-            f"({_ms(at_once)} ms against {_ms(one_by_one)}), masks of IoU {together['min_mask_iou']:.4f} at least"
+            f"({milliseconds(at_once)} ms against {milliseconds(one_by_one)}), "
+            f"masks of IoU {together['min_mask_iou']:.4f} at least"
         )
     for graph, counts in report.get("products", {}).items():
         lines.append(f"- products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items()))
@@ -159,10 +166,6 @@ def _flat(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(_flat(item) for item in value) or "none"
     return "not told" if value is None else str(value)
-
-
-def _ms(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _table(head: Row, rows: Sequence[Row]) -> list[str]:

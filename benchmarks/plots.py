@@ -17,7 +17,7 @@ dt { font-weight: 600; } dd { margin: 0 0 .4rem 1rem; overflow-wrap: anywhere; }
 pre { overflow-x: auto; font-size: 12px; }
 svg { max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #1c2430; }
 """
-_WIDTH, _LEFT, _RIGHT, _ROW = 860, 190, 150, 34
+_WIDTH, _LEFT, _RIGHT, _ROW = 920, 190, 210, 34
 _TIME, _LIMIT, _INK = "#9db8d9", "#1f5fa8", "#1c2430"
 
 
@@ -30,12 +30,14 @@ def stages(entries: Sequence[Mapping[str, Any]]) -> str:
         scale = (_WIDTH - _LEFT - _RIGHT) / longest
         parts += [
             _text(_LEFT - 8, top + 17, entry["name"], "end"),
-            _bar(top, max(scale * entry["p50_ms"], 1), 24, _TIME, f"p50 {entry['p50_ms']:.3g} ms"),
-            _bar(top + 7, max(scale * entry["limit_ms"], 1), 10, _LIMIT, f"at best {entry['limit_ms']:.3g} ms"),
+            _bar(top, max(scale * entry["p50_ms"], 1), 24, _TIME, f"p50 {milliseconds(entry['p50_ms'])} ms"),
+            _bar(
+                top + 7, max(scale * entry["limit_ms"], 1), 10, _LIMIT, f"at best {milliseconds(entry['limit_ms'])} ms"
+            ),
             _text(
                 _LEFT + scale * max(entry["p50_ms"], entry["limit_ms"]) + 8,
                 top + 17,
-                f"{entry['p50_ms']:.3g} ms, {entry['peak_fraction']:.0%} of the peak",
+                f"{milliseconds(entry['p50_ms'])} ms, {entry['peak_fraction']:.0%} of the peak",
             ),
         ]
     legend = "pale: time at p50; dark: the least that flops and bytes allow at this machine's measured peaks"
@@ -61,9 +63,14 @@ def dots(series: Sequence[tuple[str, Sequence[float]]]) -> str:
         for share in (50, 95):
             at = _LEFT + scale * float(np.percentile(times, share))
             parts.append(_line(at, middle - 12, at, middle + 12, _INK))
-        label = " / ".join(f"{np.percentile(times, share):.3g}" for share in (50, 95))
+        label = " / ".join(milliseconds(float(np.percentile(times, share))) for share in (50, 95))
         parts.append(_text(_LEFT + scale * longest + 10, middle + 4, f"{label} ms"))
     return _svg(parts, len(series) * _ROW + 8, "times of answers")
+
+
+def milliseconds(value: float) -> str:
+    """A time in three digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def _short(name: str) -> str:
