@@ -71,6 +71,8 @@ def _session_options(device: str, threads: int) -> Any:
     options.log_severity_level = 3  # its warnings are about placement, not about results
     if device == "cpu":
         _share_activations()
+        for kind in (np.float16, np.float32, np.float64):
+            np.finfo(kind)  # NumPy 1 warns of it where subnormals are zero, unless it knows it by then
         options.enable_mem_pattern = False  # which sets memory aside for every shape that was ever seen
         for name, value in _CPU_ENTRIES.items():
             options.add_session_config_entry(name, value)
