@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
+from xsam_edge.runtime.backends.onnxruntime import cpu_disabled
 from xsam_edge.runtime.manifest import GraphSpec, Manifest, bundle_path
 
 INTEGER_PRODUCTS = (
@@ -44,9 +44,8 @@ def _count(path: Path, spec: GraphSpec) -> dict[str, int]:
         # Weights apart: protobuf holds no more than 2 GB.
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-        disabled = list(QUANTIZED_DISABLED) if spec.quantized else []
         onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=cpu_disabled(spec)
         )
         graph = onnx.load(optimised, load_external_data=False).graph
     found = Counter(node.op_type for node in graph.node)

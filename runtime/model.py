@@ -72,6 +72,8 @@ class XSam:
     ) -> XSam:
         """Check and load a bundle.
 
+        On a CPU, the calling thread rounds subnormal numbers to zero from then on, as ONNX Runtime's own threads do.
+
         Args:
             bundle: the directory that ``xsam-export`` wrote.
             device: "cpu" or "cuda", of ONNX Runtime; engines run on the GPU that they were built for.

@@ -65,6 +65,11 @@ def _share_activations() -> None:
         ort.create_and_register_allocator(memory, ort.OrtArenaCfg(settings))
 
 
+def cpu_disabled(spec: GraphSpec) -> list[str]:
+    """Optimisations that a graph on a CPU is better off without."""
+    return [*_CPU_DISABLED, *(QUANTIZED_DISABLED if spec.quantized else ())]
+
+
 def _session_options(device: str, threads: int) -> Any:
     options = _import().SessionOptions()
     options.intra_op_num_threads = threads
@@ -127,7 +132,7 @@ class OnnxRuntimeBackend:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
         options = _session_options(self._device, self._threads)
         providers = list(dict.fromkeys([_PROVIDERS[self._device], _PROVIDERS["cpu"]]))
-        disabled = [*_CPU_DISABLED, *(QUANTIZED_DISABLED if spec.quantized else ())] if self._device == "cpu" else []
+        disabled = cpu_disabled(spec) if self._device == "cpu" else []
         if spec.quantized == "float16":
             self._check_rounding(path)
         try:
