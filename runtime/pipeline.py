@@ -141,10 +141,11 @@ class Pipeline:
         hidden = self._reuse(contract.LLM, pooled.name, (batch, count, int(pooled.shape[-1])), pooled.dtype)
         if batch > 1:
             outputs = self._run_llm(inputs_embeds, logits_positions, hidden)
-        for start, stop in [] if batch > 1 else parts(count, self.backend.prefill_rows, logits_positions):
-            wanted = logits_positions - start if stop == count else _NO_IDS
-            outputs = self._run_llm(inputs_embeds.tokens(start, stop), wanted, hidden.tokens(start, stop))
-            self.cache.advance(stop - start)
+        else:
+            for start, stop in parts(count, self.backend.prefill_rows, logits_positions):
+                wanted = logits_positions - start if stop == count else _NO_IDS
+                outputs = self._run_llm(inputs_embeds.tokens(start, stop), wanted, hidden.tokens(start, stop))
+                self.cache.advance(stop - start)
         ids = self.backend.download(outputs[contract.NEXT_IDS]).copy() if len(logits_positions) else _NO_IDS
         return Forward(ids, outputs[contract.LOGITS], hidden, self.backend)
 
