@@ -2,8 +2,6 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-# mypy finds a package by its folder's name; these links show it the names that setuptools maps them to.
-TYPED := runtime calibration
 DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
@@ -47,8 +45,7 @@ gpu-test: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	mkdir -p $(VENV)/typed/xsam_edge && ln -sfn $(addprefix $(CURDIR)/,$(TYPED)) $(VENV)/typed/xsam_edge/
-	MYPYPATH=$(VENV)/typed $(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration
+	$(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -69,11 +66,11 @@ WIDE = --random-weights --variant phi3 --config benchmarks/wide.json --overwrite
 benchmark-int8: setup
 	$(BIN)/xsam-export $(WIDE) -o $(BENCH)-fp32
 	$(BIN)/xsam-export $(WIDE) --precision int8 --float-precision fp32 --calibration-samples 1 -o $(BENCH)-int8
-	$(BIN)/python -m xsam_edge.benchmarks.precision $(BENCH)-int8 $(BENCH)-fp32 $(ARGS)
+	$(BIN)/python -m xsam_edge.benchmarks.quantized $(BENCH)-int8 $(BENCH)-fp32 $(ARGS)
 
 # ARGS are options of the training, such as ARGS="--steps 300".
 train: setup
-	$(BIN)/python -m xsam_edge.export.training -o $(TRAINED) $(ARGS)
+	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

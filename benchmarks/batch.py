@@ -9,7 +9,7 @@ from typing import Any
 from xsam_edge.benchmarks.chain import RuntimeSide
 from xsam_edge.benchmarks.measure import SETTLE_SECONDS, Distribution, Picture
 from xsam_edge.benchmarks.report import iou
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 INCLUDED = (
     "all answers to the prompts, on an image whose features and prefix are there, pre- and post-processing included"

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from xsam_edge.benchmarks.measure import Picture, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
-from xsam_edge.runtime import prompts
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.common import Progress, load_bundle
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.manifest import Manifest, read_manifest
+from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
 
 Answering = Literal["greedy", "append", "scripted"]

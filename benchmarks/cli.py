@@ -108,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """What can be told before anything is loaded."""
-    from xsam_edge.runtime.manifest import read_manifest
+    from xsam_edge.runtime.bundle.manifest import read_manifest
 
     if options.repeat < 1:
         raise InputError(f"--repeat is {options.repeat}; at least 1 round must be counted")

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 
 from xsam_edge.runtime.backends.onnxruntime import cpu_disabled
-from xsam_edge.runtime.manifest import GraphSpec, Manifest, bundle_path
+from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest, bundle_path
 
 INTEGER_PRODUCTS = (
     "MatMulIntegerToFloat",

@@ -11,7 +11,7 @@ from xsam_edge.benchmarks.measure import Picture
 from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.images import load_image
+from xsam_edge.runtime.image.load import load_image
 
 PHRASES = ("the largest shape", "the red circle", "the thing on the left", "the smallest shape")
 _SIZE = (480, 640)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.runtime.backends.base import Backend, Graph
-from xsam_edge.runtime.manifest import GraphSpec, TensorSpec
+from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
 
 _SIZES = (512, 1024, 2048, 4096)  # of square matrices; larger ones only while they take less than _ENOUGH
 _ENOUGH = 0.1  # seconds

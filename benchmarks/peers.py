@@ -15,15 +15,16 @@ from xsam_edge.benchmarks.measure import Picture, Sample
 from xsam_edge.benchmarks.watch import Call, Script
 from xsam_edge.export import reference
 from xsam_edge.export.models.xsam import XSam as TorchXSam
-from xsam_edge.runtime import contract, prompts
-from xsam_edge.runtime.answering import MAX_NEW_TOKENS
-from xsam_edge.runtime.images import load_image
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.image.load import load_image
+from xsam_edge.runtime.image.preprocess import mask_pixels, vision_pixels
+from xsam_edge.runtime.image.resize import Frame
+from xsam_edge.runtime.language import prompts
+from xsam_edge.runtime.language.generate import MAX_NEW_TOKENS
+from xsam_edge.runtime.language.tokenizer import phrase_spans, seg_positions
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.postprocess import referred_mask
-from xsam_edge.runtime.preprocess import mask_pixels, vision_pixels
-from xsam_edge.runtime.resize import Frame
-from xsam_edge.runtime.results import Segment
-from xsam_edge.runtime.tokens import phrase_spans, seg_positions
+from xsam_edge.runtime.results.result import Segment
 
 
 class _Watched:

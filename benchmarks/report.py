@@ -14,8 +14,8 @@ from xsam_edge.benchmarks.flops import Cost, cost
 from xsam_edge.benchmarks.measure import Distribution, Round, Sample
 from xsam_edge.benchmarks.peaks import Peaks
 from xsam_edge.benchmarks.watch import STAGES, Call
-from xsam_edge.runtime import contract
-from xsam_edge.runtime.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file
 
 #: What each number of a side is, for the output.
 EXPLAINED = {

@@ -17,16 +17,16 @@ import onnx_ir as ir
 import torch
 
 from xsam_edge.export.bundle import CONFIG_FILE, EMBEDDINGS, build_graph, expected_tensors
-from xsam_edge.export.config import ModelConfig
-from xsam_edge.export.graph_passes import WeightPlan, evaluate
-from xsam_edge.export.graphs import GRAPHS
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.config.variants import VARIANTS
+from xsam_edge.export.graph.graphs import GRAPHS
+from xsam_edge.export.graph.passes import WeightPlan, evaluate
+from xsam_edge.export.graph.trace import fake_tensors
+from xsam_edge.export.graph.weights import RandomWeights, WeightSource, read
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.prepare import from_checkpoint
-from xsam_edge.export.trace import fake_tensors
-from xsam_edge.export.variants import VARIANTS
-from xsam_edge.export.weights import RandomWeights, WeightSource, read
+from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, Manifest, bundle_path, from_json
 from xsam_edge.runtime.errors import BundleError
-from xsam_edge.runtime.manifest import EMBEDDINGS_FILE, Manifest, bundle_path, from_json
 
 #: Precisions whose graphs hold the weights themselves.
 UNQUANTISED = ("fp32", "fp16")

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.base import Backend, Buffer, Graph
-from xsam_edge.runtime.manifest import GraphSpec, Manifest
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest
 
 PREFILL, SUFFIX, DECODE = "llm_prefill", "llm_suffix", "llm_decode"
 #: Stages in the order of the chain. A suffix is several tokens behind a past: a further prompt on the same image.

@@ -18,18 +18,18 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from xsam_edge.export.activations import activation_sizes
-from xsam_edge.export.config import ModelConfig
-from xsam_edge.export.graph_passes import WeightPlan, extract_weights, infer_types, rename, simplify
-from xsam_edge.export.graphs import FP32_TENSORS, GRAPHS, graph_spec
+from xsam_edge.export.config.activation_sizes import activation_sizes
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.graph.floats import FloatTypes, apply
+from xsam_edge.export.graph.graphs import FP32_TENSORS, GRAPHS, graph_spec
+from xsam_edge.export.graph.passes import WeightPlan, extract_weights, infer_types, rename, simplify
+from xsam_edge.export.graph.trace import fake_tensors, trace
+from xsam_edge.export.graph.weights import WeightSource, blocks, cast, write_external_data
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.export.precision.floats import FloatTypes, apply
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.staging import Report, check_space, hash_files, staged
-from xsam_edge.export.trace import fake_tensors, trace
-from xsam_edge.export.weights import WeightSource, blocks, cast, write_external_data
-from xsam_edge.runtime.manifest import (
+from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
     TOKENIZER_FILE,
@@ -39,7 +39,7 @@ from xsam_edge.runtime.manifest import (
     Source,
     running_total,
 )
-from xsam_edge.runtime.settings import Settings
+from xsam_edge.runtime.bundle.settings import Settings
 
 EMBEDDINGS = "llm.model.embed_tokens.weight"
 # Sizes of the parts, for who builds the torch model of a bundle; the runtime does not read it.
@@ -50,7 +50,7 @@ _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """What goes into a bundle. Of ``precision`` are the floats; integers come later (``xsam_edge.export.reduce``)."""
+    """What goes into a bundle. Of ``precision`` are the floats; integers come later (``xsam_edge.export.quantize``)."""
 
     config: ModelConfig
     variant: str

@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import add_engine_options
 from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.reduce_options import add_precision_options, reduce_options
+from xsam_edge.export.quantize_options import add_precision_options, reduce_options
 from xsam_edge.export.staging import check_output
-from xsam_edge.export.variants import VARIANTS
+from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from xsam_edge.export.report.facts import Report as Facts
@@ -106,7 +106,7 @@ def _export(
         request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
     if reduced is None:
         return write_bundle(request, output, overwrite=options.overwrite, report=progress), None
-    from xsam_edge.export.reduce import reduce_bundle
+    from xsam_edge.export.quantize import reduce_bundle
 
     return reduce_bundle(request, output, reduced, overwrite=options.overwrite, report=progress)
 

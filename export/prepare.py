@@ -10,21 +10,21 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from xsam_edge.export.bundle import BundleRequest, Report, expected_tensors
-from xsam_edge.export.checkpoint import Checkpoint, open_checkpoint, sha256
-from xsam_edge.export.config import ModelConfig
-from xsam_edge.export.graphs import level_sizes
-from xsam_edge.export.hub import download_tokenizer, resolve
-from xsam_edge.export.infer_config import config_from_checkpoint, random_config
-from xsam_edge.export.inits import find_part, read_json
-from xsam_edge.export.input_settings import mask_input, vision_input
-from xsam_edge.export.naming import dead_tensors, main_name, match
+from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint, sha256
+from xsam_edge.export.config.hub import download_tokenizer, resolve
+from xsam_edge.export.config.infer import config_from_checkpoint, random_config
+from xsam_edge.export.config.inits import find_part, read_json
+from xsam_edge.export.config.input_settings import mask_input, vision_input
+from xsam_edge.export.config.naming import dead_tensors, main_name, match
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.config.variants import Variant, get_variant, guess_variant
+from xsam_edge.export.graph.graphs import level_sizes
+from xsam_edge.export.graph.weights import RandomWeights
 from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
-from xsam_edge.export.variants import Variant, get_variant, guess_variant
-from xsam_edge.export.weights import RandomWeights
+from xsam_edge.runtime.bundle.manifest import Source
+from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
 from xsam_edge.runtime.errors import CheckpointError
-from xsam_edge.runtime.manifest import Source
-from xsam_edge.runtime.settings import ModelFacts, Settings, SpecialTokens
 
 
 def from_checkpoint(

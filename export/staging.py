@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry, hash_file, running_total
 from xsam_edge.runtime.errors import InputError, XSamError
-from xsam_edge.runtime.manifest import MANIFEST_FILE, FileEntry, hash_file, running_total
 
 # Called with what is being done, bytes done and bytes in all (0 where unknown).
 Report = Callable[[str, int, int], None]

@@ -8,9 +8,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from xsam_edge.runtime.bundle.settings import PromptFormat
 from xsam_edge.runtime.errors import CheckpointError
-from xsam_edge.runtime.prompts import QUESTIONS
-from xsam_edge.runtime.settings import PromptFormat
+from xsam_edge.runtime.language.prompts import QUESTIONS
 
 SPECIAL_TOKENS = ("<SEG>", "<p>", "</p>")
 """In the order of their ids, which follow the language model's own."""

@@ -17,9 +17,9 @@ from xsam_edge.runtime.errors import (
     XSamError,
 )
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.results import Result, Segment
+from xsam_edge.runtime.results.result import Result, Segment
 from xsam_edge.runtime.scene import Scene
-from xsam_edge.runtime.tracking.stream import FrameResult, Late
+from xsam_edge.runtime.stream.stream import FrameResult, Late
 
 __all__ = [
     "BackendError",

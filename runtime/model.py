@@ -15,30 +15,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime.answering import LanguageModel
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from xsam_edge.runtime.drafts import DraftBook
-from xsam_edge.runtime.engines import check_engine, find_environment
-from xsam_edge.runtime.errors import BundleError, InputError
-from xsam_edge.runtime.images import ImageSource
-from xsam_edge.runtime.manifest import (
+from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
     Manifest,
     check_files,
     read_manifest,
 )
-from xsam_edge.runtime.memory_plan import check_memory
-from xsam_edge.runtime.pipeline import ImageFeatures, Pipeline
-from xsam_edge.runtime.prepared import prepare
+from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
+from xsam_edge.runtime.device.compatibility import check_engine, find_environment
+from xsam_edge.runtime.device.memory_plan import check_memory
+from xsam_edge.runtime.errors import BundleError, InputError
+from xsam_edge.runtime.image.load import ImageSource
+from xsam_edge.runtime.image.prepare import prepare
+from xsam_edge.runtime.language.cache_pool import SceneMemory
+from xsam_edge.runtime.language.generate import LanguageModel
+from xsam_edge.runtime.language.speculative import DraftBook
+from xsam_edge.runtime.language.tokenizer import Tokenizer
 from xsam_edge.runtime.scene import Phrases, Scene
-from xsam_edge.runtime.scene_memory import SceneMemory
-from xsam_edge.runtime.tokens import Tokenizer
 
 if TYPE_CHECKING:
-    from xsam_edge.runtime.tracking.stream import FrameStream
-    from xsam_edge.runtime.tracking.track import Ask, Frames
+    from xsam_edge.runtime.stream.stages import Ask, Frames
+    from xsam_edge.runtime.stream.stream import FrameStream
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
 DEFAULT_CONTEXT = 4096
@@ -170,7 +170,7 @@ class XSam:
             InputError: no question or two, or a source that cannot be read.
             BackendError: the package that reads the source is not installed.
         """
-        from xsam_edge.runtime.tracking.track import track
+        from xsam_edge.runtime.stream.stages import track
 
         return track(
             self,

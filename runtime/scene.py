@@ -1,6 +1,7 @@
 """One image that was looked at, and everything that can be asked of it.
 
-Every method returns a :class:`~xsam_edge.runtime.results.Result`: masks at the image's own size, scores, boxes, text.
+Every method returns a :class:`~xsam_edge.runtime.results.result.Result`: masks at the image's own size, scores, boxes,
+text.
 ``answer`` says how the language model gets to its answer: "greedy" decodes it (as the official demo), "append" takes
 the known answer of the task as given and runs a single forward (as the official benchmarks).
 """
@@ -14,18 +15,20 @@ from typing import TYPE_CHECKING, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime import findings, preprocess, prompts
-from xsam_edge.runtime.answering import MAX_NEW_TOKENS, Answer
+from xsam_edge.runtime.chain.pipeline import Float, ImageFeatures
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.findings import Found, Reader
-from xsam_edge.runtime.images import ImageSource
-from xsam_edge.runtime.pipeline import Float, ImageFeatures
-from xsam_edge.runtime.prepared import prepare
-from xsam_edge.runtime.prompts import Prompt
-from xsam_edge.runtime.regions import box_mask, point_mask, region_mask, sample_points
-from xsam_edge.runtime.resize import Frame
-from xsam_edge.runtime.results import Result
-from xsam_edge.runtime.together import MAX_BATCH, append_together, ask_together
+from xsam_edge.runtime.image import preprocess
+from xsam_edge.runtime.image.load import ImageSource
+from xsam_edge.runtime.image.prepare import prepare
+from xsam_edge.runtime.image.regions import box_mask, point_mask, region_mask, sample_points
+from xsam_edge.runtime.image.resize import Frame
+from xsam_edge.runtime.language import prompts
+from xsam_edge.runtime.language.batch import MAX_BATCH, append_together, ask_together
+from xsam_edge.runtime.language.generate import MAX_NEW_TOKENS, Answer
+from xsam_edge.runtime.language.prompts import Prompt
+from xsam_edge.runtime.postprocess import readers
+from xsam_edge.runtime.postprocess.readers import Found, Reader
+from xsam_edge.runtime.results.result import Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -139,11 +142,11 @@ class Scene:
             instances, semantic = not stuff, not things
 
         if instances:
-            read = findings.instances(self.frame, prompt.labels, threshold, len(things) or None)
+            read = readers.instances(self.frame, prompt.labels, threshold, len(things) or None)
         elif semantic:
-            read = findings.semantic(self.frame, prompt.labels, len(things), self._model.manifest.settings)
+            read = readers.semantic(self.frame, prompt.labels, len(things), self._model.manifest.settings)
         else:
-            read = findings.panoptic(self.frame, prompt.labels, len(things), threshold, overlap_threshold)
+            read = readers.panoptic(self.frame, prompt.labels, len(things), threshold, overlap_threshold)
         return self._ask(prompt, answer, read)
 
     def regions(
@@ -180,10 +183,10 @@ class Scene:
         tokens = self._model.language.region_tokens(self.features, drawn_points)
         if similar:
             prompt = prompts.regions(len(drawn), self._form)
-            read = findings.instances(self.frame, prompt.labels, threshold)
+            read = readers.instances(self.frame, prompt.labels, threshold)
         else:
             prompt = prompts.interactive(self._form)
-            read = findings.pointed_at(self.frame, prompt.labels, threshold, scaled[0], settings)
+            read = readers.pointed_at(self.frame, prompt.labels, threshold, scaled[0], settings)
         return self._ask(prompt, answer, read, tokens)
 
     def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
@@ -192,7 +195,7 @@ class Scene:
         start = time.perf_counter()
         given = self._model.language.ask(prompt, self.features, None, max_new_tokens)
         llm = 1e3 * (time.perf_counter() - start)
-        return self._segment([prompt], [given], [findings.grounded(self.frame, given.phrases)], llm)[0]
+        return self._segment([prompt], [given], [readers.grounded(self.frame, given.phrases)], llm)[0]
 
     def chat(self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Answer a question about the image in words."""
@@ -259,13 +262,13 @@ class Scene:
         return self._segment([prompt], [given], [read], 1e3 * (time.perf_counter() - start))[0]
 
     def _ask_referred(self, asked: Sequence[Prompt], mode: AnswerMode, several: bool, threshold: float) -> list[Result]:
-        readers = [findings.referred(self.frame, prompt.labels, threshold, several=several) for prompt in asked]
+        reads = [readers.referred(self.frame, prompt.labels, threshold, several=several) for prompt in asked]
         if not asked:
             return []
         start = time.perf_counter()
         answer_all = append_together if _is_appended(mode, asked[0]) else ask_together
         given = answer_all(self._model.language, asked, self.features)
-        return self._segment(asked, given, readers, 1e3 * (time.perf_counter() - start))
+        return self._segment(asked, given, reads, 1e3 * (time.perf_counter() - start))
 
     def _segment(
         self, asked: Sequence[Prompt], given: Sequence[Answer], readers: Sequence[Reader], llm_ms: float

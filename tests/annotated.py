@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xsam_edge.runtime import rle
+from xsam_edge.runtime.results import rle
 
 SIZE = (12, 16)
 CAT = np.zeros(SIZE, bool)

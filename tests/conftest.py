@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from recorded import DATA
+
+from tests.recorded import DATA
 
 # Exports load configurations through Hugging Face libraries; nothing may reach for the network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -110,7 +111,7 @@ def aaai26_checkpoint(tmp_path_factory: pytest.TempPathFactory, phi3_reference: 
     import torch
     from safetensors.torch import load_file
 
-    from xsam_edge.export.naming import aaai26_name
+    from xsam_edge.export.config.naming import aaai26_name
 
     folder = tmp_path_factory.mktemp("aaai26")
     tensors = load_file(phi3_reference / "state_dict.safetensors")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xsam_edge.runtime.settings import (
+from xsam_edge.runtime.bundle.settings import (
     MaskInput,
     ModelFacts,
     PromptFormat,

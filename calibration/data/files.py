@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from PIL import Image
 
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.images import load_image
+from xsam_edge.runtime.image.load import load_image
 
 Size = tuple[int, int]
 """(height, width) in pixels."""

@@ -25,10 +25,10 @@ from xsam_edge.calibration.data.files import checked, field, open_picture
 from xsam_edge.calibration.data.plain_images import drawn_region
 from xsam_edge.calibration.data.prompt_source import ASKS, PromptSource, content_hash
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Caption, Categories, Lazy, Phrase, Picture, Regions
-from xsam_edge.runtime import prompts
+from xsam_edge.runtime.bundle.manifest import hash_file
+from xsam_edge.runtime.bundle.settings import PromptFormat
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.manifest import hash_file
-from xsam_edge.runtime.settings import PromptFormat
+from xsam_edge.runtime.language import prompts
 
 _FORM = PromptFormat("{input}", "<image>", "", ())  # any: texts are checked before there is a model
 

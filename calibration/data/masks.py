@@ -12,8 +12,8 @@ import numpy.typing as npt
 from xsam_edge.calibration.coco_api import coco_module
 from xsam_edge.calibration.data.files import Size, field
 from xsam_edge.calibration.data.samples import BoolMask
-from xsam_edge.runtime import rle
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results import rle
 
 _FURTHEST = 1e5  # pixels; pycocotools does not check coordinates
 _FIXED = 1 << 16  # OpenCV's fixed point

@@ -14,8 +14,8 @@ from xsam_edge.calibration.data.files import Size, open_picture
 from xsam_edge.calibration.data.prompt_source import PromptSource, content_hash, pick_asks
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Caption, Categories, Lazy, Phrase, Picture, Regions
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.images import load_image
-from xsam_edge.runtime.regions import box_mask, point_mask
+from xsam_edge.runtime.image.load import load_image
+from xsam_edge.runtime.image.regions import box_mask, point_mask
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.calibration.data.samples import TASKS, Ask, Picture
-from xsam_edge.runtime.manifest import hash_file
+from xsam_edge.runtime.bundle.manifest import hash_file
 
 ASKS = 4
 """Asks of a picture: an image is encoded once for several forwards of the language model, as a runtime is used."""

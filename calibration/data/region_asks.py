@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Lazy, Regions, TrueSegment
-from xsam_edge.runtime.metrics import mask_box
-from xsam_edge.runtime.regions import box_mask, point_mask
+from xsam_edge.runtime.image.regions import box_mask, point_mask
+from xsam_edge.runtime.results.iou import mask_box
 
 Kind = Literal["box", "point", "mask"]
 _KINDS: tuple[Kind, ...] = ("box", "point", "mask")

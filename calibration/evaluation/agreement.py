@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from xsam_edge.calibration.data.samples import TASKS, Ask, Phrase, Regions, Task
 from xsam_edge.calibration.evaluation.overlap import mean
-from xsam_edge.runtime import rle
-from xsam_edge.runtime.metrics import mask_iou
-from xsam_edge.runtime.results import Result, Segment
+from xsam_edge.runtime.results import rle
+from xsam_edge.runtime.results.iou import mask_iou
+from xsam_edge.runtime.results.result import Result, Segment
 
 CLOSE = 0.95
 SURE = 0.5  # score from which a segment is expected of the other bundle too

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from xsam_edge.calibration.data.samples import Caption
 from xsam_edge.calibration.evaluation.overlap import mask_overlap, mean
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 TEXT_SIMILARITY = 0.5
 MASK_IOU = 0.5

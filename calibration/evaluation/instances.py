@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xsam_edge.calibration.data.samples import Categories
+from xsam_edge.calibration.evaluation.average_precision import AveragePrecision, Object
 from xsam_edge.calibration.evaluation.overlap import mean
-from xsam_edge.calibration.evaluation.precision import AveragePrecision, Object
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 
 class InstanceMetrics:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xsam_edge.calibration.data.samples import BoolMask
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 
 def mask_overlap(found: BoolMask, truth: BoolMask, ignore: BoolMask | None = None) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from xsam_edge.calibration.data.samples import Categories
 from xsam_edge.calibration.evaluation.overlap import mean
 from xsam_edge.calibration.evaluation.quality import MATCH, Quality, averages
 from xsam_edge.calibration.evaluation.truth import paint
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 
 class PanopticMetrics:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xsam_edge.calibration.data.samples import Phrase
 from xsam_edge.calibration.evaluation.overlap import Overlaps, by_kind, first_mask, mask_overlap, mean
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 
 class PhraseMetrics:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from xsam_edge.calibration.data.samples import Regions
+from xsam_edge.calibration.evaluation.average_precision import AveragePrecision, Object
 from xsam_edge.calibration.evaluation.overlap import Overlaps, by_kind, first_mask, mask_overlap, mean
-from xsam_edge.calibration.evaluation.precision import AveragePrecision, Object
 from xsam_edge.calibration.evaluation.quality import Quality, count_masks
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 KEPT = 0.5  # score of the masks that count for panoptic quality; average precision takes all
 

@@ -10,15 +10,15 @@ from typing import Any, Protocol
 from PIL import Image
 
 from xsam_edge.calibration.data.samples import TASKS, Ask, Caption, Categories, DataSet, Phrase, Picture, Regions, Task
+from xsam_edge.calibration.evaluation.average_precision import require_average_precision
 from xsam_edge.calibration.evaluation.captions import CaptionMetrics
 from xsam_edge.calibration.evaluation.instances import InstanceMetrics
 from xsam_edge.calibration.evaluation.panoptic import PanopticMetrics
 from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
-from xsam_edge.calibration.evaluation.precision import require_average_precision
 from xsam_edge.calibration.evaluation.regions import RegionMetrics
 from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import AnswerMode, Scene
 
 MAX_UNREADABLE = 0.05  # of the pictures

@@ -9,7 +9,7 @@ import numpy as np
 from xsam_edge.calibration.data.samples import Categories
 from xsam_edge.calibration.evaluation.overlap import mean
 from xsam_edge.calibration.evaluation.truth import VOID, paint
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 
 class SemanticMetrics:

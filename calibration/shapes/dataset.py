@@ -26,8 +26,8 @@ from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.draw import Drawing, draw
 from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.metrics import mask_box
-from xsam_edge.runtime.regions import box_mask, point_mask
+from xsam_edge.runtime.image.regions import box_mask, point_mask
+from xsam_edge.runtime.results.iou import mask_box
 
 NAMES = (*SHAPES, *GROUNDS)
 """Categories, things first."""

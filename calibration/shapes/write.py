@@ -18,8 +18,8 @@ from PIL import Image
 from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.draw import Drawing, draw, outline
 from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
-from xsam_edge.runtime import rle
-from xsam_edge.runtime.metrics import mask_box
+from xsam_edge.runtime.results import rle
+from xsam_edge.runtime.results.iou import mask_box
 
 _CATEGORIES = [
     {"id": index + 1, "name": name, "isthing": int(name in SHAPES)} for index, name in enumerate((*SHAPES, *GROUNDS))

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.export.engines.advice import explain
-from xsam_edge.runtime.cuda_device import DeviceInfo
-from xsam_edge.runtime.engine_info import Flavour
+from xsam_edge.runtime.bundle.engine_info import Flavour
+from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import EngineBuildError
 
 # Called with the phase, the step and the number of steps (0 where unknown).

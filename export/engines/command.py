@@ -17,10 +17,10 @@ from xsam_edge.export.engines.convert import EngineRequest
 from xsam_edge.export.engines.footprint import config_footprint, options_that_fit
 from xsam_edge.export.engines.targets import Target, get_target
 from xsam_edge.export.staging import check_output
+from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.common import Progress
+from xsam_edge.runtime.device.memory_plan import Footprint, MemoryPlan, footprint, plan, summary, table
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.manifest import Manifest, read_manifest
-from xsam_edge.runtime.memory_plan import Footprint, MemoryPlan, footprint, plan, summary, table
 
 _SHOWN = 5
 
@@ -113,15 +113,15 @@ def _facts(options: argparse.Namespace, overrides: Mapping[str, Any], precision:
     """The sizes of what a command line names: a bundle's files, or a model that is yet to be exported."""
     if options.bundle is not None:
         return footprint(read_manifest(options.bundle))
-    from xsam_edge.export.infer_config import config_from_checkpoint, random_config
-    from xsam_edge.export.variants import get_variant, guess_variant
+    from xsam_edge.export.config.infer import config_from_checkpoint, random_config
+    from xsam_edge.export.config.variants import get_variant, guess_variant
 
     if options.random_weights:
         variant = get_variant(options.variant)
         return config_footprint(random_config(variant, overrides), variant.name, precision)
-    from xsam_edge.export.checkpoint import open_checkpoint
-    from xsam_edge.export.hub import resolve
-    from xsam_edge.export.naming import main_name
+    from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
+    from xsam_edge.export.config.hub import resolve
+    from xsam_edge.export.config.naming import main_name
 
     opened = open_checkpoint(resolve(options.checkpoint))
     inits = options.inits or opened.inits

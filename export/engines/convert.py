@@ -15,11 +15,8 @@ from xsam_edge.export.engines.footprint import check_fits
 from xsam_edge.export.engines.profiles import input_shapes, profiles_for
 from xsam_edge.export.engines.targets import Target, get_target
 from xsam_edge.export.staging import Report, check_output, check_space, hash_files, staged
-from xsam_edge.runtime.cuda_device import DeviceInfo, find_device
-from xsam_edge.runtime.engine_info import EngineInfo, EngineProfile, Flavour
-from xsam_edge.runtime.engines import library_version
-from xsam_edge.runtime.errors import InputError, NoDeviceError
-from xsam_edge.runtime.manifest import (
+from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, Flavour
+from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
     Manifest,
     bundle_path,
@@ -27,7 +24,10 @@ from xsam_edge.runtime.manifest import (
     read_manifest,
     running_total,
 )
-from xsam_edge.runtime.memory_plan import Footprint, MemoryPlan, footprint, plan
+from xsam_edge.runtime.device.compatibility import library_version
+from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
+from xsam_edge.runtime.device.memory_plan import Footprint, MemoryPlan, footprint, plan
+from xsam_edge.runtime.errors import InputError, NoDeviceError
 
 Show = Callable[[MemoryPlan, Target], None]
 

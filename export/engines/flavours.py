@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from xsam_edge.export.engines.targets import Target
-from xsam_edge.runtime.cuda_device import DeviceInfo
-from xsam_edge.runtime.engine_info import Flavour, KVCacheChoice
+from xsam_edge.runtime.bundle.engine_info import Flavour, KVCacheChoice
+from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import EngineDeviceError, EngineVersionError, InputError, NoDeviceError
 
 FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt-rtx")

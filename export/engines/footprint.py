@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xsam_edge.export.activations import activation_sizes
-from xsam_edge.export.config import LLMConfig, ModelConfig
+from xsam_edge.export.config.activation_sizes import activation_sizes
+from xsam_edge.export.config.sizes import LLMConfig, ModelConfig
+from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.targets import Target
-from xsam_edge.export.variants import VARIANTS
-from xsam_edge.runtime import contract
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.device.memory_plan import DeviceMemory, Footprint, longest_context, plan, size
 from xsam_edge.runtime.errors import DeviceMemoryError
-from xsam_edge.runtime.memory_plan import DeviceMemory, Footprint, longest_context, plan, size
 
 # Bytes of one weight of (encoder and decoder, language model). INT4 is that of the language model's layers alone, in
 # blocks with a scale each; scales, and what stays in floating point, are the fractions.

@@ -7,7 +7,7 @@ import argparse
 from xsam_edge.export.engines.flavours import FLAVOURS
 from xsam_edge.export.engines.targets import AUTO, TARGETS
 from xsam_edge.runtime.cli.common import count
-from xsam_edge.runtime.memory_plan import GIB
+from xsam_edge.runtime.device.memory_plan import GIB
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
-from xsam_edge.runtime.engine_info import EngineProfile
-from xsam_edge.runtime.manifest import GraphSpec
-from xsam_edge.runtime.settings import ModelFacts
-from xsam_edge.runtime.together import BATCHED_TOKENS, MAX_BATCH
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.engine_info import EngineProfile
+from xsam_edge.runtime.bundle.manifest import GraphSpec
+from xsam_edge.runtime.bundle.settings import ModelFacts
+from xsam_edge.runtime.language.batch import BATCHED_TOKENS, MAX_BATCH
 
 PREFILL, DECODE, PROMPTS, ONLY = "prefill", "decode", "prompts", "only"
 

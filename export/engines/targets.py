@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from xsam_edge.runtime.cuda_device import DeviceInfo
+from xsam_edge.runtime.device.cuda_device import DeviceInfo
+from xsam_edge.runtime.device.memory_plan import GIB, DeviceMemory, device_memory
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.memory_plan import GIB, DeviceMemory, device_memory
 
 AUTO = "auto"
 

@@ -20,7 +20,7 @@ from xsam_edge.export.staging import Report
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 WORST = 6  # asks that are kept to be looked at
 

@@ -17,17 +17,17 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from xsam_edge.calibration.activations.edited import EditedBackend, Extra
 from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.calibration.evaluation.run import Options, ask_scene
+from xsam_edge.calibration.instrumented import EditedBackend, Extra
 from xsam_edge.export.gate.measure import decibels
-from xsam_edge.export.graph_passes import initializer
+from xsam_edge.export.graph.passes import initializer
 from xsam_edge.export.precision.blocks import members
-from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import XSamError
-from xsam_edge.runtime.manifest import read_manifest
 from xsam_edge.runtime.model import XSam
 
 KEPT = 8192  # elements of a tensor that are compared, evenly spread

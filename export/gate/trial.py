@@ -11,11 +11,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from xsam_edge.calibration.activations.edited import EditedBackend, EditedGraph
-from xsam_edge.export.lowering import inline, lower, node_names, open_graph
+from xsam_edge.calibration.instrumented import EditedBackend, EditedGraph
 from xsam_edge.export.precision.plan import NodePrecision
+from xsam_edge.export.quantization.lowering import inline, lower, node_names, open_graph
 from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
-from xsam_edge.runtime.manifest import GraphSpec
+from xsam_edge.runtime.bundle.manifest import GraphSpec
 
 _FP32 = NodePrecision("fp32")
 

@@ -6,7 +6,7 @@ traced without weights and loaded afterwards. A new language model is a new file
 
 from __future__ import annotations
 
-from xsam_edge.export.config import LLMConfig
+from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.models.llm import CausalLM
 from xsam_edge.export.models.phi3 import Phi3
 from xsam_edge.export.models.qwen3 import Qwen3

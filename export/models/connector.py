@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xsam_edge.export.config import ConnectorConfig
+from xsam_edge.export.config.sizes import ConnectorConfig
 from xsam_edge.export.models.projectors import pad_to_even, pixel_shuffle
 
 LAYER_NORM_EPS = 1e-6

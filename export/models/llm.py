@@ -16,7 +16,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from xsam_edge.export.config import LLMConfig
+from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.models.masking import hide
 
 KeyValue = tuple[Tensor, Tensor]

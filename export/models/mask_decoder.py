@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xsam_edge.export.config import MaskDecoderConfig
+from xsam_edge.export.config.sizes import MaskDecoderConfig
 from xsam_edge.export.models.masking import hide
 from xsam_edge.export.models.position_encoding import sine_position_encoding
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xsam_edge.export.config import MaskEncoderConfig
-from xsam_edge.export.models.activations import activation
+from xsam_edge.export.config.sizes import MaskEncoderConfig
+from xsam_edge.export.models.activation_functions import activation
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:

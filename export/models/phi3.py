@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xsam_edge.export.config import LLMConfig
+from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.models.llm import Attention, CausalLM
 
 

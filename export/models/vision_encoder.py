@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xsam_edge.export.config import VisionEncoderConfig
-from xsam_edge.export.models.activations import activation
+from xsam_edge.export.config.sizes import VisionEncoderConfig
+from xsam_edge.export.models.activation_functions import activation
 from xsam_edge.runtime.errors import CheckpointError
 
 

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xsam_edge.export.config import ModelConfig
+from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.models import build_language_model
 from xsam_edge.export.models.connector import Connector
 from xsam_edge.export.models.mask_decoder import ClassPredictor, MaskDecoder

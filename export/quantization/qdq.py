@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from xsam_edge.export.graph_passes import WeightPlan, initializer
+from xsam_edge.export.graph.passes import WeightPlan, initializer
+from xsam_edge.export.graph.weight_codes import LIMITS, WeightQuantization, block_scales, channel_scales, stored
+from xsam_edge.export.graph.weights import WeightSource, read_blocks
 from xsam_edge.export.precision.plan import Quantized
-from xsam_edge.export.quantization.codes import LIMITS, WeightQuantization, block_scales, channel_scales, stored
 from xsam_edge.export.quantization.sites import Site, find_sites
-from xsam_edge.export.weights import WeightSource, read_blocks
 from xsam_edge.runtime.errors import CheckpointError
 
 INT4_OPSET = 21  # blocks and 4-bit types; int8 needs no more than 19, FP16 scales included

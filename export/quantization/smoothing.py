@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from xsam_edge.calibration.activations.smoothing import Smoothing, search
-from xsam_edge.calibration.activations.stats import TensorStats
-from xsam_edge.export.lowering import FileWeights, OpenGraph
+from xsam_edge.calibration.statistics.smoothing import Smoothing, search
+from xsam_edge.calibration.statistics.stats import TensorStats
+from xsam_edge.export.graph.weights import blocks, read_blocks
+from xsam_edge.export.quantization.lowering import FileWeights, OpenGraph
 from xsam_edge.export.quantization.sites import Site, find_sites
 from xsam_edge.export.quantization.smoothable import Source, readers, source_of
-from xsam_edge.export.weights import blocks, read_blocks
 
 MIN_GAIN = 1.2  # below, the expected error is not worth another change to the weights
 

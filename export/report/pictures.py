@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.overlay import Color, palette
+from xsam_edge.runtime.results.overlay import Color, palette
 
 MASK, ONLY_FP32, ONLY_REDUCED = palette(3), palette(1), palette(0)
 """Colours: of a mask, of pixels that only FP32 has, of pixels that only the reduced precision has."""

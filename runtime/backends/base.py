@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime.manifest import GraphSpec, TensorSpec
+from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
 
 Array = npt.NDArray[Any]
 

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Array, Buffer
+from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
-from xsam_edge.runtime.manifest import GraphSpec
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # With these a pair of Q and DQ is merged with another's, or a product with its bias, before it can become an integer

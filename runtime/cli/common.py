@@ -117,8 +117,8 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
 
 def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
     """``XSam.load`` with a progress line for the hashes; memory plans of engines, and warnings, go to stderr."""
-    from xsam_edge.runtime import memory_plan
-    from xsam_edge.runtime.manifest import read_manifest, running_total
+    from xsam_edge.runtime.bundle.manifest import read_manifest, running_total
+    from xsam_edge.runtime.device import memory_plan
     from xsam_edge.runtime.model import XSam
 
     manifest = read_manifest(bundle)

@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, host: Host | None = None) -> int:
     """Probe and print; returns 0. ``host`` stands in for this machine."""
+    from xsam_edge.runtime.bundle.manifest import running_total
     from xsam_edge.runtime.doctor import bundle, machine, software
     from xsam_edge.runtime.doctor.host import Host
-    from xsam_edge.runtime.manifest import running_total
 
     host = host or Host()
     verdicts: tuple[Verdict, ...] | None = None

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 
 OVERLAY, IDS, RESULT = "overlay.png", "ids.png", "result.json"
 _LABEL_LENGTH = 40  # characters of a label in a file's name

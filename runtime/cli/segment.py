@@ -26,7 +26,7 @@ from xsam_edge.runtime.errors import XSamError
 if TYPE_CHECKING:
     from xsam_edge.runtime.cli.tasks import Question
     from xsam_edge.runtime.model import XSam
-    from xsam_edge.runtime.results import Result
+    from xsam_edge.runtime.results.result import Result
 
 PROGRAM = "xsam-segment"
 OUTPUT = Path("xsam-output")

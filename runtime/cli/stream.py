@@ -16,7 +16,7 @@ from xsam_edge.runtime.cli.common import Progress, count, load_bundle
 from xsam_edge.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from xsam_edge.runtime.tracking.stream import Counts, FrameResult, Late
+    from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
 _OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap")
@@ -65,7 +65,7 @@ def run_stream(options: argparse.Namespace) -> int:
         progress("load")
         from xsam_edge.runtime.cli.output import check_output
         from xsam_edge.runtime.cli.tasks import question
-        from xsam_edge.runtime.tracking.sources import open_source
+        from xsam_edge.runtime.stream.sources import open_source
 
         asked, source = question(options), open_source(options.source, options.rate)
         if options.output is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xsam_edge.runtime.crossings import crossings
+from xsam_edge.runtime.bundle.manifest import Manifest, Progress, check_files, read_manifest
+from xsam_edge.runtime.device.compatibility import Environment, check_engine
+from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan, size
+from xsam_edge.runtime.device.transfers import crossings
 from xsam_edge.runtime.doctor.host import Fact, Section
-from xsam_edge.runtime.engines import Environment, check_engine
 from xsam_edge.runtime.errors import DeviceMemoryError, XSamError
-from xsam_edge.runtime.manifest import Manifest, Progress, check_files, read_manifest
-from xsam_edge.runtime.memory_plan import check_memory, footprint, plan, size
 
 _CONTEXT = 4096  # what a bundle is loaded with by default, or its own limit
 

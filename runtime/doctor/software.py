@@ -9,11 +9,11 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from xsam_edge.runtime.cuda_device import DeviceInfo, driver_version
+from xsam_edge.runtime.bundle.engine_info import MODULES
+from xsam_edge.runtime.device.compatibility import Environment, install_command
+from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version
+from xsam_edge.runtime.device.memory_plan import size
 from xsam_edge.runtime.doctor.host import Fact, Host, Section
-from xsam_edge.runtime.engine_info import MODULES
-from xsam_edge.runtime.engines import Environment, install_command
-from xsam_edge.runtime.memory_plan import size
 
 _PACKAGES = (
     "xsam-edge", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "cuda-python",
@@ -23,7 +23,7 @@ _PACKAGES = (
 _IMPORT = "import json, {module} as m; print(json.dumps(str(m.__version__)))"
 _DEVICE = """
 import dataclasses, json
-from xsam_edge.runtime.cuda_device import find_device
+from xsam_edge.runtime.device.cuda_device import find_device
 from xsam_edge.runtime.errors import NoDeviceError
 try:
     print(json.dumps(dataclasses.asdict(find_device())))

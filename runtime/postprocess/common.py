@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from xsam_edge.runtime.chain.mask_logits import Masks
 from xsam_edge.runtime.errors import BackendError, InputError
-from xsam_edge.runtime.mask_logits import Masks
-from xsam_edge.runtime.resize import Frame, Resizer, image_resizer
+from xsam_edge.runtime.image.resize import Frame, Resizer, image_resizer
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

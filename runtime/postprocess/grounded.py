@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from xsam_edge.runtime.mask_logits import Masks
+from xsam_edge.runtime.chain.mask_logits import Masks
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.common import (
     Floats,
     QueryMask,
@@ -11,7 +12,6 @@ from xsam_edge.runtime.postprocess.common import (
     require_fraction,
     resizer_for,
 )
-from xsam_edge.runtime.resize import Frame
 
 
 def grounded_masks(

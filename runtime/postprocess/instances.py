@@ -6,7 +6,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from xsam_edge.runtime.mask_logits import Masks
+from xsam_edge.runtime.chain.mask_logits import Masks
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.common import (
     SCORE_SLACK,
     Floats,
@@ -16,7 +17,6 @@ from xsam_edge.runtime.postprocess.common import (
     require_fraction,
     resizer_for,
 )
-from xsam_edge.runtime.resize import Frame
 
 
 def instance_masks(

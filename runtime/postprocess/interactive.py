@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
+from xsam_edge.runtime.chain.mask_logits import Masks
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.mask_logits import Masks
-from xsam_edge.runtime.metrics import box_iou, mask_box, mask_iou
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.common import (
     SCORE_SLACK,
     Floats,
@@ -20,7 +20,7 @@ from xsam_edge.runtime.postprocess.common import (
     resizer_for,
 )
 from xsam_edge.runtime.postprocess.selection import topk_order
-from xsam_edge.runtime.resize import Frame
+from xsam_edge.runtime.results.iou import box_iou, mask_box, mask_iou
 
 
 def interactive_mask(

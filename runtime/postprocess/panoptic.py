@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_edge.runtime.mask_logits import Masks
+from xsam_edge.runtime.chain.mask_logits import Masks
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.common import Floats, Mask, class_scores, require_fraction, resizer_for, sigmoid
-from xsam_edge.runtime.resize import Frame
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xsam_edge.runtime.mask_logits import Masks
+from xsam_edge.runtime.chain.mask_logits import Masks
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.common import (
     Floats,
     QueryMask,
@@ -14,7 +15,6 @@ from xsam_edge.runtime.postprocess.common import (
     resizer_for,
 )
 from xsam_edge.runtime.postprocess.grounded import grounded_masks
-from xsam_edge.runtime.resize import Frame
 
 
 def referred_mask(class_logits: Floats, mask_logits: Masks, frame: Frame, mask_threshold: float = 0.5) -> QueryMask:

@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_edge.runtime.mask_logits import Masks
+from xsam_edge.runtime.chain.mask_logits import Masks
+from xsam_edge.runtime.image.resize import Frame, Window, input_resizer, scaled_resizer
 from xsam_edge.runtime.postprocess.common import Floats, class_scores, resizer_for, sigmoid
 from xsam_edge.runtime.postprocess.panoptic import first_argmax
-from xsam_edge.runtime.resize import Frame, Window, input_resizer, scaled_resizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,12 +15,12 @@ from xsam_edge.benchmarks.chain import open_bundle
 from xsam_edge.benchmarks.measure import Round
 from xsam_edge.benchmarks.peers import TorchSide
 from xsam_edge.benchmarks.report import agreement
-from xsam_edge.export.config import ModelConfig
-from xsam_edge.export.graph_passes import WeightPlan
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.graph.passes import WeightPlan
 from xsam_edge.export.models.xsam import XSam
+from xsam_edge.runtime.bundle.manifest import from_json, read_manifest
 from xsam_edge.runtime.cli.common import Progress
 from xsam_edge.runtime.errors import BundleError
-from xsam_edge.runtime.manifest import from_json, read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_torch_gives_the_same_answers(phi3_bundle: Path, model: XSam, answering,
 def test_what_became_of_a_parameter_is_undone(program) -> None:
     original = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     plan = plan_of(program)
-    from xsam_edge.export.graph_passes import evaluate
+    from xsam_edge.export.graph.passes import evaluate
 
     values = np.full((3, 4), np.nan)
     restore.invert(plan, evaluate(plan.program, {"p": original}), values)

@@ -16,8 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from xsam_edge.export.checkpoint import open_checkpoint
-from xsam_edge.export.config import (
+from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
+from xsam_edge.export.config.sizes import (
     ConnectorConfig,
     LLMConfig,
     MaskDecoderConfig,
@@ -26,8 +26,8 @@ from xsam_edge.export.config import (
     VisionEncoderConfig,
 )
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.runtime.preprocess import mask_pixels
-from xsam_edge.runtime.settings import MaskInput
+from xsam_edge.runtime.bundle.settings import MaskInput
+from xsam_edge.runtime.image.preprocess import mask_pixels
 
 DATA = Path(__file__).parents[1] / "data"
 CLAMP = {"": 50.0, "aaai_": 500.0}

@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
+from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.prepare import from_checkpoint, from_random
-from xsam_edge.export.variants import VARIANTS
+from xsam_edge.runtime.bundle.settings import ModelFacts, RegionSampling
 from xsam_edge.runtime.errors import CheckpointError, InputError
-from xsam_edge.runtime.settings import ModelFacts, RegionSampling
 
 SMALL = {
     "llm.num_layers": 1,

@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from recorded import DATA
 from tokenizers import Tokenizer
 
+from tests.recorded import DATA
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, with_special_tokens
 from xsam_edge.runtime.errors import CheckpointError
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recorded import DATA
+from tests.recorded import DATA
 
 PROGRAM = """
 import sys

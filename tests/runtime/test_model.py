@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loaded import load
 from PIL import Image
-from recorded import DATA
 
+from tests.recorded import DATA
+from tests.runtime.loaded import load
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE
 from xsam_edge.runtime.errors import BackendError, BundleError, InputError
-from xsam_edge.runtime.manifest import MANIFEST_FILE, TOKENIZER_FILE
 from xsam_edge.runtime.model import DEFAULT_CONTEXT, XSam
 
 IMAGE = DATA / "golden-phi3" / "image.png"

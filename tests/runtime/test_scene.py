@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loaded import load
 from PIL import Image
-from recorded import DATA
 
+from tests.recorded import DATA
+from tests.runtime.loaded import load
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.results import Result
+from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
 
 FOLDER = DATA / "golden-phi3"

@@ -25,9 +25,9 @@ from xsam_edge.runtime.backends.tensorrt.engine import Library
 from xsam_edge.runtime.backends.tensorrt.graph import Activations, TensorRTGraph
 from xsam_edge.runtime.backends.tensorrt.memory import Block, Pool
 from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP, STREAMS, aligned
-from xsam_edge.runtime.engine_info import EngineInfo
+from xsam_edge.runtime.bundle.engine_info import EngineInfo
+from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest
 from xsam_edge.runtime.errors import BackendError, NoDeviceError
-from xsam_edge.runtime.manifest import GraphSpec, Manifest
 
 # Memory that is kept for reuse: the features of an image and what a prompt needs, in a full-size model.
 _KEEP = 256 << 20
@@ -93,7 +93,7 @@ class TensorRTBackend:
         return Buffer(block.address, shape, dtype, block)
 
     def allocate_alike(self, count: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> list[Buffer]:
-        """See :class:`xsam_edge.runtime.kv_cache.PadsPasts`."""
+        """See :class:`xsam_edge.runtime.chain.kv_cache.PadsPasts`."""
         dtype = np.dtype(dtype)
         distance = aligned(prod(shape) * dtype.itemsize)
         block = self._device.take(count * distance)
@@ -101,7 +101,7 @@ class TensorRTBackend:
         return [Buffer(block.address + index * distance, shape, dtype, block) for index in range(count)]
 
     def clear_alike(self, views: Sequence[Buffer]) -> None:
-        """See :class:`xsam_edge.runtime.kv_cache.PadsPasts`."""
+        """See :class:`xsam_edge.runtime.chain.kv_cache.PadsPasts`."""
         first = views[0]
         distance = views[1].address - first.address if len(views) > 1 else first.nbytes
         self._cuda.clear_2d(first.address, distance, first.nbytes, len(views), self._transfers)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.runtime.backends.tensorrt.plan import is_capturable
-from xsam_edge.runtime.engine_info import MODULES, EngineProfile, Flavour
+from xsam_edge.runtime.bundle.engine_info import MODULES, EngineProfile, Flavour
+from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
-from xsam_edge.runtime.manifest import GraphSpec
 
 # TensorRT's names of element types.
 _TYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64"}

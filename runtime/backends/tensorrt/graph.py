@@ -18,9 +18,9 @@ from xsam_edge.runtime.backends.tensorrt.plan import (
     capture_key,
     plan_bindings,
 )
-from xsam_edge.runtime.engine_info import EngineProfile
+from xsam_edge.runtime.bundle.engine_info import EngineProfile
+from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
-from xsam_edge.runtime.manifest import GraphSpec
 
 
 class Activations:

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xsam_edge.runtime import contract
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.engine_info import EngineProfile
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.engine_info import EngineProfile
+from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
-from xsam_edge.runtime.manifest import GraphSpec
 
 Shapes = Mapping[str, tuple[int, ...]]
 

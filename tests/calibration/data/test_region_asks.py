@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from scripted import SIZE, block, lazy
 
+from tests.scripted import SIZE, block, lazy
 from xsam_edge.calibration.data.region_asks import Instance, prompt_mask, region_asks
 from xsam_edge.calibration.data.samples import Regions
 

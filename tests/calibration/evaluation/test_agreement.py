@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from scripted import SIZE, answer, block, lazy, one
 
+from tests.scripted import SIZE, answer, block, lazy, one
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Regions
 from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
-from xsam_edge.runtime.results import Result, Segment
+from xsam_edge.runtime.results.result import Result, Segment
 
 MASK = block(0, 0, 4, 4)
 PHRASE = Phrase("refer", "a cat", lazy(MASK))

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from scripted import answer, block, lazy
 
+from tests.scripted import answer, block, lazy
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.samples import Categories, TrueSegment
+from xsam_edge.calibration.evaluation.average_precision import AveragePrecision, Object
 from xsam_edge.calibration.evaluation.instances import InstanceMetrics
-from xsam_edge.calibration.evaluation.precision import AveragePrecision, Object
 from xsam_edge.runtime.errors import XSamError
-from xsam_edge.runtime.results import Segment
+from xsam_edge.runtime.results.result import Segment
 
 
 def test_one_category_by_hand() -> None:

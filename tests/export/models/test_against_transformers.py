@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from xsam_edge.export.config import LLMConfig, MaskDecoderConfig, MaskEncoderConfig, VisionEncoderConfig
+from xsam_edge.export.config.sizes import LLMConfig, MaskDecoderConfig, MaskEncoderConfig, VisionEncoderConfig
 from xsam_edge.export.models import build_language_model
 from xsam_edge.export.models.mask_decoder import MaskDecoder
 from xsam_edge.export.models.mask_encoder import MaskEncoder

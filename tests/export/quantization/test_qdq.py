@@ -9,16 +9,16 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from small_graphs import ArrayWeights, graph
 
-from xsam_edge.export.graph_passes import WeightPlan
-from xsam_edge.export.lowering import inline, lower, open_graph
-from xsam_edge.export.precision.floats import FloatTypes, apply
+from tests.export.small_graphs import ArrayWeights, graph
+from xsam_edge.export.graph.floats import FloatTypes, apply
+from xsam_edge.export.graph.passes import WeightPlan
+from xsam_edge.export.graph.weight_codes import stored
+from xsam_edge.export.graph.weights import write_external_data
 from xsam_edge.export.precision.plan import NodePrecision
-from xsam_edge.export.quantization.codes import stored
+from xsam_edge.export.quantization.lowering import inline, lower, open_graph
 from xsam_edge.export.quantization.qdq import INT4_OPSET, Choice, insert
 from xsam_edge.export.quantization.sites import find_sites, graph_names
-from xsam_edge.export.weights import write_external_data
 from xsam_edge.runtime.errors import CheckpointError
 
 RNG = np.random.default_rng(1)

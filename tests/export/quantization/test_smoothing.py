@@ -10,8 +10,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from xsam_edge.calibration.activations.stats import TensorStats
-from xsam_edge.export.lowering import open_graph
+from xsam_edge.calibration.statistics.stats import TensorStats
+from xsam_edge.export.quantization.lowering import open_graph
 from xsam_edge.export.quantization.sites import find_sites
 from xsam_edge.export.quantization.smoothing import probed, smooth
 

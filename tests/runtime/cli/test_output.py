@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xsam_edge.runtime import rle
 from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.results import Result, Segment
+from xsam_edge.runtime.results import rle
+from xsam_edge.runtime.results.result import Result, Segment
 
 
 def result(label: str = "the man", id_map: bool = False) -> Result:

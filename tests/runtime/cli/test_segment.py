@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xsam_edge.runtime import rle
 from xsam_edge.runtime.cli.segment import main
+from xsam_edge.runtime.results import rle
 
 
 @pytest.fixture

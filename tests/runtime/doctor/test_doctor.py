@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
 
+from tests.runtime.doctor.recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
+from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
 from xsam_edge.runtime.cli import doctor
 from xsam_edge.runtime.doctor import bundle, software
 from xsam_edge.runtime.doctor.host import Host, Output, run_command
 from xsam_edge.runtime.doctor.machine import parse_l4t, parse_power_mode
-from xsam_edge.runtime.engine_info import EngineInfo, EngineProfile, KVCacheChoice
-from xsam_edge.runtime.manifest import MANIFEST_FILE, read_manifest
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xsam_edge.runtime.resize import Frame, restore_mask
+from xsam_edge.runtime.image.resize import Frame, restore_mask
 
 DATA = Path(__file__).parents[2] / "data"
 THINGS = {"person", "car", "bus", "cat", "bench"}

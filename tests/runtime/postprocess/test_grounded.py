@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from recorded_outputs import Case, cases
 
+from tests.runtime.postprocess.recorded_outputs import Case, cases
 from xsam_edge.runtime.postprocess.grounded import grounded_masks
 
 

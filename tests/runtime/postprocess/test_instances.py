@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from recorded_outputs import CATEGORY_TASKS, Case, cases
 
-from xsam_edge.runtime.metrics import mask_box
+from tests.runtime.postprocess.recorded_outputs import CATEGORY_TASKS, Case, cases
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.instances import instance_masks
-from xsam_edge.runtime.resize import Frame
+from xsam_edge.runtime.results.iou import mask_box
 
 RECORDED = [
     *cases("img_vgdseg"),

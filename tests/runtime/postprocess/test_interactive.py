@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from recorded_outputs import Case, cases
 
+from tests.runtime.postprocess.recorded_outputs import Case, cases
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.interactive import interactive_mask
 from xsam_edge.runtime.postprocess.selection import topk_order
-from xsam_edge.runtime.resize import Frame
 
 FRAME = Frame((32, 32), (32, 32), (32, 32))
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from recorded_outputs import CATEGORY_TASKS, Case, cases
 
+from tests.runtime.postprocess.recorded_outputs import CATEGORY_TASKS, Case, cases
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.panoptic import Panoptic, first_argmax, panoptic_segments
-from xsam_edge.runtime.resize import Frame
 
 RECORDED = [*cases(*CATEGORY_TASKS, variant="pan"), *cases("img_genseg", "img_ovseg", variant="")]
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from recorded_outputs import Case, cases
 
+from tests.runtime.postprocess.recorded_outputs import Case, cases
 from xsam_edge.runtime.errors import BackendError, InputError
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.refer import generalised_mask, referred_mask
-from xsam_edge.runtime.resize import Frame
 
 FRAME = Frame(image_size=(40, 40), scaled_size=(32, 32), input_size=(32, 32))
 

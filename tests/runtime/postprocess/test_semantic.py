@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from recorded_outputs import CATEGORY_TASKS, Case, cases
 
-from xsam_edge.runtime import resize
+from tests.runtime.postprocess.recorded_outputs import CATEGORY_TASKS, Case, cases
+from xsam_edge.runtime.image import resize
+from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.semantic import semantic_map
-from xsam_edge.runtime.resize import Frame
 
 RECORDED = [*cases(*CATEGORY_TASKS, variant="sem"), *cases("img_genseg_sem", variant="")]
 

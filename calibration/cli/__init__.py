@@ -1,0 +1,1 @@
+"""The commands xsam-eval and xsam-verify."""

@@ -1,0 +1,93 @@
+"""A backend of the runtime whose graphs are edited in memory when they are opened, and may have outputs of their own.
+
+Because it is a backend, what runs is the real chain: the language model sees true image embeddings, the mask decoder
+true conditions. Weights stay in the file beside a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime
+
+from xsam_edge.runtime.backends.base import Buffer
+from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend, one_line
+from xsam_edge.runtime.bundle.manifest import GraphSpec
+from xsam_edge.runtime.errors import BackendError
+
+Extra = Callable[[str, Mapping[str, npt.NDArray[Any]]], None]
+"""Called after each run of a graph with its file's name and the outputs that its ``spec`` does not have."""
+
+
+class EditedGraph:
+    """A session that may have more outputs than its ``spec`` says."""
+
+    def __init__(self, session: Any, spec: GraphSpec, listen: Extra | None) -> None:
+        self.spec = spec
+        self._session, self._listen = session, listen
+        self._order = [value.name for value in session.get_outputs()]
+
+    def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
+        """See :class:`xsam_edge.runtime.backends.base.Graph`. Raises what the listener raises, too."""
+        binding = self._session.io_binding()
+        for name, buffer in inputs.items():
+            binding.bind_input(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.address)
+        for name in self._order:
+            if name in outputs:
+                buffer = outputs[name]
+                binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.address)
+            else:
+                binding.bind_output(name, "cpu")
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # its exception types share no base
+            raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {one_line(error)}") from error
+        if self._listen is not None:
+            found = zip(self._order, binding.get_outputs(), strict=True)
+            self._listen(self.spec.file, {name: value.numpy() for name, value in found if name not in outputs})
+
+
+class EditedBackend(OnnxRuntimeBackend):
+    """ONNX Runtime on the CPU. ``edit`` reads and changes a graph; ``threads`` = 0 takes every core.
+
+    ``disabled`` names optimisers of ONNX Runtime.
+    """
+
+    def __init__(
+        self,
+        edit: Callable[[Path], ir.Model],
+        listen: Extra | None = None,
+        threads: int = 0,
+        *,
+        disabled: Sequence[str] = (),
+    ) -> None:
+        super().__init__("cpu", threads)
+        self._edit, self._listen, self._disabled = edit, listen, disabled
+
+    def open(self, path: Path, spec: GraphSpec) -> EditedGraph:  # type: ignore[override]
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        try:
+            model = self._edit(path)
+        except OSError as error:
+            raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 3  # its warnings are about placement, not about results
+        # A second, packed copy of the weights would double the memory of what is mapped from the file.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        # Reductions run as soon as they can, so that no activation waits for them; freed memory goes back.
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        options.enable_cpu_mem_arena = False
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        data = ir.to_proto(model).SerializeToString()
+        try:
+            session = onnxruntime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
+            )
+        except Exception as error:  # its exception types share no base
+            raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
+        return EditedGraph(session, spec, self._listen)

@@ -1,0 +1,48 @@
+"""A backend of the runtime that runs a bundle as usual and hands what its probes find to a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+import onnx_ir as ir
+
+from xsam_edge.calibration.instrumented import EditedBackend
+from xsam_edge.calibration.statistics.probes import PARTS, Probe, instrument
+from xsam_edge.runtime.backends.onnxruntime import one_line
+from xsam_edge.runtime.errors import BackendError
+
+Listener = Callable[[str, Probe, Mapping[str, npt.NDArray[Any]]], None]
+"""Called after each run of a graph with its file's name, a probe and what it found, by ``PARTS``."""
+
+
+class ProbedBackend(EditedBackend):
+    """ONNX Runtime on the CPU, with probes in its graphs.
+
+    ``choose`` names the probes of a graph; they are listened to in that order. ``threads`` = 0 takes every core.
+    """
+
+    def __init__(self, choose: Callable[[ir.Model], Sequence[Probe]], listen: Listener, threads: int = 0) -> None:
+        super().__init__(self._instrumented, self._hear, threads)
+        self._choose, self._tell = choose, listen
+        self._probes: dict[str, Sequence[Probe]] = {}  # by a graph's file
+
+    def _instrumented(self, path: Path) -> ir.Model:
+        model = load_graph(path)
+        self._probes[path.name] = probes = tuple(self._choose(model))
+        instrument(model, probes)
+        return model
+
+    def _hear(self, file: str, found: Mapping[str, npt.NDArray[Any]]) -> None:
+        for probe in self._probes[Path(file).name]:
+            self._tell(file, probe, {part: found[probe.output(part)] for part in PARTS})
+
+
+def load_graph(path: Path) -> ir.Model:
+    """A graph whose weights stay in the file beside it. Raises BackendError for a file that is none."""
+    try:
+        return ir.load(path)
+    except Exception as error:  # protobuf's own types
+        raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error

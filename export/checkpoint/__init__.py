@@ -1,0 +1,1 @@
+"""Tensors of a checkpoint file, read without executing anything in it."""

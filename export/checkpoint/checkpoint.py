@@ -1,0 +1,206 @@
+"""Open a checkpoint of any supported form as a mapping of tensor names that reads rows on demand.
+
+Forms: a ``torch.save`` file, a safetensors file, either kind in shards with an index, or a folder that holds one of
+them. Opening reads names and shapes only; no code in a file is ever run and nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from xsam_edge.export.checkpoint.safetensors_file import safetensors_refs
+from xsam_edge.export.checkpoint.tensor_ref import TensorRef, read, read_rows
+from xsam_edge.export.checkpoint.torch_file import legacy_refs, zip_refs
+from xsam_edge.runtime.bundle.manifest import hash_file, running_total
+from xsam_edge.runtime.errors import CheckpointError
+
+#: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
+CHECKPOINT_NAMES = (
+    "pytorch_model.bin",
+    "model.safetensors",
+    "state_dict.safetensors",
+    "pytorch_model.bin.index.json",
+    "model.safetensors.index.json",
+)
+_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+_SEARCH_DEPTH = 2  # the official repository keeps checkpoints two folders deep
+_WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
+
+
+class Checkpoint(Mapping[str, TensorRef]):
+    """Tensor names -> ``TensorRef``. ``files`` are those it was read from; ``inits`` the parts' folder, if found."""
+
+    def __init__(self, refs: Mapping[str, TensorRef], files: tuple[Path, ...], inits: Path | None = None) -> None:
+        self._refs = dict(refs)
+        self.files = files
+        self.inits = inits
+
+    def __getitem__(self, name: str) -> TensorRef:
+        return self._refs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._refs)
+
+    def __len__(self) -> int:
+        return len(self._refs)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor."""
+        return {name: ref.shape for name, ref in self._refs.items()}
+
+    def read(self, name: str) -> np.ndarray:
+        """Read one tensor; bfloat16 comes back as float32, other types as stored. Raises as ``tensor_ref.read``."""
+        return read(self._refs[name])
+
+    def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Read ``tensor[start:stop]`` without reading the rest. Raises as ``tensor_ref.read_rows``."""
+        return read_rows(self._refs[name], start, stop)
+
+    def renamed(self, rename: Callable[[str], str]) -> Checkpoint:
+        """Give the same tensors other names. Raises CheckpointError when two get the same one."""
+        refs: dict[str, TensorRef] = {}
+        for name, ref in self._refs.items():
+            new = rename(name)
+            if new in refs:
+                raise CheckpointError(
+                    f"two tensors of {self.files[0]} would be named {new}: the checkpoint mixes formats"
+                )
+            refs[new] = replace(ref, name=new)
+        return Checkpoint(refs, self.files, self.inits)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a file or a folder.
+
+    Args:
+        path: a file of any supported form, or a folder with exactly one of them at the shallowest level that has any.
+
+    Raises:
+        CheckpointError: nothing there, several candidates, empty, truncated, of an unknown format, with code in it,
+            or an index that names a missing or foreign file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist; expected a checkpoint file or a folder with one")
+    file = _find_in_folder(path) if path.is_dir() else path
+    files: Mapping[Path, set[str] | None] = _shards(file) if file.suffix == ".json" else {file: None}
+    refs: dict[str, TensorRef] = {}
+    for shard, names in files.items():
+        found = _file_refs(shard)
+        if names is not None and names != found.keys():
+            odd = sorted(names ^ found.keys())
+            raise CheckpointError(
+                f"{file} and {shard} disagree on {odd[0]} ({len(odd)} names in all): download both again"
+            )
+        refs.update(found)
+    if not refs:
+        raise CheckpointError(f"{file} holds no tensors; expected the state_dict of an X-SAM model")
+    checkpoint = Checkpoint(refs, tuple(files), _find_inits(path, file))
+    for wrapper in _WRAPPERS:
+        if all(name.startswith(wrapper) for name in checkpoint):
+            checkpoint = checkpoint.renamed(partial(_without, wrapper))
+    return checkpoint
+
+
+def sha256(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
+    """Hash one file in blocks: 64 hexadecimal digits. ``progress(done, total)`` is called in bytes after each block."""
+    path = Path(path)
+    try:
+        return hash_file(path, running_total(progress, path.stat().st_size) if progress else None)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _without(prefix: str, name: str) -> str:
+    return name.removeprefix(prefix)
+
+
+def _file_refs(path: Path) -> dict[str, TensorRef]:
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            start = file.read(9)
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
+    if size == 0:
+        raise CheckpointError(f"{path} is empty; download it again")
+    if start.startswith(b"version https://"[:9]):
+        raise CheckpointError(f"{path} is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
+    if start.startswith(b"PK\x03\x04"):
+        return zip_refs(path)
+    if start.startswith(b"\x80"):
+        return legacy_refs(path)
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return safetensors_refs(path)
+    raise CheckpointError(f"{path} is not a checkpoint: neither torch.save nor safetensors wrote it")
+
+
+def _shards(index: Path) -> dict[Path, set[str] | None]:
+    """File -> tensor names, of an index in the Hugging Face form."""
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        entries = [(name, shard) for name, shard in weight_map.items() if isinstance(shard, str)]
+        damaged = len(entries) != len(weight_map)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        damaged = True
+    if damaged or not entries:
+        raise CheckpointError(f"{index} is not the index of a sharded checkpoint: expected a weight_map of file names")
+    shards: dict[str, set[str]] = {}
+    for name, shard in entries:
+        # An index may name only its neighbours: anything else could make the reader open any file of this machine.
+        if PurePosixPath(shard).name != shard or PureWindowsPath(shard).name != shard or not shard.endswith(_SUFFIXES):
+            raise CheckpointError(f"{index} names {shard!r}; expected checkpoint files in its own folder only")
+        shards.setdefault(shard, set()).add(name)
+    for shard in shards:
+        if not (index.parent / shard).is_file():
+            raise CheckpointError(f"{index} names {shard}, which is missing: download it into {index.parent}")
+    return {index.parent / shard: names for shard, names in shards.items()}
+
+
+def _find_in_folder(folder: Path) -> Path:
+    level = [folder]
+    for _ in range(_SEARCH_DEPTH + 1):
+        found = [file for directory in level for file in _candidates(directory)]
+        if len(found) > 1:
+            listed = ", ".join(str(file.relative_to(folder)) for file in found[:6])
+            raise CheckpointError(f"{folder} holds {len(found)} checkpoints ({listed}): name one of them")
+        if found:
+            return found[0]
+        level = [sub for directory in level for sub in _subfolders(directory)]
+    raise CheckpointError(f"{folder} holds no checkpoint; expected one of {', '.join(CHECKPOINT_NAMES)}")
+
+
+def _candidates(folder: Path) -> list[Path]:
+    if _is_part(folder):
+        return []
+    named = [folder / name for name in CHECKPOINT_NAMES if (folder / name).is_file()]
+    indexes = [file for file in named if file.suffix == ".json"]
+    if indexes:
+        sharded = {shard for index in indexes for shard in _shards(index)}
+        return [file for file in named if file not in sharded]
+    return named or sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+
+
+def _is_part(folder: Path) -> bool:
+    # A folder under inits/ may hold the weights that one part was initialised from, which are not X-SAM's.
+    return folder.name == "inits" or (folder.parent.name == "inits" and (folder / "config.json").is_file())
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name != "inits" and sub.name[0] != ".")
+
+
+def _find_inits(given: Path, file: Path) -> Path | None:
+    """``inits/`` inside or beside the given path, or between it and the file; or one that holds the file itself."""
+    root = given if given.is_dir() else file.parent
+    between = [parent for parent in file.absolute().parents if parent.is_relative_to(root.absolute())]
+    places = [parent / "inits" for parent in [*between, root.absolute().parent]]
+    places += [parent for parent in file.absolute().parents[:4] if parent.name == "inits"]
+    return next((place for place in places if place.is_dir() and any(place.glob("*/config.json"))), None)

@@ -1,0 +1,33 @@
+"""Values that a model keeps while it runs, from its sizes."""
+
+from __future__ import annotations
+
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
+
+
+def activation_sizes(config: ModelConfig) -> ActivationSizes:
+    """An upper estimate: attention scores and their softmax, and the widest layer, are alive at once.
+
+    Windowed attention of the mask encoder is smaller than its global attention, the vision encoder than both.
+    """
+    mask, vision, decoder, llm = config.mask_encoder, config.vision_encoder, config.mask_decoder, config.llm
+    patches = mask.grid**2
+    side = mask.grid + mask.grid % 2
+    grids = [int(side * scale) ** 2 for scale in config.connector.scales]
+    attention = 2 * mask.num_heads * patches**2 + 5 * mask.hidden_size * patches
+    wide = patches * (2 * mask.mlp_dim + 2 * mask.hidden_size)
+    vision_wide = 2 * vision.num_heads * config.vision_tokens**2 + config.vision_tokens * 2 * vision.intermediate_size
+    # The mask encoder's taps wait for the connector while its last layers run.
+    taps = len(mask.taps) * patches * mask.hidden_size
+    pixels = sum(grids) * decoder.feature_size * (4 + decoder.encoder_feedforward_dim // decoder.feature_size)
+    heads = llm.num_heads * llm.head_dim
+    return ActivationSizes(
+        image_encoder=max(attention + taps, wide + taps, vision_wide, pixels),
+        # Mask logits, resized to a level, and the attention scores of that level.
+        mask_decoder=decoder.num_queries * (2 * max(grids) + 2 * decoder.num_heads * sorted(grids)[-2]),
+        llm_token=4 * llm.hidden_size + max(3 * llm.intermediate_size, 3 * heads),
+        # One layer's keys and values behind each other, and repeated for the heads that share them.
+        llm_context=2 * (llm.num_kv_heads * llm.head_dim + heads),
+        llm_score=2 * llm.num_heads,
+    )

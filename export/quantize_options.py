@@ -1,0 +1,110 @@
+"""The options of ``xsam-export`` that say how precise a bundle is, and what shows that it is precise enough."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from xsam_edge.export.precision.plan import Plan, Precision, read_plan
+from xsam_edge.export.precision.presets import PRECISIONS
+from xsam_edge.export.quantize_plan import DEFAULT_HELD_OUT, DEFAULT_MIN_IOU, DEFAULT_SAMPLES, ReduceOptions
+from xsam_edge.runtime.cli.common import count
+from xsam_edge.runtime.errors import InputError
+
+
+def add_precision_options(options: argparse.ArgumentParser) -> None:
+    """Add them to the command."""
+    group = options.add_argument_group("precision")
+    group.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        help="fp32, fp16, int8 (weights and activations) or int4 (weights of the language model); "
+        "default: fp32, or with --engine the target's",
+    )
+    group.add_argument(
+        "--encoder-precision",
+        choices=["fp32", "fp16", "int8"],
+        help="of everything before the language model (default: int8 with int8, else that of the floats)",
+    )
+    group.add_argument(
+        "--float-precision",
+        choices=["fp32", "fp16"],
+        default="fp16",
+        help="around integers: fp16 for GPUs, fp32 for speed on a CPU (default: %(default)s)",
+    )
+    group.add_argument("--precision-plan", type=Path, metavar="FILE", help="JSON plan in place of the presets")
+    group.add_argument(
+        "--ranges", metavar="METHOD", help="of activations: minmax, percentile-99.999 (default), entropy, mse"
+    )
+    group.add_argument("--no-smoothing", action="store_true", help="leave SmoothQuant out")
+    group = options.add_argument_group("calibration and gate")
+    group.add_argument(
+        "--calibration-data",
+        default="shapes",
+        metavar="DATA",
+        help='"shapes", a folder of images, or a JSONL file of image, task, prompt (default: %(default)s)',
+    )
+    group.add_argument(
+        "--calibration-samples",
+        type=count,
+        default=DEFAULT_SAMPLES,
+        metavar="N",
+        help="images that ranges come from (default: %(default)s)",
+    )
+    group.add_argument("--calibration-cache", type=Path, metavar="DIR", help="where statistics are kept")
+    group.add_argument(
+        "--gate-samples",
+        type=count,
+        default=DEFAULT_HELD_OUT,
+        metavar="N",
+        help="further images on which masks are compared with FP32 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--min-iou",
+        type=_share,
+        metavar="IOU",
+        help=f"least mean mask IoU with FP32; 0 compares nothing (default: {DEFAULT_MIN_IOU}, of random weights 0)",
+    )
+    group.add_argument("--allow-degraded", action="store_true", help="write a bundle below that bound, marked so")
+
+
+def reduce_options(options: argparse.Namespace, precision: Precision) -> ReduceOptions | None:
+    """What was asked for at a precision; None where that is a plain FP32 bundle.
+
+    Raises:
+        InputError: options that exclude each other, or a plan that cannot be read.
+    """
+    plan: Plan | None = None
+    if options.precision_plan is not None:
+        if options.precision or options.encoder_precision:
+            raise InputError("--precision-plan takes the place of --precision and --encoder-precision; give one")
+        plan = read_plan(options.precision_plan)
+    elif precision == "fp32":
+        if options.encoder_precision not in (None, "fp32"):
+            raise InputError("--encoder-precision lowers the encoders of fp16, int8 and int4; give one as --precision")
+        return None
+    min_iou = options.min_iou
+    if min_iou is None:
+        # Masks of weights that were never trained flip with any rounding and say nothing.
+        min_iou = 0.0 if options.random_weights else DEFAULT_MIN_IOU
+    return ReduceOptions(
+        precision=precision,
+        float_type=options.float_precision,
+        encoders=options.encoder_precision,
+        plan=plan,
+        data=options.calibration_data,
+        samples=options.calibration_samples,
+        held_out=options.gate_samples,
+        ranges=options.ranges,
+        smoothing=False if options.no_smoothing else None,
+        min_iou=min_iou,
+        allow_degraded=options.allow_degraded,
+        cache=options.calibration_cache,
+    )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
+    return value

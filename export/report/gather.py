@@ -1,0 +1,192 @@
+"""What was measured of a reduced bundle, as the facts of its report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xsam_edge.calibration.data.samples import Caption, Picture
+from xsam_edge.export.bundle import BundleRequest
+from xsam_edge.export.gate.measure import Score
+from xsam_edge.export.gate.observe import Error, compare, points
+from xsam_edge.export.gate.search import Found
+from xsam_edge.export.precision.blocks import members
+from xsam_edge.export.precision.plan import GraphNames, NodePrecision, Plan, Rule, matches
+from xsam_edge.export.quantization import lowering
+from xsam_edge.export.quantization.smoothing import Group
+from xsam_edge.export.report.facts import (
+    BlockFacts,
+    CalibrationFacts,
+    GateFacts,
+    Raised,
+    Report,
+    SizeFacts,
+    SmoothingFacts,
+    StageFacts,
+    TaskFacts,
+    Unquantised,
+    WorstCase,
+)
+from xsam_edge.export.report.pictures import worst_case_picture
+from xsam_edge.export.staging import Report as Progress
+from xsam_edge.runtime.bundle.manifest import Manifest
+
+OBSERVED = 3  # pictures on which the inside of the chain is compared
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Everything that a reduction found out; ``score`` and ``found`` are None where masks were not compared."""
+
+    request: BundleRequest
+    base: Path
+    folder: Path
+    plan: Plan
+    precisions: Mapping[str, NodePrecision]
+    names: GraphNames
+    found: Found | None
+    score: Score | None
+    min_iou: float
+    seconds: float
+    calibration: CalibrationFacts
+    groups: tuple[Group, ...]
+    pictures: Sequence[Picture]
+    notes: tuple[str, ...]
+    threads: int
+    report: Progress
+
+
+def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: float, peak: int) -> Report:
+    """Compare the inside of both chains, and put all facts together."""
+    found, score = measured.found, measured.score
+    stages, blocks, errors = _observe(measured)
+    passed = score is not None and score.mean_iou >= measured.min_iou
+    return Report(
+        precision=manifest.precision,
+        float_type=measured.plan.float,
+        ranges=measured.plan.ranges,
+        variant=manifest.variant,
+        source=manifest.source.checkpoint,
+        calibration=measured.calibration,
+        gate=_gate(measured, score, found, passed) if score and found else None,
+        stages=tuple(
+            StageFacts(graph, name, error.sqnr_db, error.cosine)
+            for graph, names in stages.items()
+            for name in names
+            if (error := errors.get((graph, name))) and error.signal > 0
+        ),
+        blocks=tuple(_blocks(measured, blocks, errors)),
+        raised=tuple(Raised(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
+        sizes=tuple(
+            SizeFacts(name, entry.bytes, base.files[name].bytes)
+            for name, entry in manifest.files.items()
+            if name in base.files
+        ),
+        tasks=tuple(
+            TaskFacts(
+                task,
+                facts["n"],
+                facts["masks"],
+                *(facts[key] for key in ("mean_iou", "min_iou", "share_95", "equal_text", "equal_tokens")),
+            )
+            for task, facts in (score.tasks if score else {}).items()
+        ),
+        worst=tuple(pictures_of(score)) if score else (),
+        smoothing=tuple(
+            SmoothingFacts(group.source.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
+            for group in measured.groups
+        ),
+        unquantised=tuple(_unquantised(measured)) if measured.plan.quantizes else (),
+        notes=measured.notes,
+        degraded=score is not None and not passed,
+        seconds=seconds,
+        peak_memory_bytes=peak,
+    )
+
+
+def pictures_of(score: Score | None) -> dict[WorstCase, bytes]:
+    """The worst cases, each with its picture as JPEG."""
+    return {
+        WorstCase(item.task, item.picture, item.prompt, item.iou): worst_case_picture(
+            item.image, item.reference, item.mask
+        )
+        for item in (score.worst if score else ())
+    }
+
+
+def _gate(measured: Measured, score: Score, found: Found, passed: bool) -> GateFacts:
+    return GateFacts(
+        min_iou=measured.min_iou,
+        mean_iou=score.mean_iou,
+        stderr=score.stderr,
+        token_agreement=score.token_agreement,
+        pictures=score.pictures,
+        masks=score.masks,
+        trials=found.trials,
+        seconds=measured.seconds,
+        passed=passed,
+    )
+
+
+def _observe(
+    measured: Measured,
+) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]], dict[tuple[str, str], Error]]:
+    stages, blocks = points(measured.base)
+    pictures = []
+    for picture in measured.pictures:
+        if len(pictures) == OBSERVED:
+            break
+        if any(not isinstance(ask, Caption) for ask in picture.asks):
+            try:
+                picture.image()
+            except OSError:
+                continue
+            pictures.append(picture)
+    if not pictures:
+        return stages, blocks, {}
+    measured.report("report: inside of the chain", 0, 0)
+    return stages, blocks, compare(measured.base, measured.folder, (stages, blocks), pictures, measured.threads)
+
+
+def _blocks(
+    measured: Measured, outputs: Mapping[str, Mapping[str, str]], errors: Mapping[tuple[str, str], Error]
+) -> Iterable[BlockFacts]:
+    alone = measured.found.alone if measured.found else {}
+    for graph, nodes in lowering.node_names(measured.base).items():
+        for block, names in members(nodes).items():
+            sites = [name for name in names if name in measured.names.sites]
+            if not sites:
+                continue
+            quantised = [name for name in sites if measured.precisions[name].quantized]
+            used = {measured.precisions[name].quantized or measured.precisions[name].float for name in sites}
+            error = errors.get((graph, outputs[graph].get(block, "")))
+            yield BlockFacts(
+                graph,
+                block,
+                used.pop() if len(used) == 1 else "mixed",
+                error.sqnr_db if error else None,
+                error.cosine if error else None,
+                alone.get(block),
+                len(sites),
+                len(quantised),
+            )
+
+
+def _raised(measured: Measured) -> tuple[Rule, ...]:
+    if measured.found is None:
+        return ()
+    patterns = {item.pattern for item in measured.found.raised}
+    return tuple(rule for rule in measured.plan.rules if rule.nodes in patterns and rule.why.startswith("raised"))
+
+
+def _unquantised(measured: Measured) -> Iterable[Unquantised]:
+    for name in measured.names.sites:
+        if measured.precisions[name].quantized:
+            continue
+        rules = [rule for rule in measured.plan.rules if matches(rule.nodes, name)]
+        why = measured.names.reasons.get((name, "int8"), "")
+        if rules and rules[-1].precision in ("fp32", "fp16"):
+            why = rules[-1].why
+        yield Unquantised(name, why.removeprefix(f"{name}: ") or "no rule of the plan quantises it")

@@ -1,0 +1,1 @@
+"""The contract between export and runtime: what a bundle holds, and the names in its graphs."""

@@ -1,0 +1,1 @@
+"""The three graphs and the memory between them."""

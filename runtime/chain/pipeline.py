@@ -1,0 +1,226 @@
+"""The three graphs of a bundle and the memory between them.
+
+Knows buffers, shapes and the cache; knows nothing of images, prompts or tasks. Image features stay on the device from
+the encoder to the mask decoder; keys and values never leave the cache. What crosses to the host is small: token
+embeddings in, next tokens and pooled rows out. Logits and masks do where they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xsam_edge.runtime.backends.base import Backend, Buffer, Graph, ReadsViews, output_shapes
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path
+from xsam_edge.runtime.chain.kv_cache import KVCache
+from xsam_edge.runtime.chain.mask_logits import MaskLogits, Masks
+
+Float = npt.NDArray[np.float32]
+Int = npt.NDArray[np.int64]
+
+# Output buffers that are kept for reuse, per graph output. Of the language model: a prefill's, some prompts', and those
+# of decoding with 0 to 5 ids looked up. Of the mask decoder: one prompt's and a batch's, which are large.
+_KEPT_SHAPES = {contract.LLM: 9, contract.MASK_DECODER: 2}
+_NO_IDS = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """Everything that the graphs need of one image, on the device: ``embeds`` the language model, [1, image_tokens,
+    hidden], ``buffers`` the mask decoder.
+    """
+
+    buffers: Mapping[str, Buffer]
+    embeds: Buffer
+    backend: Backend
+
+    @cached_property
+    def image_embeds(self) -> npt.NDArray[Any]:
+        """The language model's tokens on the host, [image_tokens, hidden], in the bundle's precision."""
+        embeds: npt.NDArray[Any] = self.backend.download(self.embeds)[0]
+        return embeds
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all of it."""
+        return sum(buffer.nbytes for buffer in self.buffers.values()) + self.embeds.nbytes
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """What a run of the language model gave, for B * S tokens of which N were asked for logits.
+
+    ``next_ids`` int64 [N] are the tokens of the greatest logits. The rest is read where it lies, until the next run.
+    """
+
+    next_ids: Int
+    _logits: Buffer
+    _hidden: Buffer
+    _backend: Backend
+
+    def logits(self) -> Float:
+        """Float32 [N, vocab]."""
+        return self._backend.download(self._logits)
+
+    def hidden(self, first: int = 0) -> Float:
+        """Pooled hidden states from the row ``first`` of each sequence on, float32 [B, S - first, embed]."""
+        batch, count = self._hidden.shape[:2]
+        if batch == 1 and isinstance(self._backend, ReadsViews):
+            return self._backend.download_view(self._hidden.tokens(first, count))
+        return self._backend.download(self._hidden)[:, first:]
+
+
+class Pipeline:
+    """The loaded graphs, chained by hand.
+
+    ``cache`` is what the language model's forwards read and write; a caller may put another one of :meth:`make_cache`
+    in its place. ``batches`` tells whether the graphs take several prompts at once.
+    """
+
+    def __init__(self, bundle: Path, manifest: Manifest, backend: Backend, context: int) -> None:
+        self.manifest = manifest
+        self.backend = backend
+        self._graphs: dict[str, Graph] = {
+            name: backend.open(bundle_path(bundle, manifest.graphs[name].file), manifest.graphs[name])
+            for name in contract.GRAPHS
+        }
+        self._context = context
+        self.cache = self.make_cache()
+        self.batches = all(
+            manifest.graphs[graph].input(name).shape[0] == contract.BATCH
+            for graph, name in ((contract.LLM, contract.INPUTS_EMBEDS), (contract.MASK_DECODER, contract.SEG_EMBED))
+        )
+        self._kept: dict[tuple[str, str], OrderedDict[tuple[int, ...], Buffer]] = {}
+
+    def make_cache(self) -> KVCache:
+        """Allocate a key-value cache."""
+        dtype = self.manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
+        return KVCache(self.backend, self.manifest.settings.model, self._context, dtype)
+
+    def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
+        """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
+        spec = self.manifest.graphs[contract.IMAGE_ENCODER]
+        inputs = {
+            contract.PIXEL_VALUES: self.backend.upload(pixel_values),
+            contract.MASK_PIXEL_VALUES: self.backend.upload(mask_pixel_values),
+        }
+        shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
+        outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
+        self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
+        return ImageFeatures(outputs, outputs.pop(contract.IMAGE_EMBEDS), self.backend)
+
+    def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> Forward:
+        """Run the language model on new tokens behind the cache's past.
+
+        Keys and values of a batch of one are kept: they are the cache's past from here on. The sequences of a larger
+        batch begin behind the same past and leave the cache as it is.
+
+        Args:
+            inputs_embeds: [B, S, hidden], float32 or the bundle's precision; a buffer in that precision.
+            logits_positions: [N], which of the B * S tokens need logits.
+
+        Raises:
+            ContextLengthError: the tokens do not fit the cache.
+        """
+        spec = self.manifest.graphs[contract.LLM]
+        batch, count = inputs_embeds.shape[:2]
+        self.cache.check_room(batch * count)
+        if not isinstance(inputs_embeds, Buffer):
+            dtype = spec.input(contract.INPUTS_EMBEDS).dtype
+            inputs_embeds = self.backend.upload(inputs_embeds.astype(dtype, copy=False))
+        pooled = spec.output(contract.SEG_HIDDEN)
+        hidden = self._reuse(contract.LLM, pooled.name, (batch, count, int(pooled.shape[-1])), pooled.dtype)
+        if batch > 1:
+            outputs = self._run_llm(inputs_embeds, logits_positions, hidden)
+        else:
+            for start, stop in parts(count, self.backend.prefill_rows, logits_positions):
+                wanted = logits_positions - start if stop == count else _NO_IDS
+                outputs = self._run_llm(inputs_embeds.tokens(start, stop), wanted, hidden.tokens(start, stop))
+                self.cache.advance(stop - start)
+        ids = self.backend.download(outputs[contract.NEXT_IDS]).copy() if len(logits_positions) else _NO_IDS
+        return Forward(ids, outputs[contract.LOGITS], hidden, self.backend)
+
+    def _run_llm(self, embeds: Buffer, logits_positions: Int, hidden: Buffer) -> dict[str, Buffer]:
+        (batch, count), start = embeds.shape[:2], self.cache.length
+        inputs = {
+            contract.INPUTS_EMBEDS: embeds,
+            contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
+            contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
+            # Only steps of one token come often enough for padding to pay.
+            **self.cache.past(padded=batch * count == 1),
+        }
+        given = {contract.SEG_HIDDEN: hidden, **self.cache.slots(count, batch)}
+        outputs = self._outputs(contract.LLM, inputs, given)
+        self._graphs[contract.LLM].run(inputs, outputs)
+        return outputs
+
+    def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
+        """Run the mask decoder for [embed] and [C, embed].
+
+        Returns:
+            class logits [queries, C + 1], background last, and mask logits [queries, gh, gw], both float32, valid
+            until the next call.
+        """
+        class_logits, mask_logits = self.decode_mask_batch(features, seg_embed[None], condition_embeds[None])
+        return class_logits[0], np.asarray(mask_logits[0])
+
+    def decode_mask_batch(
+        self, features: ImageFeatures, seg_embeds: Float, condition_embeds: Float
+    ) -> tuple[Float, list[Masks]]:
+        """Run the mask decoder for several prompts on one image, [B, embed] and [B, C, embed].
+
+        Returns:
+            class logits float32 [B, queries, C + 1], background last, and of each prompt its mask logits, read as they
+            are needed; valid until the next call.
+        """
+        inputs = {
+            contract.SEG_EMBED: self.backend.upload(seg_embeds[:, None]),
+            contract.CONDITION_EMBEDS: self.backend.upload(condition_embeds),
+            **features.buffers,
+        }
+        outputs = self._outputs(contract.MASK_DECODER, inputs, {})
+        self._graphs[contract.MASK_DECODER].run(inputs, outputs)
+        class_logits, masks = self.backend.download(outputs[contract.CLASS_LOGITS]), outputs[contract.MASK_LOGITS]
+        if isinstance(self.backend, ReadsViews):
+            return class_logits, [MaskLogits(masks.item(i), self.backend.download_view) for i in range(len(seg_embeds))]
+        return class_logits, list(self.backend.download(masks))
+
+    def _outputs(self, graph: str, inputs: Mapping[str, Buffer], given: Mapping[str, Buffer]) -> dict[str, Buffer]:
+        spec = self.manifest.graphs[graph]
+        shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
+        return {
+            name: given[name] if name in given else self._reuse(graph, name, shape, spec.output(name).dtype)
+            for name, shape in shapes.items()
+        }
+
+    def _reuse(self, graph: str, name: str, shape: tuple[int, ...], dtype: str) -> Buffer:
+        kept = self._kept.setdefault((graph, name), OrderedDict())
+        if shape not in kept:
+            kept[shape] = self.backend.allocate(shape, dtype)
+            if len(kept) > _KEPT_SHAPES[graph]:
+                kept.popitem(last=False)
+        kept.move_to_end(shape)
+        return kept[shape]
+
+
+def parts(count: int, at_once: int | None, wanted: Int) -> list[tuple[int, int]]:
+    """Divide the rows of a prefill into equal parts of ``at_once`` at most, (start, stop) each.
+
+    A part sees the keys of those before it. Scores of parts are a fraction of the whole's, in memory and, since no part
+    has any with the tokens behind it, in work. All rows of ``wanted``, whose logits are asked for, lie in the last
+    part; where they cannot, there is one part.
+    """
+    number = -(-count // at_once) if at_once else 1
+    edges = [count * index // number for index in range(number + 1)] if number > 1 else [0, count]
+    if len(wanted) and int(wanted.min()) < edges[-2]:
+        edges = [0, count]
+    return list(pairwise(edges))

@@ -1,0 +1,1 @@
+"""Images, regions and pixels: everything before a graph is needed."""

@@ -1,0 +1,1 @@
+"""Prompts to answers: the language model's side of a segmentation."""

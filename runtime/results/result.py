@@ -1,0 +1,217 @@
+"""What a segmentation call returns: segments with masks, and their forms for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xsam_edge.runtime.errors import InputError, XSamError
+from xsam_edge.runtime.results import rle
+from xsam_edge.runtime.results.iou import Box, mask_box
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One mask, bool [H, W] at the image's size, and what the model says about it.
+
+    ``box`` is (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, zeros for an empty mask; ``area`` is in pixels;
+    ``score`` lies in 0..1. ``label`` is None where nothing names the segment; ``label_id`` indexes the categories,
+    phrases or regions of the call. ``id`` is its value in ``Result.id_map``, 0 without one.
+    """
+
+    mask: NDArray[np.bool_] = field(repr=False)
+    score: float
+    label: str | None
+    label_id: int
+    box: Box
+    area: int
+    is_thing: bool = True
+    id: int = 0
+
+    @classmethod
+    def from_mask(
+        cls,
+        mask: NDArray[np.bool_],
+        score: float,
+        label: str | None = None,
+        label_id: int = 0,
+        is_thing: bool = True,
+        id: int = 0,
+    ) -> Segment:
+        """A segment whose box and area are those of the mask."""
+        return cls(
+            mask=mask,
+            score=float(score),
+            label=label,
+            label_id=int(label_id),
+            box=mask_box(mask),
+            area=int(np.count_nonzero(mask)),
+            is_thing=is_thing,
+            id=int(id),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Segment):
+            return NotImplemented
+        return self._values() == other._values() and np.array_equal(self.mask, other.mask)
+
+    def _values(self) -> tuple[object, ...]:
+        return self.score, self.label, self.label_id, self.box, self.area, self.is_thing, self.id
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """The answer to one prompt on one image.
+
+    ``image_size`` is (height, width). ``text`` is what the model generated, "" where it generated nothing;
+    ``token_ids`` are all generated ids, the stop token included.
+    ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices).
+    ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation, for ``reason``.
+    ``llm_forwards`` counts the passes through the language model that the answer took: 1 where no step of decoding was
+    needed. A pass for several prompts counts for each of them.
+    Two results are equal when all but the image and what it took to get there is.
+    """
+
+    task: str
+    segments: tuple[Segment, ...]
+    image_size: tuple[int, int]
+    text: str = ""
+    prompt: str = ""
+    id_map: NDArray[np.int32] | None = field(default=None, repr=False)
+    timings: Mapping[str, float] = field(default_factory=dict)
+    answered: bool = True
+    reason: str = ""
+    image: Image.Image | None = field(default=None, repr=False)
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
+    llm_forwards: int = 0
+
+    def __post_init__(self) -> None:
+        for segment in self.segments:
+            if segment.mask.shape != tuple(self.image_size):
+                raise InputError(f"a mask is {segment.mask.shape}; expected the image's size {self.image_size}")
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Result):
+            return NotImplemented
+        if self.id_map is None or other.id_map is None:
+            return self.id_map is other.id_map and self._values() == other._values()
+        return self._values() == other._values() and np.array_equal(self.id_map, other.id_map)
+
+    def _values(self) -> tuple[object, ...]:
+        size = tuple(self.image_size)
+        return self.task, self.segments, size, self.text, self.prompt, self.answered, self.reason, self.token_ids
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """Bool [N, H, W], a copy."""
+        if not self.segments:
+            return np.zeros((0, *self.image_size), bool)
+        return np.stack([segment.mask for segment in self.segments])
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Float32 [N], 0..1."""
+        return np.array([segment.score for segment in self.segments], np.float32)
+
+    @property
+    def labels(self) -> list[str | None]:
+        """The label of every segment."""
+        return [segment.label for segment in self.segments]
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Float32 [N, 4]: x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
+        return np.array([segment.box for segment in self.segments], np.float32).reshape(-1, 4)
+
+    def overlay(self, image: Image.Image | None = None, alpha: float = 0.45) -> Image.Image:
+        """The image with its segments drawn in; ``image`` defaults to the one that was segmented.
+
+        See ``overlay.draw``. Raises InputError where there is no image, or one of another size.
+        """
+        from xsam_edge.runtime.results.overlay import draw
+
+        image = image if image is not None else self.image
+        if image is None:
+            raise InputError("this result keeps no image; pass the one that was segmented: result.overlay(image)")
+        return draw(image, self.segments, alpha=alpha)
+
+    def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
+        """One COCO annotation per segment, as a ``results`` file wants them.
+
+        ``category_id`` is the segment's ``label_id``; ``segmentation`` is compressed RLE, ``bbox`` [x, y, width,
+        height]; ``label`` is added where there is one.
+        """
+        annotations = []
+        for segment in self.segments:
+            annotation: dict[str, Any] = {} if image_id is None else {"image_id": image_id}
+            x0, y0, x1, y1 = segment.box
+            annotation |= {
+                "category_id": segment.label_id,
+                "segmentation": dict(rle.encode(segment.mask)),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "area": segment.area,
+                "score": segment.score,
+                "iscrowd": 0,
+            }
+            if segment.label is not None:
+                annotation["label"] = segment.label
+            annotations.append(annotation)
+        return annotations
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the images, as values that ``json.dumps`` takes; masks as compressed COCO RLE."""
+        return {
+            "task": self.task,
+            "prompt": self.prompt,
+            "text": self.text,
+            "answered": self.answered,
+            "reason": self.reason,
+            "image_size": [int(side) for side in self.image_size],
+            "segments": [
+                {
+                    "id": segment.id,
+                    "label": segment.label,
+                    "label_id": segment.label_id,
+                    "score": segment.score,
+                    "box": list(segment.box),
+                    "area": segment.area,
+                    "is_thing": segment.is_thing,
+                    "mask": dict(rle.encode(segment.mask)),
+                }
+                for segment in self.segments
+            ],
+            "llm_forwards": self.llm_forwards,
+            "timings_ms": {stage: float(value) for stage, value in self.timings.items()},
+        }
+
+    def to_supervision(self) -> Any:
+        """A ``supervision.Detections`` with masks, boxes, scores, label ids and labels (``data["class_name"]``).
+
+        Raises XSamError where the package is not installed.
+        """
+        try:
+            supervision = import_module("supervision")
+        except ImportError as error:
+            raise XSamError(
+                "the package supervision is not installed; install it with: pip install 'xsam-edge[supervision]'"
+            ) from error
+        if not self.segments:
+            return supervision.Detections.empty()
+        return supervision.Detections(
+            xyxy=self.boxes,
+            mask=self.masks,
+            confidence=self.scores,
+            class_id=np.array([segment.label_id for segment in self.segments], int),
+            data={"class_name": np.array([label or "" for label in self.labels])},
+        )

@@ -1,0 +1,282 @@
+"""Frames through stages: what runs beside what, which frame is skipped, and when a result is too late.
+
+Knows threads, clocks and deadlines; knows nothing of models. A thread reads the source and another prepares the newest
+frame while the graphs work on the one before; with ``overlap`` a third encodes it. ``answer`` runs where the stream is
+iterated or, so that a deadline can be kept, on a thread of its own: never two at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.stream.slot import Slot, relay
+from xsam_edge.runtime.stream.sources import SourceFrame
+
+# A source that is no longer needed and does not return within this many seconds is left to end by itself.
+PATIENCE = 5.0
+
+
+@dataclass(frozen=True, eq=False)
+class FrameResult:
+    """What was found in one frame.
+
+    ``index`` counts the frames of the source, ``dropped`` those that were skipped since the one before.
+    ``age_ms`` is the frame's age at delivery; ``timings`` are milliseconds by stage, "waiting" what no stage took.
+    """
+
+    index: int
+    timestamp: float | None  # as the source gave it
+    name: str | None
+    age_ms: float
+    dropped: int
+    timings: Mapping[str, float]
+    results: tuple[Result, ...]  # one per prompt
+    late: Literal[False] = field(default=False, init=False)
+
+    @property
+    def result(self) -> Result:
+        """The answer to the first prompt."""
+        return self.results[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Late:
+    """A frame whose deadline passed; what its stages may still give is thrown away.
+
+    ``stage`` is where the frame was: "waiting", "image_encoder" or "answer". The rest is as in ``FrameResult``.
+    """
+
+    index: int
+    timestamp: float | None
+    name: str | None
+    age_ms: float
+    dropped: int
+    deadline_ms: float
+    stage: str
+    late: Literal[True] = field(default=True, init=False)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The three stages of a frame; each takes what the one before returned.
+
+    ``prepare`` and ``encode`` must be safe beside ``answer`` of another frame, ``encode`` only where stages overlap.
+    ``answer`` returns the results and the milliseconds of every stage.
+    """
+
+    prepare: Callable[[Any], Any]
+    encode: Callable[[Any], Any]
+    answer: Callable[[Any], tuple[tuple[Result, ...], Mapping[str, float]]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``latest`` skips to the newest frame, else every frame is answered. ``deadline`` is an age in milliseconds.
+
+    ``overlap`` encodes the next frame while one is answered. With ``clock`` a frame's age is ``clock()`` minus its
+    timestamp, both in seconds. Without, it counts from when the frame arrived; where frames are read at will and none
+    is skipped, from when its turn came.
+    """
+
+    latest: bool = True
+    deadline: float | None = None
+    overlap: bool = False
+    clock: Callable[[], float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.deadline is not None and not 0 < self.deadline < float("inf"):
+            raise InputError(f"the deadline is {self.deadline} ms; it must be above 0")
+
+
+@dataclass
+class Counts:
+    """What became of the frames so far."""
+
+    answered: int = 0
+    late: int = 0
+    dropped: int = 0
+
+
+class FrameStream(Iterator["FrameResult | Late"]):
+    """Results in the order of their frames. Close it, or leave its ``with`` block, to stop before the source ends."""
+
+    def __init__(self, frames: Iterable[Any], stages: Stages, policy: Policy) -> None:
+        self.counts = Counts()
+        # A function of the module: one of the object would keep an abandoned stream, and its threads, alive.
+        self._items = _deliver(frames, stages, policy, self.counts)
+
+    def __next__(self) -> FrameResult | Late:
+        return next(self._items)
+
+    def close(self) -> None:
+        """Stop the threads and wait for them; a graph that runs is not interrupted."""
+        self._items.close()
+
+    def __enter__(self) -> FrameStream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+@dataclass
+class _Item:
+    """A frame on its way."""
+
+    index: int
+    frame: SourceFrame
+    since: float  # the moment that its age counts from, in seconds of time.monotonic
+    value: Any
+    stage: str = "waiting"
+    late: bool = False  # nobody waits for it any more
+
+    def age(self, policy: Policy) -> float:
+        """Seconds."""
+        if policy.clock is not None and self.frame.timestamp is not None:
+            return policy.clock() - self.frame.timestamp
+        return time.monotonic() - self.since
+
+
+def _deliver(
+    frames: Iterable[Any], stages: Stages, policy: Policy, counts: Counts
+) -> Generator[FrameResult | Late, None, None]:  # nothing starts before the first result is asked for
+    slots = [Slot[_Item](policy.latest), Slot[_Item](policy.latest)]
+    lives: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+        (_read, (frames, slots[0])),
+        (relay, (slots[0], slots[1], _work(stages.prepare))),
+    ]
+    if policy.overlap:
+        # One ahead and no more: an encoded frame that is thrown away is the dearest.
+        slots.append(Slot[_Item](latest=False))
+        lives.append((relay, (slots[1], slots[2], _work(stages.encode))))
+    threads = [
+        threading.Thread(target=life, args=arguments, daemon=True, name=f"xsam-{life.__name__.strip('_')}")
+        for life, arguments in lives
+    ]
+    pool = ThreadPoolExecutor(1, "xsam-answer") if policy.deadline is not None else None
+    try:
+        for thread in threads:
+            thread.start()
+        yield from _answer(slots[-1], stages, policy, pool, counts)
+    finally:
+        for slot in slots:
+            slot.close()
+        if callable(stop := getattr(frames, "stop", None)):  # a range has a stop too, a number
+            stop()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+        for thread in threads:
+            thread.join(PATIENCE)
+        if threads[0].is_alive():
+            warnings.warn(
+                "the source of a stream still waits for a frame; its thread ends with the next one",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+
+def _answer(
+    items: Slot[_Item], stages: Stages, policy: Policy, pool: ThreadPoolExecutor | None, counts: Counts
+) -> Iterator[FrameResult | Late]:
+    def run(item: _Item) -> tuple[tuple[Result, ...], Mapping[str, float]]:
+        if not policy.overlap:
+            item.stage = "image_encoder"
+            item.value = stages.encode(item.value)
+        if item.late:
+            return (), {}
+        item.stage = "answer"
+        return stages.answer(item.value)
+
+    def left(item: _Item) -> float:
+        return max(0.0, 1e-3 * (policy.deadline or 0.0) - item.age(policy))
+
+    def dropped(item: _Item) -> int:
+        skipped = item.index - last - 1
+        counts.dropped += skipped
+        return skipped
+
+    def late(item: _Item) -> Late:
+        counts.late += 1
+        item.late = True
+        facts = (item.index, item.frame.timestamp, item.frame.name, 1e3 * item.age(policy), dropped(item))
+        return Late(*facts, policy.deadline or 0.0, item.stage)
+
+    last, job = -1, None  # the last frame that was delivered; what is still at work on a late one
+    while (item := items.take()) is not None:
+        if not policy.latest and item.frame.arrived is None:
+            item.since = time.monotonic()
+        if job is not None:
+            wait([job], left(item))
+            if not job.done():
+                yield late(item)
+                last = item.index
+                continue
+            job.result()  # an error is not lost because its frame was late
+            job = None
+            if policy.latest:
+                item = items.take_newer() or item
+        if pool is None:
+            results, timings = run(item)
+        else:
+            answer: Future[tuple[tuple[Result, ...], Mapping[str, float]]] | None = None
+            if left(item) > 0:
+                answer = pool.submit(run, item)
+                wait([answer], left(item))
+            if answer is None or not answer.done() or left(item) <= 0:
+                yield late(item)
+                last, job = item.index, answer
+                continue
+            results, timings = answer.result()
+        age = 1e3 * item.age(policy)
+        facts = (item.index, item.frame.timestamp, item.frame.name, age, dropped(item))
+        counts.answered += 1
+        last = item.index
+        yield FrameResult(*facts, {"waiting": max(0.0, age - sum(timings.values())), **timings}, results)
+    if job is not None:
+        job.result()
+
+
+def _work(stage: Callable[[Any], Any]) -> Callable[[_Item], _Item]:
+    def work(item: _Item) -> _Item:
+        item.value = stage(item.value)
+        return item
+
+    return work
+
+
+def _read(frames: Iterable[Any], target: Slot[_Item]) -> None:
+    """A thread's whole life: number the frames of a source and put them into ``target``."""
+    error: BaseException | None = None
+    try:
+        iterator = iter(frames)
+        try:
+            for index, given in enumerate(iterator):
+                frame = _frame(given)
+                since = frame.arrived if frame.arrived is not None else time.monotonic()
+                if not target.put(_Item(index, frame, since, frame.image)):
+                    break
+        finally:
+            if (close := getattr(iterator, "close", None)) is not None:
+                close()  # here, where a generator has run, and not whenever it is collected
+    except BaseException as raised:
+        error = raised
+    target.finish(error)
+
+
+def _frame(given: Any) -> SourceFrame:
+    """A frame of a user's own iterable: an image, or (timestamp, image)."""
+    if isinstance(given, SourceFrame):
+        return given
+    if isinstance(given, tuple):
+        if len(given) != 2 or not isinstance(given[0], (int, float)):
+            raise InputError("a frame must be an image or (seconds, image), not another tuple")
+        return SourceFrame(given[1], float(given[0]))
+    return SourceFrame(given)

@@ -1,0 +1,101 @@
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.annotated import CAT, DOG, write, write_panoptic, write_refs
+from xsam_edge.calibration.data.folder import open_folder
+from xsam_edge.calibration.data.samples import Phrase
+from xsam_edge.runtime.errors import InputError
+
+
+def phrases(root: Path, split: str | None = None) -> list[Phrase]:
+    found = [ask for picture in open_folder(root, split).pictures(["refer"]) for ask in picture.asks]
+    assert all(isinstance(ask, Phrase) and ask.task == "refer" for ask in found)
+    return found  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("name", ["refs(unc).json", "refs(umd).json", "refs(google).json", "refs.json"])
+def test_refcoco(name: str, tmp_path: Path) -> None:
+    write_refs(tmp_path, name)
+    data = open_folder(tmp_path)
+    assert data.tasks == ("refer",), "its instances.json is no COCO file"
+    assert next(iter(data.pictures(["refer"]))).name == "images/000000000001.jpg"
+    found = phrases(tmp_path)
+    assert [phrase.text for phrase in found] == ["the cat", "left one"], "once whatever its capitals"
+    assert all(phrase.mask and np.array_equal(phrase.mask(), CAT) and not phrase.several for phrase in found)
+    (dog,) = phrases(tmp_path, "testA")
+    assert dog.mask and np.array_equal(dog.mask(), DOG)
+
+
+def test_the_partition_of_the_literature_is_taken(tmp_path: Path) -> None:
+    write(tmp_path / "refs(google).json", [])
+    write_refs(tmp_path)
+    assert len(phrases(tmp_path)) == 2
+
+
+def test_grefcoco_has_several_and_absent_objects(tmp_path: Path) -> None:
+    path = write_refs(tmp_path, "grefs(unc).json")
+    records = [
+        {"ann_id": [11, 12], "image_id": 1, "split": "val", "sentences": [{"sent": "both"}]},
+        {"ann_id": [-1], "image_id": 2, "split": "val", "no_target": True, "sentences": [{"sent": "a bird"}]},
+    ]
+    path.write_text(json.dumps(records))
+    both, bird = phrases(tmp_path)
+    assert both.several and both.mask and np.array_equal(both.mask(), CAT | DOG)
+    assert bird.mask is None
+
+
+def test_pickles_are_refused_and_never_read(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return Path.touch, (tmp_path / "sprung",)
+
+    write_refs(tmp_path).unlink()
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError, match=r"refs\(unc\).p is a pickle, which runs code.*json.dump\(pickle.load"):
+        open_folder(tmp_path)
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_other_formats_may_lie_beside(tmp_path: Path) -> None:
+    write_refs(tmp_path)
+    write_panoptic(tmp_path)
+    assert open_folder(tmp_path).tasks == ("refer", "panoptic", "semantic", "regions")
+    assert open_folder(tmp_path, "testA").tasks == ("refer",)
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({"ann_id": 99}, "ann_id 99 is not among the annotations"),
+        ({"ann_id": None}, "'ann_id' is None"),
+        ({"image_id": 99}, "image_id 99 is not among the images"),
+        ({"sentences": "cat"}, "'sentences' is 'cat'; expected a list"),
+        ({"sentences": [{"tokens": []}]}, "a sentence has no 'raw'"),
+        ({"split": 3}, "'split' is 3; expected text"),
+        ({"sentences": []}, "has no sentence for the split val"),
+    ],
+)
+def test_damaged_records_are_named(record: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = write_refs(tmp_path)
+    records = json.loads(path.read_text())[:1]
+    path.write_text(json.dumps([{**records[0], **record}]))
+    with pytest.raises(InputError, match=message):
+        phrases(tmp_path)
+
+
+def test_instances_must_be_there(tmp_path: Path) -> None:
+    write_refs(tmp_path)
+    (tmp_path / "instances.json").unlink()
+    with pytest.raises(InputError, match=r"instances.json does not exist"):
+        open_folder(tmp_path)
+
+
+def test_an_unknown_split_lists_those_that_are_there(tmp_path: Path) -> None:
+    write_refs(tmp_path)
+    with pytest.raises(InputError, match="no split 'test'; it holds testA, val"):
+        open_folder(tmp_path, "test")

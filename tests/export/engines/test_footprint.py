@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+
+import pytest
+
+from xsam_edge.export.bundle import expected_tensors
+from xsam_edge.export.config.variants import VARIANTS
+from xsam_edge.export.engines.footprint import (
+    at_precision,
+    check_fits,
+    config_footprint,
+    options_that_fit,
+)
+from xsam_edge.export.engines.targets import TARGETS, get_target
+from xsam_edge.runtime.bundle.manifest import read_manifest
+from xsam_edge.runtime.device import memory_plan as mp
+from xsam_edge.runtime.device.cuda_device import DeviceInfo
+from xsam_edge.runtime.errors import DeviceMemoryError
+
+PHI3 = VARIANTS["phi3"].config
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_weights_of_a_configuration_are_those_of_its_model(name: str) -> None:
+    config = VARIANTS[name].config
+    counts = {key: prod(shape) for key, shape in expected_tensors(config).items()}
+    embeddings = counts.pop("llm.model.embed_tokens.weight")
+    exact = sum(counts.values()) + (embeddings if config.llm.tie_word_embeddings else 0)
+    assert sum(config_footprint(config, name, "fp32").weights.values()) / 4 == pytest.approx(exact, rel=0.02)
+
+
+def test_a_bundle_and_its_configuration_agree(phi3_fp16_bundle: Path, phi3) -> None:
+    exact = mp.footprint(read_manifest(phi3_fp16_bundle))
+    estimated = config_footprint(phi3.config, "phi3", "fp16")
+    for field in ("cache_token", "activations", "itemsize", "image_tokens", "context_limit"):
+        assert getattr(exact, field) == getattr(estimated, field), field
+    assert exact.buffers == pytest.approx(estimated.buffers, rel=0.1)
+
+
+def test_the_cache_of_phi3_is_four_tenths_of_a_megabyte_a_token() -> None:
+    facts = config_footprint(PHI3, "phi3", "fp16")
+    assert facts.cache_token == 2 * 32 * 3072 * 2
+    rows = mp.plan(facts, 1000).as_dict()
+    assert rows["key-value cache"] == 1000 * facts.cache_token
+
+
+def test_activations_are_counted_once_for_engines_that_never_run_together() -> None:
+    facts = config_footprint(PHI3, "phi3", "fp16")
+    sizes = facts.activations
+    short, long = mp.plan(facts, 1800).as_dict(), mp.plan(facts, 4096).as_dict()
+    name = "activations (estimate)"
+    assert short[name] == 2 * max(sizes.image_encoder, sizes.mask_decoder, sizes.llm(1800))
+    assert long[name] == 2 * sizes.llm(4096) > short[name]
+
+
+def test_a_jetsons_host_memory_is_its_devices() -> None:
+    wanted = mp.plan(config_footprint(PHI3, "phi3", "fp16"), 2048)
+    host = sum(row.bytes for row in wanted.rows if row.place == "host")
+    assert wanted.needed(shared=True) - wanted.needed(shared=False) == host > 0
+
+
+def test_what_does_not_fit_is_refused_and_told_what_would() -> None:
+    facts = config_footprint(PHI3, "phi3", "fp16")
+    with pytest.raises(DeviceMemoryError) as caught:
+        check_fits(facts, 2048, TARGETS["orin-nano"])
+    message = str(caught.value)
+    assert "phi3 in fp16 with a context of 2048 tokens needs" in message
+    assert "--precision int4" in message
+    assert "--precision fp32" not in message
+    assert "--variant qwen3-1.7b" in message
+    check_fits(at_precision(facts, "int4"), 2048, TARGETS["orin-nano"])
+
+
+def test_a_shorter_context_is_the_first_advice() -> None:
+    facts = config_footprint(PHI3, "phi3", "fp16")
+    memory = TARGETS["rtx-40"].memory
+    assert memory is not None
+    tight = replace(memory, total=memory.reserved + mp.plan(facts, 3000).needed(False))
+    advice = list(options_that_fit(facts, 4096, tight))
+    assert advice[0] == "--context 2816"
+    assert mp.plan(facts, 2816).needed(False) <= tight.available
+
+
+@pytest.mark.parametrize(
+    ("gib", "count"), [(7, 1), (9, 2), (12, 3), (14, 4)], ids=["variant", "both", "precision", "context"]
+)
+def test_every_advice_fits(gib: int, count: int) -> None:
+    facts = config_footprint(VARIANTS["qwen3-4b"].config, "qwen3-4b", "fp16")
+    memory = get_target("orin-nx", memory=gib << 30).memory
+    assert memory is not None
+    advice = list(options_that_fit(facts, 4096, memory))
+    assert len(advice) == count, advice
+    for option in advice:
+        pairs = option.split(" (")[0].split()
+        words = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        variant = words.get("--variant", "qwen3-4b")
+        other = config_footprint(VARIANTS[variant].config, variant, words.get("--precision", "fp16"))
+        context = int(words.get("--context", 4096))
+        assert mp.plan(other, context).needed(memory.shared) <= memory.available * 1.02, option
+
+
+def test_nothing_helps_where_nothing_helps() -> None:
+    facts = config_footprint(PHI3, "phi3", "int4")
+    memory = mp.DeviceMemory(3 << 30, 2 << 30, shared=True)
+    assert list(options_that_fit(facts, 4096, memory)) == []
+    with pytest.raises(DeviceMemoryError, match="no precision, context or variant"):
+        check_fits(facts, 4096, replace(TARGETS["orin-nano"], memory=memory))
+
+
+def test_an_unknown_target_memory_refuses_nothing() -> None:
+    check_fits(config_footprint(PHI3, "phi3", "fp32"), 4096, TARGETS["auto"])
+
+
+def test_the_table_names_every_row_and_the_verdict(phi3_bundle: Path) -> None:
+    wanted = mp.plan(mp.footprint(read_manifest(phi3_bundle)), 64)
+    text = mp.table(wanted, TARGETS["orin-nano"].memory, "orin-nano")
+    for row in wanted.rows:
+        assert row.what in text
+    assert "orin-nano: 8.59 GB" in text and text.endswith("fits")
+    small = mp.table(wanted, mp.DeviceMemory(2, 1, shared=False), "tiny")
+    assert small.endswith("does not fit")
+
+
+def test_loading_refuses_what_does_not_fit_the_gpu(phi3_bundle: Path) -> None:
+    manifest = read_manifest(phi3_bundle)
+    facts = mp.footprint(manifest)
+    context = facts.image_tokens + 600
+    needed = mp.plan(facts, context).needed(False)
+    device = DeviceInfo("GPU", "8.9", needed + mp.GIB // 2, integrated=False, driver="", cuda="")
+    assert mp.check_memory(manifest, context, device).context == context
+    smaller = replace(device, memory=device.memory - 1)
+    with pytest.raises(DeviceMemoryError, match=r"GPU has .* to give; load it with --context \d+"):
+        mp.check_memory(manifest, context, smaller)
+    with pytest.raises(DeviceMemoryError, match="lower precision or a smaller variant"):
+        mp.check_memory(manifest, context, replace(device, memory=mp.GIB // 2))
+
+
+def test_bundles_that_do_not_record_activations_get_typical_ones(phi3_bundle: Path) -> None:
+    manifest = read_manifest(phi3_bundle)
+    assert manifest.activations is not None
+    old = mp.footprint(replace(manifest, activations=None))
+    assert old.activations.llm(64) > 0
+    assert old.activations.image_encoder > 0

@@ -1,0 +1,169 @@
+"""Reduced bundles of the demo model, whole: calibrated, searched, written, measured, reported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xsam_edge.export import quantize as r
+from xsam_edge.export.cli import main
+from xsam_edge.export.precision.plan import read_plan, resolve
+from xsam_edge.export.precision.presets import preset
+from xsam_edge.export.prepare import from_checkpoint
+from xsam_edge.export.quantization.lowering import bundle_names
+from xsam_edge.export.quantize_plan import ReduceOptions
+from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
+from xsam_edge.runtime.errors import XSamError
+
+FEW = ["--calibration-samples", "6", "--gate-samples", "4"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("statistics")
+
+
+@pytest.fixture(scope="module")
+def traced_once(shapes_bundle: Path) -> Iterator[None]:
+    """Exports begin with a copy of the session's FP32 bundle, which is what they would make first."""
+
+    def copied(_request: object, folder: Path, _report: object) -> None:
+        shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(r, "fill_bundle", copied)
+        yield
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    output = tmp_path_factory.mktemp("reduced") / "int8"
+    options = ["--checkpoint", "shapes", "--precision", "int8", *FEW, "--calibration-cache", str(cache)]
+    assert main([*options, "-o", str(output)]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def int4(tmp_path_factory: pytest.TempPathFactory, cache: Path, traced_once: None) -> Path:
+    output = tmp_path_factory.mktemp("reduced") / "int4"
+    options = ["--checkpoint", "shapes", "--precision", "int4", *FEW, "--calibration-cache", str(cache)]
+    assert main([*options, "--encoder-precision", "int8", "-o", str(output)]) == 0
+    return output
+
+
+def ratio(bundle: Path, full: Path, graph: str) -> float:
+    files = (f"{graph}.onnx", f"{graph}.onnx.data")
+    sizes = [sum(read_manifest(path).files[name].bytes for name in files) for path in (bundle, full)]
+    return sizes[0] / sizes[1]
+
+
+def test_an_int8_bundle_is_whole(int8: Path, shapes_bundle: Path) -> None:
+    manifest = read_manifest(int8)
+    check_files(int8, manifest)
+    assert (manifest.precision, manifest.degraded) == ("int8", False)
+    assert {"precision_plan.json", "report.json", "report.html"} <= set(manifest.files)
+    assert manifest.graphs["llm"].quantized == manifest.graphs["image_encoder"].quantized == "float16"
+    assert manifest.graphs["mask_decoder"].quantized is None
+    assert manifest.embeddings.dtype == "float16"
+    assert ratio(int8, shapes_bundle, "llm") <= 0.30
+    assert ratio(int8, shapes_bundle, "image_encoder") < 0.40
+
+
+def test_an_int8_bundle_says_what_it_costs(int8: Path) -> None:
+    report = json.loads((int8 / "report.json").read_text())
+    gate = report["gate"]
+    assert gate["passed"] and gate["mean_iou"] >= 0.97 and gate["pictures"] == 4 and gate["token_agreement"] > 0.9
+    assert {stage["graph"] for stage in report["stages"]} == {"image_encoder", "llm", "mask_decoder"}
+    assert all(stage["sqnr_db"] > 15 and stage["cosine"] > 0.98 for stage in report["stages"])
+    quantised = [block for block in report["blocks"] if block["precision"] == "int8"]
+    known = [block["sqnr_db"] for block in quantised if block["sqnr_db"] is not None]  # logits: none with given answers
+    assert len(quantised) > 30 and len(known) >= len(quantised) - 1 and all(10 < ratio < 80 for ratio in known)
+    assert report["smoothing"] and report["unquantised"] and report["worst"]
+    html = (int8 / "report.html").read_text()
+    assert "data:image/jpeg" in html and f"{gate['mean_iou']:.4f}" in html
+
+
+def test_the_stored_plan_makes_the_same_graphs(int8: Path, tmp_path: Path, cache: Path, traced_once: None) -> None:
+    names = ["image_encoder.onnx", "image_encoder.onnx.data", "llm.onnx", "llm.onnx.data", "mask_decoder.onnx"]
+    options = ["--checkpoint", "shapes", "--precision-plan", str(int8 / "precision_plan.json"), *FEW]
+    output = tmp_path / "again"
+    assert main([*options, "--calibration-cache", str(cache), "-o", str(output)]) == 0
+    first, second = read_manifest(int8), read_manifest(output)
+    assert [first.files[name] for name in names] == [second.files[name] for name in names]
+    assert second.precision == "int8"
+    # The statistics of the first export served.
+    assert json.loads((output / "report.json").read_text())["calibration"]["from_cache"]
+
+
+def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
+    manifest = read_manifest(int4)
+    check_files(int4, manifest)
+    assert manifest.precision == "int4"
+    assert ratio(int4, shapes_bundle, "llm") <= 0.20
+    assert ratio(int4, shapes_bundle, "image_encoder") < 0.40
+    plan = read_plan(int4 / "precision_plan.json")
+    found = resolve(plan, bundle_names(shapes_bundle))
+    kinds = {name: item.quantized for name, item in found.items() if item.quantized}
+    assert {kind for name, kind in kinds.items() if "/llm/model/layers." in name} == {"int4"}
+    assert kinds["/llm/MatMul"] == "int8"
+
+
+def test_a_bound_that_cannot_be_held_is_an_error(
+    tmp_path: Path, cache: Path, traced_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = from_checkpoint("shapes", report=lambda *_: None)
+    options = ReduceOptions("int8", samples=6, held_out=2, min_iou=0.97, cache=cache)
+    monkeypatch.setattr(r.Search, "run", lambda self, plan: _hopeless(self, plan))
+    with pytest.raises(XSamError, match=r"mean IoU of 0\.5\d*, below the bound of 0\.97.*--allow-degraded"):
+        r.reduce_bundle(request, tmp_path / "bundle", options, report=lambda *_: None)
+    assert list(tmp_path.iterdir()) == []
+    manifest, facts = r.reduce_bundle(
+        request, tmp_path / "bundle", replace(options, allow_degraded=True, min_iou=1.0), report=lambda *_: None
+    )
+    assert manifest.degraded and facts.degraded and "shipped because" in " ".join(facts.notes)
+    assert read_manifest(tmp_path / "bundle").degraded
+
+
+def _hopeless(search: r.Search, plan: object) -> object:
+    from xsam_edge.export.gate.measure import Score
+    from xsam_edge.export.gate.search import Found
+
+    return Found(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calibration-data", "photographs"], "photographs"),
+        (["--ranges", "median"], "median"),
+        (["--precision-plan", "none.json"], "give one"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_any_work(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(r, "fill_bundle", lambda *_: pytest.fail("an export began"))
+    code = main(["--checkpoint", "shapes", "--precision", "int8", *options, "-o", str(tmp_path / "bundle")])
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_preset_names_only_what_the_demo_model_has(shapes_bundle: Path) -> None:
+    names = bundle_names(shapes_bundle)
+    int8 = resolve(preset("int8", names.nodes), names)
+    kept = [name for name in names.sites if not int8[name].quantized and not name.startswith("/segmentor/decoder")]
+    assert all(
+        any(part in name for part in ("patch_embed", "sampling_offsets", "mask_projection", "llm_projector"))
+        for name in kept
+    )
+    assert sum(item.quantized is not None for item in int8.values()) > 80

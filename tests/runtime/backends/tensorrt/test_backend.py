@@ -1,0 +1,351 @@
+"""The backend on stand-ins of CUDA and TensorRT whose engines compute what the ONNX graphs do."""
+
+from __future__ import annotations
+
+import gc
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.recorded import DATA
+from tests.runtime.backends.tensorrt.fake_cuda import FakeCudart
+from tests.runtime.backends.tensorrt.fake_tensorrt import (
+    ACTIVATIONS,
+    VERSION,
+    FakeTensorRT,
+    engine_bundle,
+    fake_backend,
+)
+from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
+from xsam_edge.runtime.backends.tensorrt.cuda import Cuda
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import read_manifest
+from xsam_edge.runtime.device import compatibility
+from xsam_edge.runtime.device.compatibility import Environment
+from xsam_edge.runtime.device.cuda_device import DeviceInfo
+from xsam_edge.runtime.errors import (
+    AlteredFileError,
+    BackendError,
+    DeviceMemoryError,
+    EngineDeviceError,
+    EngineVersionError,
+    InputError,
+    NoDeviceError,
+)
+from xsam_edge.runtime.model import XSam
+
+IMAGE = DATA / "golden-phi3" / "image.png"
+ORIN = DeviceInfo("Orin", "8.7", 8 << 30, True, "540.4.0", "12.6")
+
+
+@pytest.fixture(scope="session")
+def engine_folder(phi3_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return engine_bundle(phi3_bundle, tmp_path_factory.mktemp("engines") / "bundle")
+
+
+@pytest.fixture
+def backend(engine_folder: Path) -> Any:
+    return fake_backend(engine_folder)
+
+
+@pytest.fixture
+def model(engine_folder: Path, backend: Any) -> XSam:
+    return XSam.load(engine_folder, backend=backend)
+
+
+def test_answers_are_those_of_the_onnx_graphs(model: XSam, phi3_bundle: Path) -> None:
+    onnx = XSam.load(phi3_bundle, threads=1, verify=False)
+    for ask in (
+        lambda scene: scene.refer("a car"),
+        lambda scene: scene.refer("a car", answer="append"),
+        lambda scene: scene.categories(["car"], ["road"], answer="append"),
+        lambda scene: scene.regions(boxes=[(1, 1, 50, 50)], similar=True, answer="append"),
+        lambda scene: scene.refer("a car", answer="append"),
+        lambda scene: scene.refer("a car", answer="append"),
+    ):
+        for image in (IMAGE, np.zeros((60, 70, 3), np.uint8)):
+            found, expected = ask(model.look(image)), ask(onnx.look(image))
+            assert found.text == expected.text and found.token_ids == expected.token_ids
+            np.testing.assert_array_equal(found.masks, expected.masks)
+            assert found.scores == pytest.approx(expected.scores)
+
+
+def test_a_step_moves_its_own_rows_only(model: XSam, backend: Any) -> None:
+    pipeline = model.pipeline
+    width = model.manifest.settings.model.hidden_size
+    pipeline.forward(np.zeros((1, 9, width), np.float32), np.zeros(0, np.int64))
+    cudart, trt = backend.fake_cudart, backend.fake_trt
+    cudart.copies.clear()
+    cudart.calls.clear()
+    trt.runs.clear()
+    done = pipeline.forward(np.zeros((1, 1, width), np.float32), np.zeros(1, np.int64))
+    assert trt.runs == [("llm", 1)]
+    settings = model.manifest.settings.model
+    row = pipeline.cache.nbytes // pipeline.cache.capacity  # of all layers
+    sizes = {kind: [nbytes for found, *_, nbytes in cudart.copies if found == kind] for kind in ("upload", "copy")}
+    assert sizes["upload"] == [4 * width, 8, 8]
+    results = [4 * settings.vocab_size, 8, 4 * settings.embed_size]
+    assert sizes["copy"] == [*sizes["upload"], *results, row], "what the step takes and gives, one row of every layer"
+    assert cudart.calls.count("cudaMemcpy2DAsync") == 1
+    done.hidden()
+    downloads = [nbytes for kind, *_, nbytes in cudart.copies if kind == "download"]
+    assert downloads == [8, 4 * settings.embed_size], "the next token and a pooled row"
+    assert done.logits().argmax(1) == done.next_ids
+    context = trt.engines["llm"].contexts[1]
+    key = pipeline.cache.past()[contract.past_key(0)]
+    assert context.addresses[contract.past_key(0)] == key.address
+    assert context.shapes[contract.past_key(0)][1] == PAST_STEP
+
+
+@pytest.mark.parametrize("first", [PAST_STEP - 3, 9])
+def test_steps_are_captured_within_a_length(model: XSam, backend: Any, phi3_bundle: Path, first: int) -> None:
+    pipeline, plain = model.pipeline, XSam.load(phi3_bundle, threads=1, verify=False, context=512).pipeline
+    cudart, trt = backend.fake_cudart, backend.fake_trt
+    width = model.manifest.settings.model.hidden_size
+    rows = np.random.default_rng(0).standard_normal((1, first + 7, width), np.float32)
+    steps = []
+    for question in range(2):  # the second one finds what the first one captured
+        for one in (pipeline, plain):
+            one.cache.truncate(0)
+            one.forward(rows[:, :first], np.zeros(0, np.int64))
+        for place in range(first, first + 7):
+            trt.runs.clear()
+            cudart.calls.clear()
+            step = rows[:, place : place + 1] + question
+            found, expected = (one.forward(step, np.zeros(1, np.int64)) for one in (pipeline, plain))
+            np.testing.assert_array_equal(found.next_ids, expected.next_ids)
+            np.testing.assert_allclose(found.logits(), expected.logits(), atol=1e-5)
+            np.testing.assert_allclose(found.hidden(), expected.hidden(), atol=1e-5)
+            launched, enqueued = cudart.calls.count("cudaGraphLaunch"), len(trt.runs)
+            steps.append("run" if not launched else "capture" if enqueued else "replay")
+    new = ["run", "capture", *["replay"] * 5]
+    if first == 9:
+        assert steps == new + ["replay"] * 7
+    else:  # pasts of 253 to 256 rows, then the next length, of which 3 are left
+        assert steps == (new[:4] + new[:3]) * 2
+    for a, b in zip(pipeline.cache.past().values(), plain.cache.past().values(), strict=True):
+        np.testing.assert_allclose(backend.download(a), np.asarray(b.owner)[:, : first + 7], atol=1e-5)
+
+
+def test_what_overflowed_before_spoils_no_step(model: XSam) -> None:
+    pipeline, width = model.pipeline, model.manifest.settings.model.hidden_size
+    rows = np.random.default_rng(0).standard_normal((1, 12, width), np.float32)
+
+    def step() -> np.ndarray:
+        pipeline.cache.truncate(0)
+        pipeline.forward(rows[:, :4], np.zeros(0, np.int64))
+        return pipeline.forward(rows[:, 4:5], np.zeros(1, np.int64)).logits()
+
+    expected = step()
+    pipeline.cache.truncate(4)
+    broken = pipeline.forward(np.full_like(rows, np.nan), np.zeros(1, np.int64))
+    assert np.isnan(broken.logits()).all()
+    np.testing.assert_array_equal(step(), expected)
+
+
+def test_a_cache_begins_with_zeros(backend: Any, model: XSam) -> None:
+    cache = model.pipeline.make_cache()
+    cache.advance(cache.capacity)
+    views = list(cache.past().values())
+    assert not any(backend.download(view).any() for view in views)
+    assert len({b.address - a.address for a, b in pairwise(views)}) == 1
+    assert all(view.address % 256 == 0 for view in views)
+
+
+def test_work_in_order(model: XSam, backend: Any) -> None:
+    cudart = backend.fake_cudart
+    width = model.manifest.settings.model.hidden_size
+    model.pipeline.cache.truncate(0)
+    model.pipeline.forward(np.zeros((1, 3, width), np.float32), np.zeros(1, np.int64))
+    model.pipeline.cache.truncate(0)
+    cudart.calls.clear()
+    model.pipeline.forward(np.zeros((1, 3, width), np.float32), np.zeros(1, np.int64))
+    wait = cudart.calls.index("cudaStreamWaitEvent")
+    assert cudart.calls[: wait - 1] == ["cudaMemcpyAsync"] * 3, "uploads, and no new memory"
+    assert cudart.calls[wait - 1 :] == [
+        "cudaEventRecord",  # behind the uploads
+        "cudaStreamWaitEvent",
+        "cudaStreamSynchronize",  # the run
+        "cudaStreamSynchronize",  # the uploads, whose pinned memory is free now
+        *["cudaMemcpyAsync", "cudaStreamSynchronize"],  # the next token
+    ]
+
+
+def test_the_image_stays_on_the_device(model: XSam, backend: Any) -> None:
+    cudart = backend.fake_cudart
+    scene = model.look(IMAGE)
+    assert [kind for kind, *_ in cudart.copies] == ["upload"] * 2
+    cudart.copies.clear()
+    given = scene.refer("a car", answer="append")
+    embeds = scene.features.embeds
+    copies = [copy for copy in cudart.copies if copy[0] == "copy"]
+    assert [(source, nbytes) for _, _, source, nbytes in copies] == [(embeds.address, embeds.nbytes)]
+    settings = model.manifest.settings.model
+    downloads = [nbytes for kind, *_, nbytes in cudart.copies if kind == "download"]
+    sequence = model.language.lay_out_answer(given.prompt, "It is <SEG>.")
+    behind = len(sequence) - model.language.image_rows(sequence)
+    assert downloads == [
+        4 * settings.embed_size * behind,  # pooled rows behind the image
+        4 * settings.num_queries * 2,
+        4 * np.prod(settings.mask_grid),  # of one query
+    ]
+    assert embeds.nbytes not in [nbytes for kind, *_, nbytes in cudart.copies if kind != "copy"]
+
+
+def test_profiles_have_contexts_and_share_activations(model: XSam, backend: Any) -> None:
+    trt = backend.fake_trt
+    model.look(IMAGE).refer("a car")
+    assert [context.profile for context in trt.engines["llm"].contexts] == [0, 1]
+    used = {context.activations for engine in trt.engines.values() for context in engine.contexts}
+    assert len(used) == 1
+    _, size = used.pop()
+    assert size >= max(ACTIVATIONS.values())
+
+
+def test_streams_that_overlap_have_their_own_activations(engine_folder: Path) -> None:
+    cudart = FakeCudart()
+    trt = FakeTensorRT(cudart)
+    backend: Any = TensorRTBackend(read_manifest(engine_folder), overlap=True, cudart=cudart, trt=trt)
+    XSam.load(engine_folder, backend=backend).look(IMAGE).refer("a car", answer="append")
+    at = {name: engine.contexts[0].activations[0] for name, engine in trt.engines.items()}
+    assert at["llm"] == at["mask_decoder"] != at["image_encoder"]
+
+
+def test_repeated_runs_are_replayed(model: XSam, backend: Any, engine_folder: Path) -> None:
+    cudart, trt = backend.fake_cudart, backend.fake_trt
+    first = model.look(IMAGE)
+    answers = [first.refer("a car", answer="append") for _ in range(4)]
+    assert all(answer == answers[0] for answer in answers)
+    assert cudart.calls.count("cudaGraphLaunch") == 3
+    assert [name for name, _ in trt.runs].count("mask_decoder") == 2, "run, capture, and two replays of it"
+    first.refer("a car", answer="append")
+    several = first.categories(["car", "tree"], ["road"], answer="append")
+    assert several.answered and "cudaGraphExecDestroy" in cudart.calls, "other shapes end the capture"
+
+
+def test_an_engine_that_cannot_be_captured_runs(engine_folder: Path) -> None:
+    backend = fake_backend(engine_folder)
+    backend.fake_trt.uncapturable.add("mask_decoder")
+    scene = XSam.load(engine_folder, backend=backend).look(IMAGE)
+    answers = [scene.refer("a car", answer="append") for _ in range(4)]
+    assert all(answer == answers[0] for answer in answers)
+    assert "cudaGraphLaunch" not in backend.fake_cudart.calls
+    assert backend.fake_cudart.calls.count("cudaStreamBeginCapture") == 1
+
+
+def test_tensorrt_rtx_captures_by_itself(phi3_bundle: Path, tmp_path: Path) -> None:
+    folder = engine_bundle(phi3_bundle, tmp_path / "rtx", "tensorrt-rtx")
+    backend = fake_backend(folder)
+    scene = XSam.load(folder, backend=backend).look(IMAGE)
+    assert scene.refer("a car", answer="append") == scene.refer("a car", answer="append")
+    scene.refer("a car", answer="append")
+    assert backend.name == "tensorrt-rtx"
+    assert "cudaStreamBeginCapture" not in backend.fake_cudart.calls
+    configs = {name: engine.contexts[0].config for name, engine in backend.fake_trt.engines.items()}
+    assert [configs[name].cuda_graph_strategy for name in contract.GRAPHS] == [1, 0, 1]
+    decode = backend.fake_trt.engines["llm"].contexts[1].config
+    assert (decode.cuda_graph_strategy, decode.dynamic_shapes_kernel_specialization_strategy) == (1, 0)
+    assert [configs[name].dynamic_shapes_kernel_specialization_strategy for name in contract.GRAPHS] == [0, 2, 0]
+
+
+def test_memory_does_not_pile_up(model: XSam, backend: Any) -> None:
+    for _ in range(3):
+        model.look(IMAGE).refer("a car", answer="append")
+    gc.collect()
+    before = backend.fake_cudart.nbytes()
+    for _ in range(3):
+        model.look(IMAGE).refer("a car", answer="append")
+    gc.collect()
+    assert backend.fake_cudart.nbytes() == before
+
+
+def test_what_is_downloaded_stays_as_it_was(backend: Any) -> None:
+    values = np.arange(12, dtype=np.float16).reshape(1, 4, 3)
+    buffer = backend.upload(values)
+    whole, part = backend.download(buffer), backend.download(buffer.tokens(1, 3))
+    backend.download(backend.upload(-values))
+    np.testing.assert_array_equal(whole, values)
+    np.testing.assert_array_equal(part, values[:, 1:3])
+    assert backend.download(backend.upload(values[:, :0])).shape == (1, 0, 3)
+    joined = backend.assemble([values[:, :1], buffer.tokens(0, 2), values[:, :0], values])
+    np.testing.assert_array_equal(
+        backend.download(joined)[0], np.concatenate([values[0, :1], values[0, :2], values[0]])
+    )
+    with pytest.raises(ValueError, match="does not continue"):
+        backend.assemble([values, buffer, values.astype(np.float32)])
+
+
+def test_errors_of_cuda(engine_folder: Path, backend: Any) -> None:
+    backend.fake_cudart.failing["cudaMalloc"] = 2
+    with pytest.raises(DeviceMemoryError, match=r"out of memory \(cudaMalloc failed: cudaErrorMemoryAllocation\)"):
+        backend.allocate((1 << 21,), "float32")
+    backend.fake_cudart.failing["cudaStreamSynchronize"] = 700
+    with pytest.raises(BackendError, match=r"cudaStreamSynchronize failed: cudaErrorOther; run `xsam-doctor`"):
+        backend.settle()
+    with pytest.raises(NoDeviceError, match="CUDA sees no device"):
+        fake_backend(engine_folder, devices=0)
+    cudart = FakeCudart()
+    cudart.failing["cudaGetDeviceCount"] = 35
+    with pytest.raises(NoDeviceError, match="cudaErrorInsufficientDriver"):
+        Cuda(cudart).device_count()
+
+
+def test_errors_of_tensorrt(engine_folder: Path, model: XSam, backend: Any, tmp_path: Path) -> None:
+    manifest = read_manifest(engine_folder)
+    (tmp_path / "llm.engine").write_bytes(b"\0\1\2")
+    with pytest.raises(BackendError, match=r"llm\.engine cannot be loaded by tensorrt: not an engine"):
+        backend.open(tmp_path / "llm.engine", manifest.graphs["llm"])
+    (tmp_path / "llm.engine").write_bytes(b"")
+    with pytest.raises(BackendError, match=r"llm\.engine cannot be read"):
+        backend.open(tmp_path / "llm.engine", manifest.graphs["llm"])
+    with pytest.raises(BackendError, match="other inputs than its manifest says"):
+        backend.open(engine_folder / "mask_decoder.engine", manifest.graphs["llm"])
+    backend.fake_trt.failing.add("llm")
+    with pytest.raises(BackendError, match=r"llm\.engine failed in tensorrt: no kernel"):
+        model.look(IMAGE).refer("a car")
+
+
+def environment(**versions: str) -> Environment:
+    return Environment(versions, ORIN)
+
+
+def test_nothing_is_deserialised_before_it_was_checked(engine_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(TensorRTBackend, "__init__", lambda self, *a, **k: made.append(a))
+    for found, error in (
+        (Environment({}, None), EngineVersionError),
+        (environment(tensorrt="10.13.0"), EngineVersionError),
+        (Environment({"tensorrt": VERSION}, DeviceInfo("Thor", "11.0", 1, True, "", "13.0")), EngineDeviceError),
+        (Environment({"tensorrt": VERSION}, None), NoDeviceError),
+    ):
+        monkeypatch.setattr("xsam_edge.runtime.model.find_environment", lambda *_, found=found: found)
+        with pytest.raises(error):
+            XSam.load(engine_folder)
+    path = engine_folder / "llm.engine"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[:-1] + b"]")
+        monkeypatch.setattr("xsam_edge.runtime.model.find_environment", lambda *_: environment(tensorrt=VERSION))
+        for verify in (True, False):
+            with pytest.raises(AlteredFileError, match=r"llm\.engine was altered"):
+                XSam.load(engine_folder, verify=verify)
+    finally:
+        path.write_bytes(content)
+    assert not made
+    assert compatibility.check_engine(read_manifest(engine_folder), environment(tensorrt=VERSION)) is None
+
+
+def test_the_context_that_engines_were_built_for(phi3_bundle: Path, tmp_path: Path) -> None:
+    folder = engine_bundle(phi3_bundle, tmp_path / "short", context=96)
+    assert XSam.load(folder, backend=fake_backend(folder)).pipeline.cache.capacity == 96
+    with pytest.raises(InputError, match="context is 97; this model takes 1 to 96 tokens"):
+        XSam.load(folder, backend=fake_backend(folder), context=97)
+
+
+def test_an_onnx_bundle_is_none_of_engines(phi3_bundle: Path) -> None:
+    with pytest.raises(BackendError, match="holds ONNX graphs, no engines"):
+        fake_backend(phi3_bundle)

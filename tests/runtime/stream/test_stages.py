@@ -1,0 +1,137 @@
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xsam_edge.calibration.shapes.dataset import ShapesData
+from xsam_edge.runtime.bundle.contract import MASK_DECODER
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.stream.sources import Folder
+
+PHRASE = "the largest shape"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    for picture in ShapesData(size=120).pictures(("refer",), 3):
+        picture.image().save(folder / f"{picture.name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(shapes_bundle: Path) -> XSam:
+    return XSam.load(shapes_bundle, threads=2, verify=False)
+
+
+@pytest.mark.parametrize("options", [{}, {"overlap": True}, {"deadline": 60_000}])
+def test_a_frame_gives_what_its_image_gives(model: XSam, scenes: Path, options: dict[str, Any]) -> None:
+    expected = [model.look(path).refer(PHRASE) for path in Folder(scenes).paths]
+    seen = list(model.track(scenes, refer=PHRASE, **options))
+    assert [item.result for item in seen] == expected
+    assert [item.name for item in seen] == [path.name for path in Folder(scenes).paths]
+    stages = {"waiting", "preprocess", "image_encoder", "llm", "mask_decoder", "postprocess"}
+    assert all(set(item.timings) >= stages for item in seen)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("xsam-")]
+
+
+def test_several_phrases(model: XSam, scenes: Path) -> None:
+    frames = [np.asarray(Image.open(path)) for path in Folder(scenes).paths]
+    phrases = [PHRASE, "the smallest shape"]
+    for frame, item in zip(frames, model.track(frames, refer=phrases), strict=True):
+        scene = model.look(frame)
+        assert list(item.results) == scene.refer(phrases)
+        assert item.result == item.results[0]
+
+
+def test_any_question(model: XSam, scenes: Path) -> None:
+    stream = model.track(
+        ((0.5, path) for path in Folder(scenes).paths[:1]), ask=lambda scene: scene.categories(["star"])
+    )
+    (item,) = stream
+    assert item.timestamp == 0.5
+    assert item.result == model.look(Folder(scenes).paths[0]).categories(["star"])
+
+
+def test_scenes_are_closed(model: XSam, scenes: Path) -> None:
+    asked = []
+
+    def ask(scene: Any) -> Any:
+        asked.append(scene)
+        return scene.refer(PHRASE, answer="append")
+
+    list(model.track(scenes, ask=ask))
+    assert len(asked) == 3
+    for scene in asked:
+        with pytest.raises(InputError, match="closed"):
+            _ = scene.features
+
+
+def test_a_slow_stage_is_late(model: XSam, scenes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def __init__(self, graph: Any) -> None:
+            self.graph, self.runs = graph, 0
+
+        def run(self, *buffers: Any) -> None:
+            self.runs += 1
+            time.sleep(1.6 if self.runs == 2 else 0)
+            self.graph.run(*buffers)
+
+    list(model.track(scenes, refer=PHRASE))  # the graphs are slow the first time
+    expected = model.look(Folder(scenes).paths[0]).refer(PHRASE)
+    graphs = model.pipeline._graphs
+    monkeypatch.setitem(graphs, MASK_DECODER, Slow(graphs[MASK_DECODER]))
+    first, second, third = model.track(scenes, refer=PHRASE, deadline=800)
+    assert first.result == expected
+    assert second.late
+    assert second.stage == "answer"
+    assert 800 <= second.age_ms < 1200
+    assert third.index == 2
+
+
+def test_a_broken_image_ends_the_stream(model: XSam, scenes: Path, tmp_path: Path) -> None:
+    (tmp_path / "1.png").write_bytes(Folder(scenes).paths[0].read_bytes())
+    (tmp_path / "2.png").write_bytes(b"")
+    stream = model.track(tmp_path, refer=PHRASE)
+    assert next(stream).name == "1.png"
+    with pytest.raises(InputError, match=r"2\.png is empty"):
+        next(stream)
+
+
+def test_one_question(model: XSam, scenes: Path) -> None:
+    with pytest.raises(InputError, match="either refer or ask"):
+        model.track(scenes)
+    with pytest.raises(InputError, match="either refer or ask"):
+        model.track(scenes, refer="a", ask=lambda scene: scene.refer("a"))
+    with pytest.raises(InputError, match="no result"):
+        next(model.track(scenes, ask=lambda scene: []))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"latest": False}, {"latest": True}, {"latest": False, "deadline": 50}])
+def test_ten_thousand_frames_leak_nothing(model: XSam, scenes: Path, options: dict[str, Any]) -> None:
+    images = [np.asarray(Image.open(path)) for path in Folder(scenes).paths]
+
+    def camera() -> Any:
+        for number in range(10_000):
+            yield images[number % len(images)]
+            if options["latest"]:
+                time.sleep(0.005)
+
+    sizes = []
+    stream = model.track(camera(), ask=lambda scene: scene.refer(PHRASE, answer="append"), **options)
+    for number, _ in enumerate(stream):
+        if number % 250 == 0:
+            sizes.append(resident())
+            assert len(threading.enumerate()) < 8
+    assert max(sizes[len(sizes) // 2 :]) - min(sizes[1 : len(sizes) // 2]) < 20e6, sizes
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
