@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 
-@dataclass(frozen=True)
 class Constraint:
     """A condition on a value. ``expected`` names what meets it, with "{}" where its type comes in."""
 
-    expected: str
-    holds: Callable[[Any], bool]
+    def __init__(self, expected: str, holds: Callable[[Any], bool]) -> None:
+        self.expected = expected
+        self.holds = holds
 
 
 def above(limit: float) -> Constraint:

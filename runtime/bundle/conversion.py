@@ -11,7 +11,7 @@ import reprlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from xsam_edge.runtime.bundle.constraints import Constraint
 
@@ -35,21 +35,20 @@ class Mismatch(Exception):  # noqa: N818  # an error only once it is said of whi
         self.path: list[str] = []
 
 
-class _Reader(NamedTuple):
+class _Reader:
     """How a value of one annotation is read; ``accepts`` are the JSON types that it may have."""
 
-    expected: str
-    accepts: frozenset[type]
-    read: Callable[[Any], Any]
+    def __init__(self, expected: str, accepts: Collection[type], read: Callable[[Any], Any]) -> None:
+        self.expected = expected
+        self.accepts = frozenset(accepts)
+        self.read = read
 
 
-def _typed(expected: str, accepts: Collection[type], convert: Callable[[Any], Any]) -> _Reader:
-    accepts = frozenset(accepts)
-
+def _typed(expected: str, accepts: Collection[type], build: Callable[[Any], Any]) -> _Reader:
     def read(value: Any) -> Any:
         if type(value) not in accepts:
             raise _unlike(value, expected)
-        return convert(value)
+        return build(value)
 
     return _Reader(expected, accepts, read)
 
@@ -162,7 +161,7 @@ def _of_union(options: Sequence[_Reader]) -> _Reader:
             raise _unlike(value, expected)
         return option(value)
 
-    return _Reader(expected, frozenset(by_type), read)
+    return _Reader(expected, by_type, read)
 
 
 def _of_items(reader: _Reader) -> Callable[[Sequence[Any]], tuple[Any, ...]]:

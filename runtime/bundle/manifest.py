@@ -31,7 +31,7 @@ from xsam_edge.runtime.bundle.constraints import (
 from xsam_edge.runtime.bundle.conversion import shown
 from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.settings import Settings
-from xsam_edge.runtime.bundle.signatures import Signature, Signatures
+from xsam_edge.runtime.bundle.signatures import Signatures
 from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import AlteredFileError, BundleError
 
@@ -195,7 +195,7 @@ def _check_profiles(graphs: Mapping[str, GraphSpec], engine: EngineInfo) -> None
 
 
 def _signatures(tensors: Iterable[TensorSpec]) -> Signatures:
-    return {tensor.name: Signature((tensor.dtype,), tensor.shape) for tensor in tensors}
+    return {tensor.name: ((tensor.dtype,), tensor.shape) for tensor in tensors}
 
 
 def _twice(names: Sequence[str]) -> str | None:

@@ -6,26 +6,20 @@ A manifest says them too, once for each graph. The runtime allocates by the one 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings
 
 Shape = tuple[int | str, ...]
+Signature = tuple[tuple[str, ...], Shape]
+"""The dtypes that a tensor may have, and its shape: sizes and names of axes."""
+
+Signatures = Mapping[str, Signature]
+"""Of tensors by their names."""
 
 _FLOATS = ("float32", "float16")
 _PIXELS = _LOGITS = _POOLED = ("float32",)
 _INDICES = ("int64",)
-
-
-class Signature(NamedTuple):
-    """What a tensor may be: one of some dtypes, and a shape of sizes and axis names."""
-
-    dtypes: tuple[str, ...]
-    shape: Shape
-
-
-Signatures = Mapping[str, Signature]
 
 
 def check(graphs: Mapping[str, tuple[Signatures, Signatures]], settings: Settings) -> None:
@@ -39,7 +33,7 @@ def check(graphs: Mapping[str, tuple[Signatures, Signatures]], settings: Setting
     encoder, llm, decoder = (graphs[name] for name in contract.GRAPHS)
     features = {name: signature for name, signature in encoder[1].items() if name != contract.IMAGE_EMBEDS}
     for name, signature in features.items():
-        if not all(isinstance(size, int) for size in signature.shape):
+        if not all(isinstance(size, int) for size in signature[1]):
             raise ValueError(f"graphs.image_encoder.outputs: {name} is {_text(signature)}; expected sizes only")
     expected = (
         _image_encoder(settings, features),
@@ -57,7 +51,8 @@ def _compare(place: str, actual: Signatures, expected: Signatures) -> None:
             raise ValueError(f"{place} has no {name!r}; expected {_text(expected[name])}")
         if name not in expected:
             raise ValueError(f"{place} has {name!r}; expected only {', '.join(expected)}")
-        if actual[name].shape != expected[name].shape or not {*actual[name].dtypes} <= {*expected[name].dtypes}:
+        (dtypes, shape), (known, wanted) = actual[name], expected[name]
+        if shape != wanted or not {*dtypes} <= {*known}:
             raise ValueError(
                 f"{place}: {name} is {_text(actual[name])}; expected {_text(expected[name])}, as settings and the "
                 "other tensors have it"
@@ -65,41 +60,42 @@ def _compare(place: str, actual: Signatures, expected: Signatures) -> None:
 
 
 def _text(signature: Signature) -> str:
-    return f"{' or '.join(signature.dtypes)} [{', '.join(map(str, signature.shape))}]"
+    dtypes, shape = signature
+    return f"{' or '.join(dtypes)} [{', '.join(map(str, shape))}]"
 
 
 def _batch(tensor: Signature | None) -> int | str:
     """The first axis of all that a prompt needs: 1 in bundles that take one prompt at a time."""
-    return 1 if tensor is not None and tensor.shape[:1] == (1,) else contract.BATCH
+    return 1 if tensor is not None and tensor[1][:1] == (1,) else contract.BATCH
 
 
 def _image_encoder(settings: Settings, features: Signatures) -> tuple[Signatures, Signatures]:
     """Inputs and outputs; ``features`` are what it gives the mask decoder."""
     model, vision, mask = settings.model, settings.vision_input, settings.mask_input
     inputs = {
-        contract.PIXEL_VALUES: Signature(_PIXELS, (1, 3, vision.height, vision.width)),
-        contract.MASK_PIXEL_VALUES: Signature(_PIXELS, (1, 3, mask.height, mask.width)),
+        contract.PIXEL_VALUES: (_PIXELS, (1, 3, vision.height, vision.width)),
+        contract.MASK_PIXEL_VALUES: (_PIXELS, (1, 3, mask.height, mask.width)),
     }
-    return inputs, {contract.IMAGE_EMBEDS: Signature(_FLOATS, (1, model.image_tokens, model.hidden_size)), **features}
+    return inputs, {contract.IMAGE_EMBEDS: (_FLOATS, (1, model.image_tokens, model.hidden_size)), **features}
 
 
 def _llm(model: ModelFacts, batch: int | str, cache: Signature | None) -> tuple[Signatures, Signatures]:
     """Inputs and outputs; keys and values of all layers have the dtype of ``cache``."""
     row = (model.num_kv_heads, model.head_dim)
-    floats = _FLOATS if cache is None or cache.dtypes[0] not in _FLOATS else cache.dtypes
-    past = Signature(floats, (1, contract.PAST, *row))
-    new = Signature(floats, (batch, contract.SEQUENCE, *row))
+    floats = cache[0] if cache is not None and {*cache[0]} <= {*_FLOATS} else _FLOATS
+    past: Signature = (floats, (1, contract.PAST, *row))
+    new: Signature = (floats, (batch, contract.SEQUENCE, *row))
     layers = range(model.num_layers)
-    inputs = {
-        contract.INPUTS_EMBEDS: Signature(_FLOATS, (batch, contract.SEQUENCE, model.hidden_size)),
-        contract.POSITION_IDS: Signature(_INDICES, (1, contract.SEQUENCE)),
-        contract.LOGITS_POSITIONS: Signature(_INDICES, (contract.ROWS,)),
+    inputs: Signatures = {
+        contract.INPUTS_EMBEDS: (_FLOATS, (batch, contract.SEQUENCE, model.hidden_size)),
+        contract.POSITION_IDS: (_INDICES, (1, contract.SEQUENCE)),
+        contract.LOGITS_POSITIONS: (_INDICES, (contract.ROWS,)),
         **{name(layer): past for layer in layers for name in (contract.past_key, contract.past_value)},
     }
     outputs = {
-        contract.LOGITS: Signature(_LOGITS, (contract.ROWS, model.vocab_size)),
-        contract.NEXT_IDS: Signature(_INDICES, (contract.ROWS,)),
-        contract.SEG_HIDDEN: Signature(_POOLED, (batch, contract.SEQUENCE, model.embed_size)),
+        contract.LOGITS: (_LOGITS, (contract.ROWS, model.vocab_size)),
+        contract.NEXT_IDS: (_INDICES, (contract.ROWS,)),
+        contract.SEG_HIDDEN: (_POOLED, (batch, contract.SEQUENCE, model.embed_size)),
         **{name(layer): new for layer in layers for name in (contract.new_key, contract.new_value)},
     }
     return inputs, outputs
@@ -107,13 +103,13 @@ def _llm(model: ModelFacts, batch: int | str, cache: Signature | None) -> tuple[
 
 def _mask_decoder(model: ModelFacts, batch: int | str, features: Signatures) -> tuple[Signatures, Signatures]:
     """Inputs and outputs; it takes the ``features`` as the image encoder gives them."""
-    inputs = {
-        contract.SEG_EMBED: Signature(_POOLED, (batch, 1, model.embed_size)),
-        contract.CONDITION_EMBEDS: Signature(_POOLED, (batch, contract.CONDITIONS, model.embed_size)),
+    inputs: Signatures = {
+        contract.SEG_EMBED: (_POOLED, (batch, 1, model.embed_size)),
+        contract.CONDITION_EMBEDS: (_POOLED, (batch, contract.CONDITIONS, model.embed_size)),
         **features,
     }
-    outputs = {
-        contract.CLASS_LOGITS: Signature(_LOGITS, (batch, model.num_queries, contract.CLASSES)),
-        contract.MASK_LOGITS: Signature(_LOGITS, (batch, model.num_queries, *model.mask_grid)),
+    outputs: Signatures = {
+        contract.CLASS_LOGITS: (_LOGITS, (batch, model.num_queries, contract.CLASSES)),
+        contract.MASK_LOGITS: (_LOGITS, (batch, model.num_queries, *model.mask_grid)),
     }
     return inputs, outputs

@@ -121,14 +121,16 @@ def gpu(host: Host) -> tuple[Section, Environment]:
     )
     versions: dict[str, str] = {}
     for flavour, module in MODULES.items():
-        found, reason = ask_python(host, _IMPORT.format(module=module), str)
-        if found is None:
+        installed, reason = ask_python(host, _IMPORT.format(module=module), str)
+        if installed is None:
             missing = "No module named" in reason
             problems[flavour] = f"{'not installed' if missing else reason}; {install_command(flavour)}"
             facts.append(Fact(flavour, None, problems[flavour]))
         else:
-            versions[flavour] = found
-            facts.append(Fact(flavour, found, "usable" if device else "imports, but there is no GPU to run engines on"))
+            versions[flavour] = installed
+            facts.append(
+                Fact(flavour, installed, "usable" if device else "imports, but there is no GPU to run engines on")
+            )
     devices, reason = ask_python(host, _CUDART, int | str)
     usable = isinstance(devices, int) and devices > 0
     facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))
