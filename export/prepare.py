@@ -12,14 +12,16 @@ from tokenizers import Tokenizer
 from xsam_edge.export.bundle import BundleRequest, Report, expected_tensors
 from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint, sha256
 from xsam_edge.export.config.hub import download_tokenizer, resolve
-from xsam_edge.export.config.infer import config_from_checkpoint, random_config
 from xsam_edge.export.config.inits import find_part, read_json
 from xsam_edge.export.config.input_settings import mask_input, vision_input
 from xsam_edge.export.config.naming import dead_tensors, main_name, match
+from xsam_edge.export.config.overrides import random_config
 from xsam_edge.export.config.sizes import ModelConfig
-from xsam_edge.export.config.variants import Variant, get_variant, guess_variant
+from xsam_edge.export.config.variants import Variant, get_variant
 from xsam_edge.export.graph.graphs import level_sizes
 from xsam_edge.export.graph.weights import RandomWeights
+from xsam_edge.export.infer.config import config_from_checkpoint
+from xsam_edge.export.infer.variant import guess_variant
 from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
 from xsam_edge.runtime.bundle.manifest import Source
@@ -133,7 +135,7 @@ def settings_for(
 
 def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
     """The tokenizer with X-SAM's tokens, and the text of its end token."""
-    folder = find_part(inits, "llm", variant.hub.llm, variant.config.llm.model_type) if inits else None
+    folder = find_part(inits, "llm", variant) if inits else None
     folder = folder or download_tokenizer(variant)
     try:
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")

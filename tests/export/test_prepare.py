@@ -83,7 +83,7 @@ def test_overrides_and_inits_are_used(phi3_reference: Path, tmp_path: Path) -> N
     shutil.copy(phi3_reference / "state_dict.safetensors", tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="give the model's inits"):
         open_(tmp_path)
-    request = open_(tmp_path, inits=phi3_reference / "inits", overrides={"logit_clamp": 7})
+    request = open_(tmp_path, inits=phi3_reference / "inits", overrides={"mask_decoder.logit_clamp": 7})
     assert request.config.mask_decoder.logit_clamp == 7
 
 
