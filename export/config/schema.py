@@ -5,7 +5,7 @@ Read off the dataclasses in ``sizes``, so that a field that is added there is kn
 
 from __future__ import annotations
 
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ class Kind:
 
 
 def _positive(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < math.inf
+    return type(value) in (int, float) and 0 < value <= sys.float_info.max
 
 
 def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:

@@ -32,7 +32,7 @@ def vision_encoder(evidence: Evidence) -> VisionEncoderConfig:
     file = {} if folder is None else vision_section(folder)
     source = f"variant {evidence.variant.name}" if folder is None else str(folder / "config.json")
     chosen = evidence.chosen_keys("vision_encoder", _KEYS)
-    told = (file or _registered(registered, hidden, patch, grid)) | chosen
+    told = (_registered(registered, hidden, patch, grid) if folder is None else file) | chosen
     layers = _layers(evidence, told.get("num_hidden_layers"))
     agree("vision encoder", sizes | {"num_hidden_layers": layers}, file | dict.fromkeys(chosen), source)
     config = VisionEncoderConfig(

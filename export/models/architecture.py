@@ -40,7 +40,7 @@ Modules = Mapping[str, Linear | Norm]
 """Name in the checkpoint -> module."""
 
 
-class Parts(Protocol):
+class LayerModule(Protocol):
     """A torch module as an architecture's functions use it: it has what ``Modules`` lists, and little else."""
 
     config: LLMConfig
@@ -60,7 +60,7 @@ def _full_attention(_config: Mapping[str, Any]) -> Collection[int | None]:
 class Architecture:
     """One type of language model: modules, how they are used, and what shapes and ``config.json`` tell.
 
-    ``project`` and ``feed_forward`` get a torch module (``Parts``) and use nothing else but methods of tensors.
+    ``project`` and ``feed_forward`` get a torch module (``LayerModule``) and use nothing else but methods of tensors.
     """
 
     attention: Callable[[LLMConfig], Modules]
@@ -80,6 +80,6 @@ class Architecture:
     defaults: Mapping[str, Any]
     """Key of ``config.json`` -> what it is where a file leaves it out, as in transformers."""
     supported: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    """Key of ``config.json`` -> values that are implemented, besides what no type supports."""
+    """Key of ``config.json`` -> values that are implemented, of keys that not every type has."""
     windows: Callable[[Mapping[str, Any]], Collection[int | None]] = _full_attention
     """From ``config.json`` to the sliding windows that its layers have, None for full attention."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.config.tensor_shapes import Shapes, divide
-from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, Linear, Modules, Parts
+from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, LayerModule, Linear, Modules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,7 @@ def attention(config: LLMConfig) -> Modules:
     }
 
 
-def project(module: Parts, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def project(module: LayerModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See ``Architecture.project``."""
     heads = (-1, module.config.head_dim)
     query = module.q_proj(x).unflatten(-1, heads)
@@ -38,7 +38,7 @@ def mlp(config: LLMConfig) -> Modules:
     }
 
 
-def feed_forward(module: Parts, x: Tensor) -> Tensor:
+def feed_forward(module: LayerModule, x: Tensor) -> Tensor:
     """SwiGLU (arXiv 2002.05202)."""
     return module.down_proj(module.silu(module.gate_proj(x)) * module.up_proj(x))
 

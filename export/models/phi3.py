@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.config.tensor_shapes import Shapes, divide
-from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, Linear, Modules, Parts
+from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, LayerModule, Linear, Modules
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ def attention(config: LLMConfig) -> Modules:
     return {"qkv_proj": Linear(config.hidden_size, heads * config.head_dim)}
 
 
-def project(module: Parts, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def project(module: LayerModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See ``Architecture.project``."""
     config = module.config
     heads = module.qkv_proj(x).unflatten(-1, (-1, config.head_dim))
@@ -35,7 +35,7 @@ def mlp(config: LLMConfig) -> Modules:
     }
 
 
-def feed_forward(module: Parts, x: Tensor) -> Tensor:
+def feed_forward(module: LayerModule, x: Tensor) -> Tensor:
     """SwiGLU (arXiv 2002.05202)."""
     gate, up = module.gate_up_proj(x).chunk(2, dim=-1)
     return module.down_proj(up * module.silu(gate))

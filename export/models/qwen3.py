@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.config.tensor_shapes import Shapes, divide
 from xsam_edge.export.models import llama
-from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, Modules, Norm, Parts
+from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, LayerModule, Modules, Norm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ def attention(config: LLMConfig) -> Modules:
     return {**llama.attention(config), "q_norm": Norm(config.head_dim), "k_norm": Norm(config.head_dim)}
 
 
-def project(module: Parts, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def project(module: LayerModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See ``Architecture.project``."""
     heads = (-1, module.config.head_dim)
     query = module.q_norm(module.q_proj(x).unflatten(-1, heads))

@@ -38,6 +38,8 @@ def test_names_and_objects_are_the_same():
         ({"llm.num_layers": True}, r"llm\.num_layers is True; expected a whole number above 0: layers"),
         ({"llm.sliding_window": 0}, "expected a whole number above 0 or null: a query sees keys"),
         ({"llm.rope_theta": float("nan")}, r"rope_theta is nan; expected a number above 0"),
+        ({"llm.rope_theta": float("inf")}, r"rope_theta is inf; expected a number above 0"),
+        ({"llm.rope_theta": 10**400}, r"rope_theta is 1000"),
         ({"llm.rope_theta": None}, r"rope_theta is None; expected a number above 0"),
         ({"mask_decoder.logit_clamp": -1}, r"logit_clamp is -1"),
         ({"llm.num_heads": 4.0}, r"num_heads is 4\.0"),
