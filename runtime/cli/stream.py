@@ -73,7 +73,7 @@ def run_stream(options: argparse.Namespace) -> int:
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=not options.no_verify, **running)
     latest = False if options.every_frame else None
-    stream = model.track(source, ask=asked.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
+    stream = model.stream(source, ask=asked.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
     start = time.perf_counter()
     ages: list[float] = []
     try:
