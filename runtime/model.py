@@ -30,13 +30,13 @@ from xsam_edge.runtime.device.compatibility import check_engine, find_environmen
 from xsam_edge.runtime.device.memory_plan import check_memory
 from xsam_edge.runtime.errors import BundleError, InputError
 from xsam_edge.runtime.image.load import ImageSource
-from xsam_edge.runtime.image.prepare import prepare
+from xsam_edge.runtime.image.preprocess import prepare
 from xsam_edge.runtime.language.cache_pool import CachePool
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.language.speculative import Drafter
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 from xsam_edge.runtime.scene import Phrases, Scene
-from xsam_edge.runtime.stream.stages import Ask, Frames, stream
+from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
@@ -147,7 +147,7 @@ class XSam:
         frames: Frames,
         *,
         refer: str | Phrases | None = None,
-        ask: Ask | None = None,
+        ask: FrameQuestion | None = None,
         deadline: float | None = None,
         latest: bool | None = None,
         overlap: bool = False,

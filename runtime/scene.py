@@ -19,7 +19,7 @@ from xsam_edge.runtime.chain.pipeline import Float, ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image import preprocess
 from xsam_edge.runtime.image.load import ImageSource
-from xsam_edge.runtime.image.prepare import Prepared, prepare
+from xsam_edge.runtime.image.preprocess import Prepared, prepare
 from xsam_edge.runtime.image.regions import box_mask, point_mask, region_mask, sample_points
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS, Answer, Request

@@ -9,14 +9,14 @@ from typing import Any
 
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.prepare import Prepared, prepare
+from xsam_edge.runtime.image.preprocess import Prepared, prepare
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
 
-Ask = Callable[[Scene], "Result | Sequence[Result]"]
+FrameQuestion = Callable[[Scene], "Result | Sequence[Result]"]
 Frames = str | Path | int | Iterable[Any]
 
 
@@ -26,7 +26,7 @@ def stream(
     frames: Frames,
     *,
     refer: str | Phrases | None = None,
-    ask: Ask | None = None,
+    ask: FrameQuestion | None = None,
     deadline: float | None = None,
     latest: bool | None = None,
     overlap: bool = False,
@@ -45,7 +45,7 @@ def stream(
     return FrameStream(frames, stages_of(pipeline, language, ask or _refer(refer or "")), policy)
 
 
-def stages_of(pipeline: Pipeline, language: LanguageModel, ask: Ask) -> Stages:
+def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -> Stages:
     """The stages of a model: prepare an image, encode it, answer ``ask``."""
 
     def encode(prepared: Prepared) -> tuple[Prepared, ImageFeatures, float]:
@@ -71,5 +71,5 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: Ask) -> Stages:
     return Stages(lambda image: prepare(image, language.settings), encode, answer)
 
 
-def _refer(phrases: str | Phrases) -> Ask:
+def _refer(phrases: str | Phrases) -> FrameQuestion:
     return lambda scene: scene.refer(phrases)

@@ -288,7 +288,7 @@ def test_errors_of_cuda(engine_folder: Path, backend: Any) -> None:
         backend.allocate((1 << 21,), "float32")
     backend.fake_cudart.failing["cudaStreamSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaStreamSynchronize failed: cudaErrorOther; run `xsam-doctor`"):
-        backend.settle()
+        backend.synchronize()
     with pytest.raises(NoDeviceError, match="CUDA sees no device"):
         fake_backend(engine_folder, devices=0)
     cudart = FakeCudart()
