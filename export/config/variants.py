@@ -51,7 +51,6 @@ class Variant:
     semantic_resize: Literal["logits", "evidence"]
     vision_input: VisionInput
     mask_input: MaskInput
-    special_tokens: tuple[str, str, str] = ("<SEG>", "<p>", "</p>")  # added to the tokenizer in this order
 
 
 _PHI3_MINI = LLMConfig(

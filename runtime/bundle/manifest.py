@@ -30,6 +30,9 @@ SCHEMA_VERSION = 2
 TOKENIZER_FILE = "tokenizer.json"
 EMBEDDINGS_FILE = "token_embeddings.bin"
 
+# (class, field) that bundles of this schema may carry and nothing reads any more.
+RETIRED_FIELDS = frozenset({("PromptFormat", "separator")})
+
 T = TypeVar("T")
 Progress = Callable[[int], None]
 
@@ -189,6 +192,7 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
 def _convert_dataclass(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise TypeError(f"{where} is not an object")
+    value = {name: item for name, item in value.items() if (kind.__name__, name) not in RETIRED_FIELDS}
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if unknown := sorted(set(value) - set(fields)):

@@ -52,7 +52,6 @@ class PromptFormat:
     image_token: str
     answer_suffix: str  # ends an answer, e.g. "<|end|>"
     stop_words: tuple[str, ...]  # generation ends when the text ends with one of these
-    separator: str = "\n"  # follows a finished answer
     bos: str = ""
 
 

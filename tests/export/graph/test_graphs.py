@@ -19,7 +19,7 @@ from xsam_edge.export.config.check import check_config
 from xsam_edge.export.graph.graphs import feature_shapes, level_sizes
 from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import write_external_data
-from xsam_edge.export.models.init import init_weights
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle.manifest import TensorSpec, read_manifest
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from xsam_edge.export.models import build_language_model
-from xsam_edge.export.models.init import init_weights
 from xsam_edge.export.models.llm import Rotary, cached_attention, rotate, visibility
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.runtime.errors import CheckpointError
 
 
