@@ -51,12 +51,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
     with Progress(sys.stderr) as progress:
         check_output(options.output, options.overwrite)
         request = EngineRequest(
-            options.engine,
-            options.target,
-            options.context,
-            options.memory,
-            options.optimization_level,
-            options.kv_cache,
+            options.engine, options.target, options.context, options.memory, options.optimization_level
         )
         builder = convert.find_builder(request)
         if options.bundle is not None:
