@@ -107,11 +107,12 @@ def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Si
         return ()
     if node.op_type == "Split" and node.attributes.get_int("axis", 0) in (-1, len(value.shape or ()) - 1):
         sizes = [output.shape[-1] for output in node.outputs if output.shape is not None]
-        if not all(isinstance(size, int) for size in sizes):
+        known = [size for size in sizes if isinstance(size, int)]
+        if len(known) < len(sizes):
             return ()
-        start = sum(int(size) for size in sizes[: value.index() or 0])
-        value = node.inputs[0]
-        node = value.producer() if value is not None and len(value.uses()) == 1 else None
+        start = sum(known[: value.index() or 0])
+        whole = node.inputs[0]
+        node = whole.producer() if whole is not None and len(whole.uses()) == 1 else None
     if node is not None and node.op_type == "Add":
         inputs = [v for v in node.inputs if v is not None]
         bias = next((v for v in inputs if v.name in weights and v.shape is not None and len(v.shape) == 1), None)
