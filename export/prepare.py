@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from xsam_edge.export.bundle import BundleRequest, Report, expected_tensors
+from xsam_edge.export.bundle import BundleRequest, expected_tensors
 from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint, sha256
 from xsam_edge.export.config.hub import download_tokenizer, resolve
 from xsam_edge.export.config.inits import find_part, read_json
@@ -23,6 +23,7 @@ from xsam_edge.export.graph.weights import RandomWeights
 from xsam_edge.export.infer.config import config_from_checkpoint
 from xsam_edge.export.infer.variant import guess_variant
 from xsam_edge.export.precision.plan import FloatType
+from xsam_edge.export.staging import Report
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
 from xsam_edge.runtime.bundle.manifest import Source
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
@@ -108,7 +109,7 @@ def settings_for(
             "give the inits that the checkpoint was trained with"
         )
     side = (config.mask_encoder.grid + 1) // 2  # pixel shuffle pads odd grids
-    seg, phrase_start, phrase_end = (tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+    seg, phrase_start, phrase_end = (_special_id(tokenizer, token) for token in SPECIAL_TOKENS)
     return Settings(
         model=ModelFacts(
             hidden_size=config.llm.hidden_size,
@@ -131,6 +132,12 @@ def settings_for(
         interactive_match=variant.interactive_match,
         semantic_resize=variant.semantic_resize,
     )
+
+
+def _special_id(tokenizer: Tokenizer, token: str) -> int:
+    index = tokenizer.token_to_id(token)
+    assert index is not None, token  # ``with_special_tokens`` added it
+    return index
 
 
 def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:

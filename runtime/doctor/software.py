@@ -66,7 +66,7 @@ def _signal_name(number: int) -> str:
 def python(host: Host) -> Section:
     """The interpreter and the packages that matter here."""
     versions = {name: _version(name) for name in _PACKAGES}
-    installed = {name: found for name, found in versions.items() if found}
+    installed = {name: version for name, version in versions.items() if version}
     both = "onnxruntime" in installed and "onnxruntime-gpu" in installed
     note = "onnxruntime and onnxruntime-gpu hide each other: uninstall both, install one" if both else ""
     return Section(
@@ -105,14 +105,16 @@ def gpu(host: Host) -> tuple[Section, Environment]:
     )
     versions: dict[str, str] = {}
     for flavour, module in MODULES.items():
-        found, reason = ask_python(host, _IMPORT.format(module=module))
-        if found is None:
+        version, reason = ask_python(host, _IMPORT.format(module=module))
+        if version is None:
             missing = "No module named" in reason
             problems[flavour] = f"{'not installed' if missing else reason}; {install_command(flavour)}"
             facts.append(Fact(flavour, None, problems[flavour]))
         else:
-            versions[flavour] = found
-            facts.append(Fact(flavour, found, "usable" if device else "imports, but there is no GPU to run engines on"))
+            versions[flavour] = version
+            facts.append(
+                Fact(flavour, version, "usable" if device else "imports, but there is no GPU to run engines on")
+            )
     devices, reason = ask_python(host, _CUDART)
     usable = isinstance(devices, int) and devices > 0
     facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))
@@ -120,13 +122,13 @@ def gpu(host: Host) -> tuple[Section, Environment]:
 
 
 def _device(host: Host) -> tuple[DeviceInfo | None, dict[str, str]]:
-    found, reason = ask_python(host, _DEVICE)
-    if isinstance(found, dict):
+    device, reason = ask_python(host, _DEVICE)
+    if isinstance(device, dict):
         try:
-            return DeviceInfo(**found), {}
+            return DeviceInfo(**device), {}
         except TypeError:
             reason = "printed what is no answer"
-    return None, {"device": found if isinstance(found, str) else f"asking the driver failed: {reason}"}
+    return None, {"device": device if isinstance(device, str) else f"asking the driver failed: {reason}"}
 
 
 def _toolkit(text: str | None) -> str | None:
@@ -138,13 +140,13 @@ def _toolkit(text: str | None) -> str | None:
 
 def onnxruntime(host: Host) -> tuple[Section, tuple[str, ...]]:
     """ONNX Runtime and its execution providers."""
-    found, reason = ask_python(host, _PROVIDERS)
-    if found is None:
+    answer, reason = ask_python(host, _PROVIDERS)
+    if answer is None:
         missing = "No module named" in reason
         note = ("not installed" if missing else reason) + "; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]`"
         return Section("onnxruntime", (Fact("ONNX Runtime", None, note),)), ()
-    providers = tuple(str(name) for name in found[1])
-    return Section("onnxruntime", (Fact("ONNX Runtime", str(found[0])), Fact("providers", list(providers)))), providers
+    providers = tuple(str(name) for name in answer[1])
+    return Section("onnxruntime", (Fact("ONNX Runtime", str(answer[0])), Fact("providers", list(providers)))), providers
 
 
 def show(name: str, value: Any) -> str:

@@ -83,5 +83,5 @@ def _language(llm: CausalLM, generator: torch.Generator) -> None:
         llm.lm_head.weight.mul_(0.1)
     shrink = (2 * llm.config.num_layers) ** -0.5
     for layer in llm.model.layers:
-        layer.self_attn.o_proj.weight.mul_(shrink)
-        layer.mlp.down_proj.weight.mul_(shrink)
+        layer.get_parameter("self_attn.o_proj.weight").mul_(shrink)
+        layer.get_parameter("mlp.down_proj.weight").mul_(shrink)
