@@ -18,7 +18,7 @@ from torch import Tensor
 from tests.export.conftest import Recorded
 from xsam_edge.export import reference
 from xsam_edge.runtime.bundle.manifest import read_manifest
-from xsam_edge.runtime.image.prepare import prepare
+from xsam_edge.runtime.image.preprocess import prepare
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.tokenizer import Tokenizer, phrase_spans, seg_positions
 from xsam_edge.runtime.model import XSam
@@ -26,8 +26,13 @@ from xsam_edge.runtime.scene import Scene
 
 
 @pytest.fixture
-def scene(llama_bundle: Path, llama_reference: Path) -> Iterator[Scene]:
-    with XSam.load(llama_bundle, threads=2, verify=False).look(llama_reference / "image.png") as scene:
+def model(llama_bundle: Path) -> XSam:
+    return XSam.load(llama_bundle, threads=2, verify=False)
+
+
+@pytest.fixture
+def scene(model: XSam, llama_reference: Path) -> Iterator[Scene]:
+    with model.look(llama_reference / "image.png") as scene:
         yield scene
 
 
@@ -67,7 +72,7 @@ def test_decoded_tokens_are_those_of_torch(scene: Scene, llama: Recorded, llama_
 
 
 def test_masks_are_those_of_torch(
-    scene: Scene, llama: Recorded, llama_bundle: Path, image: Any, monkeypatch: pytest.MonkeyPatch
+    model: XSam, scene: Scene, llama: Recorded, llama_bundle: Path, image: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     form = read_manifest(llama_bundle).settings.prompt
     question = prompts.refer("the red car", form, ())
@@ -77,7 +82,7 @@ def test_masks_are_those_of_torch(
     hidden = reference.prefill(llama.model, prompt.inputs_embeds).hidden
     expected = reference.segment(llama.model, image, hidden, prompt.condition_ids, positions.tolist())
     assert expected is not None
-    pipeline, decoded = scene._model.pipeline, []
+    pipeline, decoded = model.pipeline, []
     decode = pipeline.decode_mask_batch
     monkeypatch.setattr(pipeline, "decode_mask_batch", lambda *a: decoded.append(decode(*a)) or decoded[-1])
     result = scene.refer("the red car", answer="append")
