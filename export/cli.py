@@ -16,7 +16,7 @@ from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import add_engine_options
 from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.quantize_options import add_precision_options, reduce_options
+from xsam_edge.export.quantize_options import add_precision_options, quantize_options
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
@@ -93,7 +93,7 @@ def _export(
     precision: Precision,
     progress: Progress,
 ) -> tuple[Manifest, Facts | None]:
-    reduced = reduce_options(options, precision)
+    quantization = quantize_options(options, precision)
     progress("load torch", 0, 0)
     # Here, not at the top: they take seconds, and a wrong option should not.
     from xsam_edge.export.bundle import write_bundle
@@ -105,11 +105,11 @@ def _export(
         request = from_random(options.variant, options.seed, **common)
     else:
         request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
-    if reduced is None:
+    if quantization is None:
         return write_bundle(request, output, overwrite=options.overwrite, report=progress), None
-    from xsam_edge.export.quantize import reduce_bundle
+    from xsam_edge.export.quantize import quantize_bundle
 
-    return reduce_bundle(request, output, reduced, overwrite=options.overwrite, report=progress)
+    return quantize_bundle(request, output, quantization, overwrite=options.overwrite, report=progress)
 
 
 def _seed(text: str) -> int:
