@@ -19,6 +19,7 @@ from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.quantize_options import add_precision_options, quantize_options
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest
+from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
 from xsam_edge.runtime.errors import InputError
 
@@ -120,15 +121,7 @@ def _seed(text: str) -> int:
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}; --config takes a JSON object")
-    return content
+    return {} if path is None else read_json(path, dict[str, Any], advice="--config takes a JSON object")
 
 
 def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts | None, seconds: float) -> None:

@@ -6,11 +6,11 @@ Everything is read as plain JSON.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 from xsam_edge.export.config.variants import Variant
+from xsam_edge.runtime.bundle import typed_json
 from xsam_edge.runtime.errors import CheckpointError
 
 Part = Literal["llm", "vision_encoder", "mask_encoder", "mask_decoder"]
@@ -25,13 +25,7 @@ _TYPES = {
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises CheckpointError when the file is unreadable or holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a JSON object")
-    return content
+    return typed_json.read_json(path, dict[str, Any], CheckpointError, advice="take the model's own file")
 
 
 def find_part(inits: Path, part: Part, variant: Variant) -> Path | None:

@@ -86,7 +86,7 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
     ("content", "message"),
     [
         ("{", "cannot be read as JSON"),
-        ("[]", "holds a list"),
+        ("[]", "is []; expected an object; --config takes a JSON object"),
         ('{"nonsense": 1}', "unknown names: 'nonsense' (the nearest known one is "),
         ('{"llm.rope_theta": "big"}', "llm.rope_theta is 'big'"),
         ('{"llm.num_heads": 7}', "64 cannot be split by 7"),

@@ -42,7 +42,7 @@ def test_finding_parts(inits, tmp_path):
     with pytest.raises(CheckpointError, match="is no folder"):
         find_part(tmp_path / "absent", "llm", variant)
     (inits / SAM / "config.json").write_text("{")
-    with pytest.raises(CheckpointError, match="cannot read"):
+    with pytest.raises(CheckpointError, match="cannot be read as JSON"):
         find_part(inits, "llm", variant)
 
 
