@@ -1,1 +1,1 @@
-"""Precision plans: which node computes in what, as a file, as presets, and applied to a graph."""
+"""Precision plans: which node computes in what, as files and as the preset of each precision."""
