@@ -74,9 +74,9 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the file is untrusted: whatever it provokes means that it cannot be read
         text = str(error)
-        found = re.search(r"(?:GLOBAL|global:?|class|function) (?:GLOBAL )?([A-Za-z_]\w*(?:\.\w+)+)", text)
+        match = re.search(r"(?:GLOBAL|global:?|class|function) (?:GLOBAL )?([A-Za-z_]\w*(?:\.\w+)+)", text)
         if "Weights only load failed" in text or "weights_only" in text:
-            what = f"the object {found.group(1)}" if found else "objects other than tensors"
+            what = f"the object {match.group(1)}" if match else "objects other than tensors"
             raise CheckpointError(
                 f"{path} holds {what}, which could run code: not loaded; save the bare state_dict or use safetensors"
             ) from None

@@ -36,13 +36,14 @@ def wanted(options: argparse.Namespace) -> bool:
 def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Export) -> int:
     """Plan, compile a bundle, or export a checkpoint and compile that; returns the exit code."""
     if options.bundle is not None:
-        given = [
+        excluded = [
             name
             for name in ("inits", "config", "precision", "precision_plan", "encoder_precision")
             if getattr(options, name, None) is not None
         ]
-        if given:
-            raise InputError(f"--{given[0].replace('_', '-')} is of an export; with --from the bundle has decided it")
+        if excluded:
+            option = excluded[0].replace("_", "-")
+            raise InputError(f"--{option} is of an export; with --from the bundle has decided it")
         if not options.plan and options.engine is None:
             raise InputError(f"--from compiles a bundle; add --engine, one of {', '.join(flavours.FLAVOURS)}")
     if options.plan:

@@ -1,1 +1,1 @@
-"""Precision plans: which node computes in what, as files and as the preset of each precision."""
+"""Precision plans: which node computes in what, as a file and as presets, and the blocks it is searched in."""

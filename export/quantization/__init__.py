@@ -1,1 +1,1 @@
-"""Explicit quantisation: where a graph can be quantised, smoothing, Q/DQ nodes, and a plan applied to a graph."""
+"""Explicit quantisation: where a graph can be quantised, smoothing, lowering to integers with Q/DQ nodes."""

@@ -135,3 +135,9 @@ def test_ten_thousand_frames_leak_nothing(model: XSam, scenes: Path, options: di
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_the_former_name_of_stream_warns(model: XSam, scenes: Path) -> None:
+    with pytest.warns(FutureWarning, match="track will come to mean identities over frames"):
+        former = model.track(scenes, refer=PHRASE)
+    assert [item.result for item in former] == [item.result for item in model.stream(scenes, refer=PHRASE)]
