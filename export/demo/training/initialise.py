@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.export.models.deformable_attention import DeformableAttention
-from xsam_edge.export.models.init import init_weights
 from xsam_edge.export.models.llm import CausalLM
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import XSam
 
 _EMBEDDING_STD = 0.5  # of tokens: comparable to image embeddings, so that neither drowns the other
