@@ -61,7 +61,7 @@ def _preprocessor(inits: Path | None, part: Part, variant: Variant) -> tuple[Pat
 
 def _edges(source: Path, size: Any) -> tuple[int, int]:
     height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
-    if not all(isinstance(edge, int) and edge > 0 for edge in (height, width)):
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         raise CheckpointError(f"{source} has the size {size!r}; expected height and width")
     return int(height), int(width)
 

@@ -189,7 +189,8 @@ class CausalLM(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids to rows of the embedding table, [..., hidden_size]; not a part of the exported graph."""
-        return self.model.embed_tokens(ids)
+        rows: Tensor = self.model.embed_tokens(ids)
+        return rows
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed hidden states [..., hidden_size] to vocabulary logits [..., vocab_size]."""

@@ -30,7 +30,8 @@ class PixelDecoderLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sizes) -> Tensor:
         """[B, tokens, C] to the same shape; ``position`` is [tokens, C], ``reference`` [tokens, levels, 2]."""
         x = self.self_attn_layer_norm(x + self.self_attn(x + position, x, reference, sizes))
-        return self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+        x = self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+        return x
 
 
 class PixelDecoderEncoder(nn.Module):

@@ -57,7 +57,7 @@ def plot(curve: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _panel(title: str, lines: Mapping[str, Line], end: float, span: tuple[float, float], show: Any, column: int) -> str:
+def _panel(title: str, lines: Mapping[str, Line], end: float, span: tuple[int, int], show: Any, column: int) -> str:
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     low, high = span
 
