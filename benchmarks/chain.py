@@ -11,7 +11,8 @@ from xsam_edge.benchmarks.measure import Picture, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
-from xsam_edge.runtime.cli.common import Progress, load_bundle
+from xsam_edge.runtime.cli.common import load_bundle
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.model import XSam
@@ -110,7 +111,7 @@ def script_of(xsam: XSam, phrase: str) -> Script:
 
 def open_bundle(
     bundle: Path,
-    progress: Progress,
+    progress: ProgressPrinter,
     *,
     answering: Answering | None,
     device: str,

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from xsam_edge.export.bundle import BundleRequest, Report, expected_tensors
+from xsam_edge.export.bundle import BundleRequest, expected_tensors
 from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint, sha256
 from xsam_edge.export.config.hub import download_tokenizer, resolve
 from xsam_edge.export.config.infer import config_from_checkpoint, random_config
@@ -25,6 +25,7 @@ from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_
 from xsam_edge.runtime.bundle.manifest import Source
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 
 def from_checkpoint(
@@ -34,7 +35,7 @@ def from_checkpoint(
     variant: str = "auto",
     overrides: Mapping[str, Any] | None = None,
     precision: FloatType = "fp32",
-    report: Report,
+    progress: Progress,
 ) -> BundleRequest:
     """Open and check a checkpoint: a file, a folder or a hub id, in either naming line.
 
@@ -42,21 +43,21 @@ def from_checkpoint(
         CheckpointError: unreadable, unsafe, incomplete, or of another model.
         InputError: an unknown variant or override.
     """
-    report("checkpoint: open", 0, 0)
-    opened = open_checkpoint(resolve(checkpoint))
+    progress(Step("checkpoint: open"))
+    opened = open_checkpoint(resolve(checkpoint, progress=progress))
     inits = inits or opened.inits
     chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
     weights = opened.renamed(main_name)
     config = config_from_checkpoint(weights.shapes, chosen, inits, overrides)
     match(expected_tensors(config), weights.shapes, dead_tensors(config))
-    tokenizer_json, eos = _tokenizer(chosen, inits)
+    tokenizer_json, eos = _tokenizer(chosen, inits, progress)
     return BundleRequest(
         config=config,
         variant=chosen.name,
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=weights,
         tokenizer_json=tokenizer_json,
-        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, report), chosen.line),
+        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, progress), chosen.line),
         precision=precision,
     )
 
@@ -77,7 +78,7 @@ def from_random(
     chosen = get_variant(variant)
     config = random_config(chosen, overrides)
     if inits is not None:
-        tokenizer_json, eos = _tokenizer(chosen, inits)
+        tokenizer_json, eos = _tokenizer(chosen, inits, silent)
     else:
         tokenizer_json, eos = stand_in_tokenizer(chosen.prompt, config.llm.vocab_size), None
     return BundleRequest(
@@ -131,10 +132,10 @@ def settings_for(
     )
 
 
-def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
+def _tokenizer(variant: Variant, inits: Path | None, progress: Progress) -> tuple[str, str | None]:
     """The tokenizer with X-SAM's tokens, and the text of its end token."""
     folder = find_part(inits, "llm", variant.hub.llm, variant.config.llm.model_type) if inits else None
-    folder = folder or download_tokenizer(variant)
+    folder = folder or download_tokenizer(variant, progress)
     try:
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -148,6 +149,5 @@ def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
     return with_special_tokens(tokenizer_json, json.dumps(config)), content
 
 
-def _hash(checkpoint: Checkpoint, report: Report) -> str:
-    digests = [sha256(path, lambda done, total: report("checkpoint: hash", done, total)) for path in checkpoint.files]
-    return "+".join(digests)
+def _hash(checkpoint: Checkpoint, progress: Progress) -> str:
+    return "+".join(sha256(path, progress) for path in checkpoint.files)

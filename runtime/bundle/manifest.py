@@ -11,7 +11,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,6 +20,7 @@ from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
 from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.errors import AlteredFileError, BundleError
+from xsam_edge.runtime.progress import Progress, Tally, silent
 
 MANIFEST_FILE = "manifest.json"
 # Of the manifest and of what graphs do with their inputs (``contract``): 2 since pasts may be padded and the language
@@ -31,7 +32,6 @@ TOKENIZER_FILE = "tokenizer.json"
 EMBEDDINGS_FILE = "token_embeddings.bin"
 
 T = TypeVar("T")
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -209,27 +209,15 @@ def _convert_scalar(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def hash_file(path: Path, progress: Progress | None = None) -> str:
-    """SHA-256 of a file, read in 4 MiB blocks. ``progress`` is called with the bytes of each block."""
+def hash_file(path: Path, tally: Tally | None = None) -> str:
+    """SHA-256 of a file, read in 4 MiB blocks, whose bytes are added to ``tally``."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
-            if progress:
-                progress(len(block))
+            if tally:
+                tally.add(len(block))
     return digest.hexdigest()
-
-
-def running_total(report: Callable[[int, int], None], total: int) -> Progress:
-    """A ``Progress`` that adds up what it is called with: ``report`` gets the sum so far and ``total``."""
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        report(done, total)
-
-    return add
 
 
 def bundle_path(bundle: Path, name: str) -> Path:
@@ -244,7 +232,7 @@ def bundle_path(bundle: Path, name: str) -> Path:
     return path
 
 
-def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress | None = None) -> None:
+def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress = silent) -> None:
     """Check that every file of the manifest is there, has its size and, with ``hashes``, its SHA-256.
 
     Raises:
@@ -262,9 +250,10 @@ def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progre
             raise AlteredFileError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {again}")
     if not hashes:
         return
+    tally = Tally(progress, "check", sum(entry.bytes for entry in manifest.files.values()), "bytes")
     for name, entry in manifest.files.items():
         path = bundle_path(bundle, name)
-        if (found := hash_file(path, progress)) != entry.sha256:
+        if (found := hash_file(path, tally)) != entry.sha256:
             raise AlteredFileError(
                 f"{path} was altered: its SHA-256 is {found[:12]}..., its manifest says {entry.sha256[:12]}...; {again}"
             )
