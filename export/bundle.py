@@ -35,7 +35,7 @@ from xsam_edge.runtime.bundle.manifest import (
     EmbeddingTable,
     GraphSpec,
     Manifest,
-    Source,
+    Provenance,
 )
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.progress import Progress, Step, Tally, silent
@@ -56,7 +56,7 @@ class BundleRequest:
     settings: Settings
     weights: WeightSource
     tokenizer_json: str
-    source: Source
+    source: Provenance
     precision: FloatType = "fp32"
 
 

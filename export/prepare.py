@@ -22,7 +22,7 @@ from xsam_edge.export.graph.graphs import level_sizes
 from xsam_edge.export.graph.weights import RandomWeights
 from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
-from xsam_edge.runtime.bundle.manifest import Source
+from xsam_edge.runtime.bundle.manifest import Provenance
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
 from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.progress import Progress, Step, silent
@@ -57,7 +57,7 @@ def from_checkpoint(
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=weights,
         tokenizer_json=tokenizer_json,
-        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, progress), chosen.line),
+        source=Provenance(Path(checkpoint).name or checkpoint, _hash(opened, progress), chosen.line),
         precision=precision,
     )
 
@@ -87,7 +87,7 @@ def from_random(
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=RandomWeights(expected_tensors(config), seed),
         tokenizer_json=tokenizer_json,
-        source=Source(f"random weights, seed {seed}", "", chosen.line),
+        source=Provenance(f"random weights, seed {seed}", "", chosen.line),
         precision=precision,
     )
 

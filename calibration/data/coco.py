@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.calibration.data.entries import Entry, MakeAsks, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry, MakeAsks
 from xsam_edge.calibration.data.files import (
     Size,
     choose_split,
@@ -53,7 +53,7 @@ class _Names:
         return self.labels[category]
 
 
-def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[list[Source], list[str]]:
+def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[list[AnnotationFile], list[str]]:
     """The COCO annotation files of a folder for one split, and the splits that it holds.
 
     ``untagged`` also takes ``instances.json`` and ``panoptic.json``, whose names tell no split.
@@ -82,7 +82,7 @@ def _files(root: Path, kind: Literal["panoptic", "instances"], untagged: bool) -
     return found
 
 
-def _open_instances(root: Path, path: Path, tag: str) -> Source:
+def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
     data = read_json(path, dict)
     names = _categories(data, path, panoptic=False)
     images = _images(data, path)
@@ -102,10 +102,10 @@ def _open_instances(root: Path, path: Path, tag: str) -> Source:
         asks: dict[Task, MakeAsks] = {"instances": partial(_categories_ask, "instances", names, truth)}
         entries.append(Entry(folder / name, size, asks | _region_asks(truth)))
     facts = {"file": str(path), "images": str(folder), "split": tag}
-    return Source("COCO instances", tuple(entries), facts)
+    return AnnotationFile("COCO instances", tuple(entries), facts)
 
 
-def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> Source:
+def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> AnnotationFile:
     data = read_json(path, dict)
     names = _categories(data, path, panoptic=True)
     images = _images(data, path)
@@ -133,7 +133,7 @@ def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> Source
             asks |= _region_asks([item for item in truth if item.label < names.things])
         entries.append(Entry(folder / name, size, asks))
     facts = {"file": str(path), "images": str(folder), "maps": str(map_folder), "split": tag}
-    return Source("COCO panoptic", tuple(entries), facts)
+    return AnnotationFile("COCO panoptic", tuple(entries), facts)
 
 
 def _panoptic_segments(record: Any, where: str, path: Path, size: Size, names: _Names) -> Iterator[Instance]:

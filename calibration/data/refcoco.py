@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import (
     Size,
     choose_split,
@@ -34,7 +34,7 @@ _PARTITIONS = ("(unc)", "(umd)", "", "(google)")
 _CONVERT = "python -c 'import json,pickle,sys; json.dump(pickle.load(open(sys.argv[1],\"rb\")), sys.stdout)'"
 
 
-def open_refcoco(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_refcoco(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The referring expressions of a folder for one split, and the splits that it holds.
 
     Raises InputError for a pickle without a JSON file, for a file that is damaged, and for missing images.
@@ -65,7 +65,7 @@ def _refs_file(root: Path) -> Path | None:
     return None
 
 
-def _read(root: Path, path: Path, refs: Sequence[tuple[Any, str]], split: str) -> Source:
+def _read(root: Path, path: Path, refs: Sequence[tuple[Any, str]], split: str) -> AnnotationFile:
     instances = root / "instances.json"
     data = read_json(instances, dict)
     images: dict[int | str, tuple[str, Size]] = {}
@@ -109,7 +109,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[Any, str]], split: str) -
         if asked
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
-    return Source("RefCOCO", tuple(entries), facts)
+    return AnnotationFile("RefCOCO", tuple(entries), facts)
 
 
 def _annotation_ids(record: Any, where: str) -> tuple[int | str, ...]:

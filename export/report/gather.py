@@ -95,7 +95,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
         ),
         worst=tuple(pictures_of(score)) if score else (),
         smoothing=tuple(
-            SmoothingFacts(group.source.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
+            SmoothingFacts(group.predecessor.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
             for group in measured.groups
         ),
         unquantised=tuple(_unquantised(measured)) if measured.plan.quantizes else (),

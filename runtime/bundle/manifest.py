@@ -73,7 +73,7 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Source:
+class Provenance:
     """Where the weights came from. ``sha256`` is that of the checkpoint's files, "" for random weights."""
 
     checkpoint: str
@@ -96,7 +96,7 @@ class Manifest:
 
     variant: str
     precision: str
-    source: Source
+    source: Provenance
     settings: Settings
     embeddings: EmbeddingTable
     graphs: Mapping[str, GraphSpec]

@@ -20,7 +20,7 @@ def bundle(tmp_path: Path) -> Path:
     )
     entries = {name: m.FileEntry(len(content), m.hash_file(tmp_path / name)) for name, content in files.items()}
     manifest = m.Manifest(
-        "phi3", "fp32", m.Source("a.bin", "", "main"), SETTINGS, m.EmbeddingTable("float32", 1, 8), {"llm": spec},
+        "phi3", "fp32", m.Provenance("a.bin", "", "main"), SETTINGS, m.EmbeddingTable("float32", 1, 8), {"llm": spec},
         entries, {},
     )  # fmt: skip
     (tmp_path / m.MANIFEST_FILE).write_text(manifest.to_json())

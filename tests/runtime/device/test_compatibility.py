@@ -44,7 +44,7 @@ ORIN = DeviceInfo("Orin", "8.7", 8 << 30, integrated=True, driver="540.4.0", cud
 
 def manifest_of(engine: EngineInfo | None, files: dict[str, m.FileEntry] | None = None) -> m.Manifest:
     spec = m.GraphSpec("llm.engine", (), ())
-    source, table = m.Source("a.bin", "", "main"), m.EmbeddingTable("float32", 1, 8)
+    source, table = m.Provenance("a.bin", "", "main"), m.EmbeddingTable("float32", 1, 8)
     return m.Manifest("phi3", "fp16", source, SETTINGS, table, {"llm": spec}, files or {}, {}, engine=engine)
 
 
