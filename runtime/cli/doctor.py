@@ -60,7 +60,7 @@ def run(options: argparse.Namespace, host: Host | None = None) -> int:
         onnxruntime, providers = software.onnxruntime(host)
         sections += [gpu, onnxruntime, software.python(host)]
         if options.bundle is not None:
-            available = next((fact.value for fact in memory.facts if fact.name == "available"), None)
+            available = memory.values().get("available")
             section, verdicts = bundle.examine(
                 options.bundle, environment, providers, available, hashes=not options.no_verify, progress=progress
             )
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace, host: Host | None = None) -> int:
 def as_json(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> dict[str, Any]:
     """``{section: {fact: value}}``; ``notes`` by "section.fact", and of a bundle ``runs``."""
     result: dict[str, Any] = {"version": package_version()}
-    result |= {section.title: {fact.name: fact.value for fact in section.facts} for section in sections}
+    result |= {section.title: section.values() for section in sections}
     notes = {f"{section.title}.{fact.name}": fact.note for section in sections for fact in section.facts if fact.note}
     result["notes"] = notes
     if verdicts is not None:

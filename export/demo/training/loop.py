@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.prepare import settings_for
 from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 from xsam_edge.runtime.progress import Step
 
@@ -78,17 +78,12 @@ def _work(rank: int, job: Job, tokenizer_json: str, address: str) -> None:
     recipe = job.recipe
     torch.set_flush_denormal(True)
     if job.device == "cpu":
-        torch.set_num_threads(max(1, _cores() // recipe.workers))
+        torch.set_num_threads(max(1, usable_cores() // recipe.workers))
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=recipe.workers)
     try:
         _Worker(rank, job, tokenizer_json).run()
     finally:
         dist.destroy_process_group()
-
-
-def _cores() -> int:
-    """Those that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
