@@ -184,7 +184,6 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         "against": against[0] if against else None,
         "others": against[1:],
         "peaks": {name: peak.to_json() for name, peak in peaks.items()},
-        "peers": _other_peers(),
         "settings": {
             "repeat": options.repeat,
             "warmup": options.warmup,
@@ -242,12 +241,6 @@ def _peaks(options: argparse.Namespace, precision: str, own: RuntimeSide, progre
     progress(f"measure the peaks of {precision}")
     backend = OnnxRuntimeBackend(options.device, options.threads)
     return peaks.measure(backend, precision, own.threads, options.device)
-
-
-def _other_peers() -> list[dict[str, Any]]:
-    from xsam_edge.benchmarks.others import other_peers
-
-    return other_peers()
 
 
 if __name__ == "__main__":

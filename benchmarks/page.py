@@ -156,8 +156,6 @@ def _facts(report: Report) -> Iterable[tuple[str, str]]:
         yield f"set-up of {_name(side)}", _flat({**side["setup"], "warmup seconds": side["warmup_seconds"]})
     for name, value in report["environment"].items():
         yield name.replace("_", " "), _flat(value)
-    for peer in report["peers"]:
-        yield peer["name"], peer["note"]
 
 
 def _flat(value: Any) -> str:

@@ -20,11 +20,11 @@ from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.image.preprocess import mask_pixels, vision_pixels
 from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.language import prompts
-from xsam_edge.runtime.language.generate import MAX_NEW_TOKENS
+from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS
 from xsam_edge.runtime.language.tokenizer import phrase_spans, seg_positions
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.postprocess import referred_mask
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 
 class _Watched:

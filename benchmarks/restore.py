@@ -7,7 +7,6 @@ them only move values, which is undone by following where each value went.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +24,8 @@ from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import RandomWeights, WeightSource, read
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.prepare import from_checkpoint
-from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, Manifest, bundle_path, from_json
+from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, Manifest, bundle_path
+from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import BundleError
 
 #: Precisions whose graphs hold the weights themselves.
@@ -74,19 +74,16 @@ def read_config(bundle: Path, manifest: Manifest) -> ModelConfig:
         BundleError: the file is damaged, or it is missing and the bundle is not one of its variant's sizes.
     """
     path = bundle / CONFIG_FILE
-    try:
-        return from_json(ModelConfig, json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        variant = VARIANTS.get(manifest.variant)
-        facts = manifest.settings.model
-        if variant is not None and (variant.config.llm.hidden_size, variant.config.llm.num_layers) == (
-            facts.hidden_size,
-            facts.num_layers,
-        ):
-            return variant.config
-        raise BundleError(f"{bundle} has no {CONFIG_FILE}, which torch needs; export the bundle again") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise BundleError(f"{path} is damaged ({error}); export the bundle again") from None
+    if path.is_file():
+        return read_json(path, ModelConfig, BundleError, advice="export the bundle again")
+    variant = VARIANTS.get(manifest.variant)
+    facts = manifest.settings.model
+    if variant is not None and (variant.config.llm.hidden_size, variant.config.llm.num_layers) == (
+        facts.hidden_size,
+        facts.num_layers,
+    ):
+        return variant.config
+    raise BundleError(f"{bundle} has no {CONFIG_FILE}, which torch needs; export the bundle again")
 
 
 def restore(bundle: Path, manifest: Manifest, config: ModelConfig) -> dict[str, np.ndarray]:

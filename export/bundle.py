@@ -24,7 +24,7 @@ from xsam_edge.export.graph.floats import FloatTypes, apply
 from xsam_edge.export.graph.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.graph.passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graph.trace import fake_tensors, trace
-from xsam_edge.export.graph.weights import WeightSource, blocks, cast, write_external_data
+from xsam_edge.export.graph.weights import WeightSource, blocks, cast, stored_bytes, write_external_data
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
@@ -44,7 +44,7 @@ from xsam_edge.runtime.bundle.settings import Settings
 EMBEDDINGS = "llm.model.embed_tokens.weight"
 # Sizes of the parts, for who builds the torch model of a bundle; the runtime does not read it.
 CONFIG_FILE = "model_config.json"
-_NUMPY = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
+_NUMPY: Mapping[FloatType, np.dtype[np.floating]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -121,7 +121,7 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     if precision == "fp16":
         names = GraphNames(tuple(str(node.name) for node in graph.graph), {}, {})
         chosen = resolve(preset("fp16", names.nodes), names)
-        fp32 = frozenset(node for node, found in chosen.items() if found.float == "fp32")
+        fp32 = frozenset(node for node, node_precision in chosen.items() if node_precision.float == "fp32")
         apply(graph, plans, FloatTypes("fp16", fp32, FP32_TENSORS))
     graph.graph.name = name
     graph.producer_name = "xsam-edge"
@@ -148,7 +148,7 @@ def write_graph(
 
     ``annotated`` keeps type and shape of every value in the file, a quarter of a small graph's bytes.
     """
-    total = sum(int(np.prod(v.shape.numpy()) * v.dtype.itemsize) for v in graph.graph.initializers.values())
+    total = sum(stored_bytes(value) for value in graph.graph.initializers.values())
     progress = running_total(partial(report, f"{name}: weights"), total)
     file = f"{name}.onnx"
     write_external_data(graph, plans, weights, folder / f"{file}.data", progress)

@@ -87,7 +87,7 @@ def sample_regions(features: Tensor, points: Tensor, group: int, pooling: Litera
     image = features.T.reshape(1, -1, side, side).expand(points.shape[0], -1, -1, -1)
     grid = 2 * points.flip(-1)[:, None] - 1
     sampled = F.grid_sample(image, grid, mode="bilinear", align_corners=True)[:, :, 0].transpose(1, 2)
-    groups = sampled.unflatten(1, (-1, group))
+    groups: Tensor = sampled.unflatten(1, (-1, group))
     return groups.amax(2) if pooling == "max" else groups.mean(2)
 
 

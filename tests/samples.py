@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from xsam_edge.runtime.bundle.manifest import (
+    EMBEDDINGS_FILE,
+    EmbeddingTable,
+    FileEntry,
+    GraphSpec,
+    Manifest,
+    Source,
+    TensorSpec,
+)
 from xsam_edge.runtime.bundle.settings import (
     MaskInput,
     ModelFacts,
@@ -22,3 +31,61 @@ SETTINGS = Settings(
     interactive_match="mask",
     semantic_resize="logits",
 )
+
+
+def _specs(**tensors: tuple[int | str, ...]) -> tuple[TensorSpec, ...]:
+    """Tensors of float32, but for those of indices; "__" stands for the dot in a name."""
+    indices = ("position_ids", "logits_positions", "next_ids")
+    return tuple(
+        TensorSpec(name.replace("__", "."), "int64" if name in indices else "float32", shape)
+        for name, shape in tensors.items()
+    )
+
+
+def graph_specs(suffix: str = "onnx") -> dict[str, GraphSpec]:
+    """The three graphs of a model of ``SETTINGS``."""
+    features = {"mask_features": (1, 4, 4, 4), "multi_scale__0": (1, 4, 2, 2)}
+    row = ("sequence", 1, 4)
+    return {
+        "image_encoder": GraphSpec(
+            f"image_encoder.{suffix}",
+            _specs(pixel_values=(1, 3, 8, 8), mask_pixel_values=(1, 3, 8, 8)),
+            _specs(image_embeds=(1, 6, 8), **features),
+        ),
+        "llm": GraphSpec(
+            f"llm.{suffix}",
+            _specs(
+                inputs_embeds=("batch", "sequence", 8),
+                position_ids=(1, "sequence"),
+                logits_positions=("rows",),
+                past_key__0=(1, "past", 1, 4),
+                past_value__0=(1, "past", 1, 4),
+            ),
+            _specs(
+                logits=("rows", 16),
+                next_ids=("rows",),
+                seg_hidden=("batch", "sequence", 4),
+                new_key__0=("batch", *row),
+                new_value__0=("batch", *row),
+            ),
+        ),
+        "mask_decoder": GraphSpec(
+            f"mask_decoder.{suffix}",
+            _specs(seg_embed=("batch", 1, 4), condition_embeds=("batch", "conditions", 4), **features),
+            _specs(class_logits=("batch", 3, "classes"), mask_logits=("batch", 3, 4, 4)),
+        ),
+    }
+
+
+EMBEDDINGS = EmbeddingTable("float32", 16, 8)
+MANIFEST = Manifest(
+    variant="phi3",
+    precision="fp32",
+    source=Source("a.bin", "", "main"),
+    settings=SETTINGS,
+    embeddings=EMBEDDINGS,
+    graphs=graph_specs(),
+    files={EMBEDDINGS_FILE: FileEntry(EMBEDDINGS.nbytes, "0" * 64)},
+    producer={"xsam-edge": "0.1.0"},
+)
+"""A whole manifest, small and of no files."""

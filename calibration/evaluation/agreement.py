@@ -18,7 +18,8 @@ from xsam_edge.calibration.data.samples import TASKS, Ask, Phrase, Regions, Task
 from xsam_edge.calibration.evaluation.overlap import mean
 from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.results.iou import mask_iou
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 CLOSE = 0.95
 SURE = 0.5  # score from which a segment is expected of the other bundle too

@@ -20,11 +20,10 @@ from xsam_edge.calibration.verify.compare import Found
 from xsam_edge.calibration.verify.instances import VOID, measure_instances
 from xsam_edge.calibration.verify.reference import Array, Recording
 from xsam_edge.runtime.image.resize import Frame
-from xsam_edge.runtime.postprocess.grounded import grounded_masks
 from xsam_edge.runtime.postprocess.instances import instance_masks
 from xsam_edge.runtime.postprocess.interactive import interactive_mask
 from xsam_edge.runtime.postprocess.panoptic import Panoptic, PanopticPiece, panoptic_segments
-from xsam_edge.runtime.postprocess.refer import generalised_mask, referred_mask
+from xsam_edge.runtime.postprocess.refer import generalised_mask, grounded_masks, referred_mask
 from xsam_edge.runtime.postprocess.semantic import semantic_map
 
 Form = Literal["panoptic", "instance", "semantic", "refer", "generalised", "grounded", "interactive"]

@@ -6,18 +6,20 @@ them. Opening reads names and shapes only; no code in a file is ever run and not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from xsam_edge.export.checkpoint.safetensors_file import safetensors_refs
 from xsam_edge.export.checkpoint.tensor_ref import TensorRef, read, read_rows
 from xsam_edge.export.checkpoint.torch_file import legacy_refs, zip_refs
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY
 from xsam_edge.runtime.bundle.manifest import hash_file, running_total
+from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import CheckpointError
 
 #: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
@@ -31,6 +33,13 @@ CHECKPOINT_NAMES = (
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _SEARCH_DEPTH = 2  # the official repository keeps checkpoints two folders deep
 _WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
+
+
+@dataclass(frozen=True)
+class _Index:
+    extra_keys: ClassVar[bool] = True
+
+    weight_map: Annotated[Mapping[str, str], NOT_EMPTY]  # tensor -> file
 
 
 class Checkpoint(Mapping[str, TensorRef]):
@@ -93,13 +102,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     files: Mapping[Path, set[str] | None] = _shards(file) if file.suffix == ".json" else {file: None}
     refs: dict[str, TensorRef] = {}
     for shard, names in files.items():
-        found = _file_refs(shard)
-        if names is not None and names != found.keys():
-            odd = sorted(names ^ found.keys())
+        shard_refs = _file_refs(shard)
+        if names is not None and names != shard_refs.keys():
+            odd = sorted(names ^ shard_refs.keys())
             raise CheckpointError(
                 f"{file} and {shard} disagree on {odd[0]} ({len(odd)} names in all): download both again"
             )
-        refs.update(found)
+        refs.update(shard_refs)
     if not refs:
         raise CheckpointError(f"{file} holds no tensors; expected the state_dict of an X-SAM model")
     checkpoint = Checkpoint(refs, tuple(files), _find_inits(path, file))
@@ -144,16 +153,9 @@ def _file_refs(path: Path) -> dict[str, TensorRef]:
 
 def _shards(index: Path) -> dict[Path, set[str] | None]:
     """File -> tensor names, of an index in the Hugging Face form."""
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        entries = [(name, shard) for name, shard in weight_map.items() if isinstance(shard, str)]
-        damaged = len(entries) != len(weight_map)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        damaged = True
-    if damaged or not entries:
-        raise CheckpointError(f"{index} is not the index of a sharded checkpoint: expected a weight_map of file names")
+    advice = "it is not the index of a sharded checkpoint, which is a weight_map of file names"
     shards: dict[str, set[str]] = {}
-    for name, shard in entries:
+    for name, shard in read_json(index, _Index, CheckpointError, advice=advice).weight_map.items():
         # An index may name only its neighbours: anything else could make the reader open any file of this machine.
         if PurePosixPath(shard).name != shard or PureWindowsPath(shard).name != shard or not shard.endswith(_SUFFIXES):
             raise CheckpointError(f"{index} names {shard!r}; expected checkpoint files in its own folder only")
@@ -167,12 +169,12 @@ def _shards(index: Path) -> dict[Path, set[str] | None]:
 def _find_in_folder(folder: Path) -> Path:
     level = [folder]
     for _ in range(_SEARCH_DEPTH + 1):
-        found = [file for directory in level for file in _candidates(directory)]
-        if len(found) > 1:
-            listed = ", ".join(str(file.relative_to(folder)) for file in found[:6])
-            raise CheckpointError(f"{folder} holds {len(found)} checkpoints ({listed}): name one of them")
-        if found:
-            return found[0]
+        candidates = [file for directory in level for file in _candidates(directory)]
+        if len(candidates) > 1:
+            listed = ", ".join(str(file.relative_to(folder)) for file in candidates[:6])
+            raise CheckpointError(f"{folder} holds {len(candidates)} checkpoints ({listed}): name one of them")
+        if candidates:
+            return candidates[0]
         level = [sub for directory in level for sub in _subfolders(directory)]
     raise CheckpointError(f"{folder} holds no checkpoint; expected one of {', '.join(CHECKPOINT_NAMES)}")
 
@@ -197,9 +199,9 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name != "inits" and sub.name[0] != ".")
 
 
-def _find_inits(given: Path, file: Path) -> Path | None:
-    """``inits/`` inside or beside the given path, or between it and the file; or one that holds the file itself."""
-    root = given if given.is_dir() else file.parent
+def _find_inits(opened: Path, file: Path) -> Path | None:
+    """``inits/`` inside or beside the opened path, or between it and the file; or one that holds the file itself."""
+    root = opened if opened.is_dir() else file.parent
     between = [parent for parent in file.absolute().parents if parent.is_relative_to(root.absolute())]
     places = [parent / "inits" for parent in [*between, root.absolute().parent]]
     places += [parent for parent in file.absolute().parents[:4] if parent.name == "inits"]

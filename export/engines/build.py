@@ -97,9 +97,9 @@ def build_engine(job: EngineJob, phase: Phase) -> BuiltEngine:
 
 def _missing(errors: list[str]) -> str:
     text = " ".join(errors)
-    if found := re.search(r"No module named '?(polygraphy|tensorrt_rtx|tensorrt)", text):
-        extra = "tensorrt-rtx" if found[1] == "tensorrt_rtx" else "tensorrt"
-        return f"{found[1]} is not installed; run `pip install xsam-edge[{extra}]`"
+    if match := re.search(r"No module named '?(polygraphy|tensorrt_rtx|tensorrt)", text):
+        extra = "tensorrt-rtx" if match[1] == "tensorrt_rtx" else "tensorrt"
+        return f"{match[1]} is not installed; run `pip install xsam-edge[{extra}]`"
     return ""
 
 

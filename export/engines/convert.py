@@ -41,7 +41,6 @@ class EngineRequest:
     context: int = 0
     memory: int | None = None
     optimization_level: int | None = None
-    kv_cache: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -221,7 +220,7 @@ def _info(
         driver=device.driver if device else "",
         cuda=device.cuda if device else "",
         context=sized.context,
-        kv_cache=flavours.kv_cache_choice(request.flavour, builder.version, request.kv_cache),
+        kv_cache=flavours.kv_cache_choice(request.flavour, builder.version),
         options=options,
         profiles=profiles,
         memory=sized.memory.as_dict(),

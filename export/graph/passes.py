@@ -51,7 +51,7 @@ def initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol | np.ndarr
         if isinstance(tensor, np.ndarray):
             tensor = ir.tensor(tensor, name=name)
         graph.initializers[name] = ir.Value(
-            name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
         )
     return graph.initializers[name]
 
@@ -174,6 +174,7 @@ def _clone(
 ) -> tuple[ir.Model, tuple[str, ...]]:
     copies: dict[ir.Value, ir.Value] = {}
     for value in (*parameters, *constants):
+        assert value.dtype is not None
         copies[value] = ir.Value(
             name=value.name, shape=value.shape, type=ir.TensorType(value.dtype), const_value=value.const_value
         )
@@ -210,7 +211,9 @@ def _replace_by_initializer(graph: ir.Graph, value: ir.Value, plan: WeightPlan, 
     if name in graph.initializers:  # a second use of the same transposed matrix
         replacement = graph.initializers[name]
     else:
-        shape, dtype = (tensor.shape, tensor.dtype) if tensor is not None else (value.shape, value.dtype)
+        shape, dtype = value.shape, value.dtype
+        if tensor is not None:
+            shape, dtype = ir.Shape(tensor.shape.numpy()), tensor.dtype
         if plan.transpose:
             source = graph.initializers[plan.parameters[0]]
             assert source.shape is not None
@@ -234,8 +237,9 @@ def evaluate(program: ir.Model, parameters: dict[str, np.ndarray]) -> np.ndarray
     """Run a weight program in numpy."""
     from onnx.reference import ReferenceEvaluator
 
-    result = ReferenceEvaluator(ir.to_proto(program)).run(None, parameters)[0]
-    return np.asarray(result)
+    results = ReferenceEvaluator(ir.to_proto(program)).run(None, parameters)
+    assert isinstance(results, list)  # a mapping only where intermediate results are asked for
+    return np.asarray(results[0])
 
 
 def infer_types(model: ir.Model) -> None:
@@ -249,9 +253,7 @@ def _rename_constants(graph: ir.Graph) -> None:
     for value in constants:
         del graph.initializers[str(value.name)]
     for value in constants:
-        uses = value.uses()
-        if uses:
-            use = uses[0]
+        if use := next(iter(value.uses()), None):
             value.name = f"{use.node.name}_input_{use.idx}"
             graph.initializers[value.name] = value
 

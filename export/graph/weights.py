@@ -147,14 +147,19 @@ def external_layout(model: ir.Model, plans: Mapping[str, WeightPlan]) -> dict[st
     """Offset and length of everything that belongs into a graph's external data file."""
     layout, offset = {}, 0
     for name, value in model.graph.initializers.items():
-        assert value.dtype is not None and value.shape is not None
-        length = prod(value.shape.numpy()) * value.dtype.itemsize
+        length = stored_bytes(value)
         if name in plans or length > INLINE_BYTES:
             alignment = ALIGNMENT if length > SMALL_BYTES else _SMALL_ALIGNMENT
             offset = -(-offset // alignment) * alignment
-            layout[name] = (offset, int(length))
-            offset += int(length)
+            layout[name] = (offset, length)
+            offset += length
     return layout
+
+
+def stored_bytes(value: ir.Value) -> int:
+    """Bytes of a typed initialiser in a file; two int4 codes share one."""
+    assert value.dtype is not None and value.shape is not None
+    return int(prod(value.shape.numpy()) * value.dtype.itemsize)
 
 
 def _write(
@@ -207,7 +212,7 @@ def _write_columns(file: int, offset: int, rows: np.ndarray, start: int, total: 
 
 
 def _pwrite(file: int, array: np.ndarray, offset: int) -> None:
-    view = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
+    view = np.ascontiguousarray(array).reshape(-1).data.cast("B")
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written

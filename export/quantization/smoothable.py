@@ -52,7 +52,7 @@ def source_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, 
 
 def readers(value: ir.Value, sites: Mapping[ir.Node, Site]) -> list[Site] | None:
     """The sites that read ``value`` through moves; None if anything else does."""
-    found: list[Site] = []
+    reader_sites: list[Site] = []
     queue = [value]
     while queue:
         current = queue.pop()
@@ -62,10 +62,10 @@ def readers(value: ir.Value, sites: Mapping[ir.Node, Site]) -> list[Site] | None
             if use.node.op_type in _MOVES and use.idx == 0 and keeps_last_axis(use.node):
                 queue.append(use.node.outputs[0])
             elif use.idx == 0 and use.node in sites and sites[use.node].kind != "conv":
-                found.append(sites[use.node])
+                reader_sites.append(sites[use.node])
             else:
                 return None
-    return found
+    return reader_sites
 
 
 def keeps_last_axis(node: ir.Node) -> bool:
@@ -92,8 +92,8 @@ def _targets(node: ir.Node, weights: Container[str], sites: Mapping[ir.Node, Sit
             if value is not None and value.name in weights and value.shape is not None and len(value.shape) == 1:
                 return (Target(value, 0),) if len(value.uses()) == 1 else ()
         for value in node.inputs:
-            if value is not None and (found := _linear(value, weights, sites)):
-                return found
+            if value is not None and (targets := _linear(value, weights, sites)):
+                return targets
     elif node.op_type == "Relu" and node.inputs[0] is not None:
         return _linear(node.inputs[0], weights, sites)
     return ()
@@ -107,11 +107,12 @@ def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Si
         return ()
     if node.op_type == "Split" and node.attributes.get_int("axis", 0) in (-1, len(value.shape or ()) - 1):
         sizes = [output.shape[-1] for output in node.outputs if output.shape is not None]
-        if not all(isinstance(size, int) for size in sizes):
+        known = [size for size in sizes if isinstance(size, int)]
+        if len(known) < len(sizes):
             return ()
-        start = sum(int(size) for size in sizes[: value.index() or 0])
-        value = node.inputs[0]
-        node = value.producer() if value is not None and len(value.uses()) == 1 else None
+        start = sum(known[: value.index() or 0])
+        whole = node.inputs[0]
+        node = whole.producer() if whole is not None and len(whole.uses()) == 1 else None
     if node is not None and node.op_type == "Add":
         inputs = [v for v in node.inputs if v is not None]
         bias = next((v for v in inputs if v.name in weights and v.shape is not None and len(v.shape) == 1), None)

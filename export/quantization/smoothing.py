@@ -52,10 +52,10 @@ class Group:
     def factors(self) -> list[Factors]:
         """What the group changes."""
         divisors = self.smoothing.divisors
-        found = [
+        divided = [
             Factors(str(target.weight.name), target.axis, 1 / divisors, target.start) for target in self.source.targets
         ]
-        return found + [Factors(str(site.weight.name), site.inputs_axis, divisors) for site in self.sites]
+        return divided + [Factors(str(site.weight.name), site.inputs_axis, divisors) for site in self.sites]
 
 
 def probed(graph: ir.Graph, plans: Mapping[str, object]) -> Iterator[tuple[Site, bool]]:
@@ -87,19 +87,19 @@ def smooth(
     for site in by_node.values():
         if site.kind != "conv" and (source := source_of(site.activation, opened.plans, by_node)) is not None:
             sources.setdefault(source.name, source)
-    products = {site.weight.name for site in by_node.values()}
-    ordered = sorted(sources.values(), key=lambda source: source.targets[0].weight.name not in products)
+    weights = {site.weight.name for site in by_node.values()}
+    ordered = sorted(sources.values(), key=lambda source: source.targets[0].weight.name not in weights)
     groups, current = [], dict(stats)
     for source in ordered:
-        found = readers(source.output, by_node) or []
-        if not found or any(len(site.weight.uses()) > 1 or site.node.name not in quantized for site in found):
+        products = readers(source.output, by_node) or []
+        if not products or any(len(site.weight.uses()) > 1 or site.node.name not in quantized for site in products):
             continue
-        group = _search(opened, source, tuple(found), current)
+        group = _search(opened, source, tuple(products), current)
         if group is None:
             continue
         _apply(opened, group)
         groups.append(group)
-        for name in {str(site.activation.name) for site in found} & set(current):
+        for name in {str(site.activation.name) for site in products} & set(current):
             current[name] = current[name].smoothed(group.smoothing.divisors)
     return groups, current
 

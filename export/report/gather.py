@@ -134,7 +134,7 @@ def _observe(
     measured: Measured,
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]], dict[tuple[str, str], Error]]:
     stages, blocks = points(measured.base)
-    pictures = []
+    pictures: list[Picture] = []
     for picture in measured.pictures:
         if len(pictures) == OBSERVED:
             break

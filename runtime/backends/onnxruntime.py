@@ -139,12 +139,12 @@ class OnnxRuntimeBackend:
             session = self._ort.InferenceSession(str(path), options, providers=providers, disabled_optimizers=disabled)
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
-        for kind, found, wanted in (
+        for kind, of_session, of_manifest in (
             ("inputs", session.get_inputs(), spec.inputs),
             ("outputs", session.get_outputs(), spec.outputs),
         ):
-            found_types = {tensor.name: _TYPE_NAMES.get(tensor.type, tensor.type) for tensor in found}
-            if found_types != {tensor.name: tensor.dtype for tensor in wanted}:
+            types = {tensor.name: _TYPE_NAMES.get(tensor.type, tensor.type) for tensor in of_session}
+            if types != {tensor.name: tensor.dtype for tensor in of_manifest}:
                 raise BackendError(f"{path} has other {kind} than its manifest says; export the bundle again")
         return OnnxGraph(session, spec, self._device)
 

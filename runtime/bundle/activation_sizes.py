@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xsam_edge.runtime.bundle.constraints import Count
+
 
 @dataclass(frozen=True)
 class ActivationSizes:
@@ -13,11 +15,11 @@ class ActivationSizes:
     ones included, and ``llm_score`` for each pair of both.
     """
 
-    image_encoder: int
-    mask_decoder: int
-    llm_token: int
-    llm_context: int
-    llm_score: int
+    image_encoder: Count
+    mask_decoder: Count
+    llm_token: Count
+    llm_context: Count
+    llm_score: Count
 
     def llm(self, context: int) -> int:
         """Values of a prefill that fills ``context``."""

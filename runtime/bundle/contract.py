@@ -63,6 +63,7 @@ PAST = "past"
 ROWS = "rows"
 CONDITIONS = "conditions"
 CLASSES = "classes"  # conditions + 1
+AXES = (BATCH, SEQUENCE, PAST, ROWS, CONDITIONS, CLASSES)
 
 
 def multi_scale(level: int) -> str:

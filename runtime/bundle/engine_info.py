@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, Count, Line, Name, PositiveInt, Sha256, matching
 
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
+
+Capability = Annotated[str, matching("[0-9]+[.][0-9]+", "a compute capability such as 8.7")]
 
 #: Flavour -> Python module.
 MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
@@ -19,8 +23,14 @@ MODULES: Mapping[str, str] = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_
 class EngineProfile:
     """One optimisation profile: the smallest, likeliest and largest size of each named axis of a graph's inputs."""
 
-    name: str  # "prefill" and "decode" for the language model
-    axes: Mapping[str, tuple[int, int, int]]
+    name: Name  # "prefill" and "decode" for the language model
+    axes: Mapping[str, tuple[Count, Count, Count]]
+
+    def check(self) -> None:
+        """Raise ValueError for sizes that do not ascend."""
+        for axis, sizes in self.axes.items():
+            if list(sizes) != sorted(sizes):
+                raise ValueError(f"axes.{axis} is {sizes}; expected the smallest, likeliest and largest size in order")
 
     def holds(self, axes: Mapping[str, int]) -> bool:
         """Whether inputs whose axes have these sizes may run under this profile."""
@@ -37,7 +47,7 @@ class KVCacheChoice:
     """How the language model's engine treats its cache, and why."""
 
     flavour: Literal["decomposed", "native"]
-    reason: str
+    reason: Line
 
 
 @dataclass(frozen=True)
@@ -49,15 +59,15 @@ class EngineInfo:
     """
 
     flavour: Flavour
-    version: str
-    target: str
-    compute_capabilities: tuple[str, ...]
-    gpu: str
-    driver: str
-    cuda: str
-    context: int  # tokens that the language model's profiles hold
+    version: Name
+    target: Name
+    compute_capabilities: Annotated[tuple[Capability, ...], NOT_EMPTY]
+    gpu: Line
+    driver: Line
+    cuda: Line
+    context: PositiveInt  # tokens that the language model's profiles hold
     kv_cache: KVCacheChoice
     options: Mapping[str, str | int | bool]  # of the builder
     profiles: Mapping[str, tuple[EngineProfile, ...]]  # graph -> profiles, in the engine's order
-    memory: Mapping[str, int]  # bytes per row of the plan that the target was checked against
-    onnx: Mapping[str, str]  # graph -> SHA-256 of the ONNX file that it was compiled from
+    memory: Mapping[str, Count]  # bytes per row of the plan that the target was checked against
+    onnx: Mapping[str, Sha256]  # graph -> SHA-256 of the ONNX file that it was compiled from

@@ -9,16 +9,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
-import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal
 
+from xsam_edge.runtime.bundle import contract, signatures
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
+from xsam_edge.runtime.bundle.constraints import (
+    Count,
+    FileName,
+    Name,
+    PositiveInt,
+    Sha256,
+    is_inside,
+    matching,
+    one_of,
+)
+from xsam_edge.runtime.bundle.conversion import shown
 from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.settings import Settings
+from xsam_edge.runtime.bundle.signatures import Signature, Signatures
+from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import AlteredFileError, BundleError
 
 MANIFEST_FILE = "manifest.json"
@@ -26,11 +40,17 @@ MANIFEST_FILE = "manifest.json"
 # model names the next tokens itself.
 SCHEMA_VERSION = 2
 
+_AGAIN = "export the bundle again"
+
 # Files that every bundle has; graphs name their own.
 TOKENIZER_FILE = "tokenizer.json"
 EMBEDDINGS_FILE = "token_embeddings.bin"
 
-T = TypeVar("T")
+#: Bytes of a value of each dtype that a tensor may have.
+ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8}
+# Values of a tensor: TensorRT counts them in 31 bits.
+_MOST_VALUES = (1 << 31) - 1
+
 Progress = Callable[[int], None]
 
 
@@ -38,9 +58,14 @@ Progress = Callable[[int], None]
 class TensorSpec:
     """One input or output of a graph. A dimension is a size or the name of an axis (``sequence``, ``past``...)."""
 
-    name: str
-    dtype: str  # numpy name: float32, float16, int64
-    shape: tuple[int | str, ...]
+    name: Name
+    dtype: Annotated[str, one_of(*ITEM_SIZES)]  # numpy's name
+    shape: tuple[PositiveInt | Annotated[str, one_of(*contract.AXES)], ...]
+
+    def check(self) -> None:
+        """Raise ValueError for a tensor that is too large for any backend."""
+        if prod(size for size in self.shape if isinstance(size, int)) > _MOST_VALUES:
+            raise ValueError(f"shape is {list(self.shape)}; expected at most {_MOST_VALUES} values")
 
 
 @dataclass(frozen=True)
@@ -50,7 +75,7 @@ class GraphSpec:
     ``quantized`` is the floating-point type around its quantised products, None where it has none.
     """
 
-    file: str
+    file: FileName
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     quantized: Literal["float32", "float16"] | None = None
@@ -63,13 +88,29 @@ class GraphSpec:
         """The output called ``name``; KeyError if there is none."""
         return _by_name(self.outputs, name)
 
+    @property
+    def axes(self) -> frozenset[str]:
+        """Names of the axes of its inputs."""
+        return frozenset(axis for tensor in self.inputs for axis in tensor.shape if isinstance(axis, str))
+
+    @property
+    def signatures(self) -> tuple[Signatures, Signatures]:
+        """Dtype and shape of inputs and outputs by their names."""
+        return _signatures(self.inputs), _signatures(self.outputs)
+
+    def check(self) -> None:
+        """Raise ValueError where two tensors have one name."""
+        names = [tensor.name for tensor in (*self.inputs, *self.outputs)]
+        if twice := _twice(names):
+            raise ValueError(f"inputs and outputs have {twice!r} twice; expected a name for each tensor")
+
 
 @dataclass(frozen=True)
 class FileEntry:
     """Size and SHA-256 of one file."""
 
-    bytes: int
-    sha256: str
+    bytes: Count
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
@@ -77,30 +118,35 @@ class Source:
     """Where the weights came from. ``sha256`` is that of the checkpoint's files, "" for random weights."""
 
     checkpoint: str
-    sha256: str
-    line: str  # "main" or "aaai26": the branch of the official code that the variant follows
+    sha256: Annotated[str, matching("([0-9a-f]{64}([+][0-9a-f]{64})*)?", "64 hexadecimal digits of each file")]
+    line: Annotated[str, one_of("main", "aaai26")]  # the branch of the official code that the variant follows
 
 
 @dataclass(frozen=True)
 class EmbeddingTable:
     """The memory-mapped token embeddings: row-major [rows, columns]."""
 
-    dtype: str
-    rows: int
-    columns: int
+    dtype: Annotated[str, one_of("float32", "float16")]
+    rows: PositiveInt
+    columns: PositiveInt
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file."""
+        return self.rows * self.columns * ITEM_SIZES[self.dtype]
 
 
 @dataclass(frozen=True)
 class Manifest:
     """Everything a runtime knows about a bundle. ``files`` holds every file but the manifest itself."""
 
-    variant: str
-    precision: str
+    variant: Name
+    precision: Name
     source: Source
     settings: Settings
     embeddings: EmbeddingTable
     graphs: Mapping[str, GraphSpec]
-    files: Mapping[str, FileEntry]
+    files: Mapping[FileName, FileEntry]
     producer: Mapping[str, str]  # versions of the packages that wrote the bundle
     degraded: bool = False  # shipped although its masks agree less with FP32 than was asked for
     engine: EngineInfo | None = None  # how its graphs were compiled; None: they are ONNX files
@@ -110,6 +156,50 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as indented JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
+
+    def check(self) -> None:
+        """Raise ValueError where graphs, embeddings or engines are not those of the contract at the settings' sizes."""
+        signatures.check({name: graph.signatures for name, graph in self.graphs.items()}, self.settings)
+        if file := _twice([graph.file for graph in self.graphs.values()]):
+            raise ValueError(f"graphs has two of the file {file!r}; expected a file for each")
+        _check_embeddings(self)
+        if self.engine is not None:
+            _check_profiles(self.graphs, self.engine)
+
+
+def _check_embeddings(manifest: Manifest) -> None:
+    table, model = manifest.embeddings, manifest.settings.model
+    if (table.rows, table.columns) != (model.vocab_size, model.hidden_size):
+        raise ValueError(
+            f"embeddings has {table.rows} rows of {table.columns}; expected vocab_size and hidden_size of "
+            f"settings.model, {model.vocab_size} and {model.hidden_size}"
+        )
+    entry = manifest.files.get(EMBEDDINGS_FILE)
+    if entry is not None and entry.bytes != table.nbytes:
+        raise ValueError(
+            f"files[{EMBEDDINGS_FILE!r}].bytes is {entry.bytes}; expected {table.nbytes} for {table.rows} rows of "
+            f"{table.columns} in {table.dtype}"
+        )
+
+
+def _check_profiles(graphs: Mapping[str, GraphSpec], engine: EngineInfo) -> None:
+    for name, graph in graphs.items():
+        if not engine.profiles.get(name):
+            raise ValueError(f"engine.profiles has none of {name!r}; expected at least one")
+        for index, profile in enumerate(engine.profiles[name]):
+            if profile.axes.keys() != graph.axes:
+                raise ValueError(
+                    f"engine.profiles.{name}[{index}].axes has {', '.join(profile.axes) or 'no axis'}; expected "
+                    f"{', '.join(sorted(graph.axes)) or 'none'}, as the inputs of {name} have"
+                )
+
+
+def _signatures(tensors: Iterable[TensorSpec]) -> Signatures:
+    return {tensor.name: Signature((tensor.dtype,), tensor.shape) for tensor in tensors}
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    return next((name for name, times in Counter(names).items() if times > 1), None)
 
 
 def _by_name(specs: Iterable[TensorSpec], name: str) -> TensorSpec:
@@ -123,90 +213,19 @@ def read_manifest(bundle: Path) -> Manifest:
     """Read ``bundle/manifest.json``.
 
     Raises:
-        BundleError: no such folder or manifest, not JSON, another schema version, or a field missing or of
-            another type.
+        BundleError: no such folder or manifest, not JSON, another schema version, or a field that is missing,
+            unknown or not what the runtime relies on.
     """
     path = bundle / MANIFEST_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise BundleError(
-            f"{bundle} is not a bundle: it has no {MANIFEST_FILE}; make one with `xsam-export -o {bundle}`"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} cannot be read as JSON ({error}); export the bundle again") from None
+    missing = f"{bundle} is not a bundle: it has no {MANIFEST_FILE}; make one with `xsam-export -o {bundle}`"
+    data = load_json(path, BundleError, advice=_AGAIN, missing=missing)
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA_VERSION:
         raise BundleError(
-            f"{path} has schema version {schema!r}, this runtime reads {SCHEMA_VERSION}; "
+            f"{path} has schema version {shown(schema)}, this runtime reads {SCHEMA_VERSION}; "
             "export the bundle again with this version of xsam-edge, or install the one that wrote it"
         )
-    try:
-        return from_json(Manifest, data)
-    except (TypeError, ValueError, KeyError) as error:
-        raise BundleError(f"{path} is damaged ({error}); export the bundle again") from None
-
-
-def from_json(kind: type[T], value: Any) -> T:
-    """Build the dataclass ``kind`` from decoded JSON, checking every field's type.
-
-    Raises:
-        TypeError, ValueError, KeyError: a field is missing, unknown or of another type.
-    """
-    built: T = _convert(kind, value, kind.__name__)
-    return built
-
-
-def _convert(kind: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        return _convert_dataclass(kind, value, where)
-    if origin is typing.Literal:
-        if value not in arguments:
-            raise ValueError(f"{where} is {value!r}, not one of {', '.join(map(repr, arguments))}")
-        return value
-    if origin in (typing.Union, types.UnionType):
-        for option in arguments:
-            try:
-                return _convert(option, value, where)
-            except (TypeError, ValueError):
-                continue
-        raise TypeError(f"{where} has type {type(value).__name__}")
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(f"{where} is not a list")
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
-        if len(kinds) != len(value):
-            raise ValueError(f"{where} has {len(value)} values instead of {len(kinds)}")
-        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{where} is not an object")
-        return {key: _convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    return _convert_scalar(kind, value, where)
-
-
-def _convert_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{where} is not an object")
-    hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    if unknown := sorted(set(value) - set(fields)):
-        raise ValueError(f"{where} has unknown fields {', '.join(unknown)}")
-    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
-    if missing := sorted(required - set(value)):
-        raise KeyError(f"{where} lacks {', '.join(missing)}")
-    return kind(**{name: _convert(hints[name], item, f"{where}.{name}") for name, item in value.items()})
-
-
-def _convert_scalar(kind: Any, value: Any, where: str) -> Any:
-    if kind is type(None):
-        kind = types.NoneType
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise TypeError(f"{where} is {value!r}, expected {kind.__name__}")
-    return value
+    return from_json(Manifest, data, str(path), BundleError, advice=_AGAIN)
 
 
 def hash_file(path: Path, progress: Progress | None = None) -> str:
@@ -239,7 +258,7 @@ def bundle_path(bundle: Path, name: str) -> Path:
         BundleError: the name leads outside of the bundle.
     """
     path = bundle / name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
+    if not is_inside(name):
         raise BundleError(f"{bundle / MANIFEST_FILE} names a file outside of the bundle: {name!r}")
     return path
 

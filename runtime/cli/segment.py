@@ -103,8 +103,8 @@ def run(options: argparse.Namespace) -> int:
         from xsam_edge.runtime.cli.output import check_output, folder_names
         from xsam_edge.runtime.cli.tasks import question
 
-        asked, output = question(options), options.output or OUTPUT
-        if asked.segments:
+        task, output = question(options), options.output or OUTPUT
+        if task.segments:
             check_output(output, options.overwrite)
         start = time.perf_counter()
         model = load_bundle(
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
         for image, name in zip(options.images, folder_names(options.images), strict=True):
             progress(f"segment {image.name}")
             try:
-                entry, lines = _one(model, asked, image, output / name, options.overwrite)
+                entry, lines = _one(model, task, image, output / name, options.overwrite)
             except (XSamError, OSError, MemoryError) as error:
                 failed = True
                 entry, lines = {"image": str(image), "error": describe_error(error)}, []
@@ -145,14 +145,14 @@ def run(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _one(model: XSam, asked: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
+def _one(model: XSam, task: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
     from xsam_edge.runtime.cli.output import write_result
 
     with model.look(image) as scene:
-        result = asked.ask(scene)
+        result = task.ask(scene)
     facts: dict[str, Any] = {"image": str(image), "error": None}
     files: Mapping[str, Any] | None = None
-    if asked.segments:
+    if task.segments:
         files = write_result(result, folder, facts, overwrite)
     return {**facts, **result.to_json(), "files": files}, _lines(result, image, folder if files else None)
 

@@ -67,13 +67,13 @@ def run_stream(options: argparse.Namespace) -> int:
         from xsam_edge.runtime.cli.tasks import question
         from xsam_edge.runtime.stream.sources import open_source
 
-        asked, source = question(options), open_source(options.source, options.rate)
+        task, source = question(options), open_source(options.source, options.rate)
         if options.output is not None:
             check_output(options.output, options.overwrite)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=not options.no_verify, **running)
     latest = False if options.every_frame else None
-    stream = model.track(source, ask=asked.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
+    stream = model.stream(source, ask=task.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
     start = time.perf_counter()
     ages: list[float] = []
     try:
@@ -115,8 +115,8 @@ def _line(seen: FrameResult | Late) -> str:
     if seen.late:
         return f"{head}  late: {seen.stage}"
     result = seen.result
-    found = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
-    return f"{head}  {found or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
+    segments = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
+    return f"{head}  {segments or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
 
 
 def _summary(counts: Counts, ages: list[float], seconds: float) -> str:

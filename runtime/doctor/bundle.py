@@ -9,7 +9,7 @@ from pathlib import Path
 from xsam_edge.runtime.bundle.manifest import Manifest, Progress, check_files, read_manifest
 from xsam_edge.runtime.device.compatibility import Environment, check_engine
 from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan, size
-from xsam_edge.runtime.device.transfers import crossings
+from xsam_edge.runtime.device.transfers import transfers
 from xsam_edge.runtime.doctor.host import Fact, Section
 from xsam_edge.runtime.errors import DeviceMemoryError, XSamError
 
@@ -61,10 +61,8 @@ def examine(
 
 def _facts(manifest: Manifest, context: int) -> list[Fact]:
     wanted = plan(footprint(manifest), context)
-    crossing = crossings(manifest, new_tokens=64, answer_tokens=16, conditions=1)
-    moved = {
-        per: sum(item.nbytes * item.times for item in crossing if item.per == per) for per in ("image", "question")
-    }
+    planned = transfers(manifest, new_tokens=64, answer_tokens=16, conditions=1)
+    moved = {per: sum(item.nbytes * item.times for item in planned if item.per == per) for per in ("image", "question")}
     engine = manifest.engine
     kind = f"{engine.flavour} {engine.version} for {engine.target}" if engine else "ONNX graphs"
     return [

@@ -41,8 +41,8 @@ def board(host: Host) -> Section:
 
 def parse_l4t(text: str) -> str | None:
     """The release of /etc/nv_tegra_release, such as "R36.4.3"."""
-    found = re.search(r"# (R\d+) \(release\), REVISION: ([\d.]+)", text)
-    return f"{found[1]}.{found[2]}" if found else None
+    release = re.search(r"# (R\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{release[1]}.{release[2]}" if release else None
 
 
 def _system(host: Host) -> str:
@@ -71,8 +71,8 @@ def power(host: Host) -> Section:
 
 def parse_power_mode(text: str) -> str | None:
     """The name of the mode that ``nvpmodel -q`` prints, such as "MAXN_SUPER"."""
-    found = re.search(r"NV Power Mode:\s*(\S+)", text)
-    return found[1] if found else None
+    mode = re.search(r"NV Power Mode:\s*(\S+)", text)
+    return mode[1] if mode else None
 
 
 def _clock(name: str, host: Host, now: str, most: str, hertz: float) -> Fact:
@@ -90,7 +90,7 @@ def processor(host: Host) -> Section:
     named = re.search(r"^(?:model name|Processor|CPU part)\s*:\s*(.+)$", info, re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
     known = set(flags[1].split()) if flags else set()
-    found = [name for name in _FEATURES if name in known]
+    features = [name for name in _FEATURES if name in known]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quick = bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & known)
     note = "" if quick else "no dot product of 8-bit integers: INT8 bundles gain little on this CPU"
@@ -99,7 +99,7 @@ def processor(host: Host) -> Section:
         (
             Fact("CPU", named[1].strip() if named else None, "" if named else "not told"),
             Fact("cores", info.count("processor\t:") or os.cpu_count(), f"{usable} usable by this process"),
-            Fact("features", found, note),
+            Fact("features", features, note),
         ),
     )
 

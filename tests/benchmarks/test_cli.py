@@ -88,7 +88,6 @@ def test_everything_around_a_number_is_there(report: dict[str, Any], phi3_bundle
     assert report["settings"]["repeat"] == 2 and report["settings"]["warmup"] == 1
     assert report["environment"]["threads"] == report["setup"]["threads"] == 1
     assert report["environment"]["packages"] and report["included"]
-    assert all(not peer["measured"] for peer in report["peers"])
 
 
 def test_markdown_is_tables(report: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from xsam_edge.benchmarks import energy, environment, memory, others, peaks
+from xsam_edge.benchmarks import energy, environment, memory, peaks
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 
@@ -80,10 +80,3 @@ def test_memory_is_judged_by_what_is_needed() -> None:
 def test_a_measuring_process_that_fails_says_why(tmp_path) -> None:
     found = memory.measure(tmp_path, device="cpu", threads=1, context=None, phrase="x")
     assert found["host_peak_bytes"] is None and "is not a bundle" in found["reason"]
-
-
-def test_other_runtimes_are_named_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others, "_installed", lambda name: name == "onnxruntime_genai")
-    genai, optimum = others.other_peers()
-    assert genai["installed"] and not genai["measured"]
-    assert not optimum["installed"] and "not installed" in optimum["note"] and "pip install" in optimum["note"]

@@ -95,3 +95,9 @@ def test_half_precision_finds_the_same(phi3_bundle: Path, phi3_fp16_bundle: Path
     union = (full.masks[0] | half.masks[0]).sum()
     assert union and (full.masks[0] & half.masks[0]).sum() / union > 0.95
     assert half.segments[0].score == pytest.approx(full.segments[0].score, abs=0.02)
+
+
+def test_the_former_name_of_speculative_warns(phi3_bundle: Path) -> None:
+    with pytest.warns(FutureWarning, match="drafts is now speculative"):
+        model = XSam.load(phi3_bundle, threads=1, verify=False, drafts=False)
+    assert model.language.drafter is None

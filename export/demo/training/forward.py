@@ -28,7 +28,7 @@ class Predictions:
 
 
 def normalise(pixels: Tensor, rule: VisionInput | MaskInput) -> Tensor:
-    """Uint8 [B, H, W, 3] to [B, 3, H, W], as ``runtime.preprocess`` does."""
+    """Uint8 [B, H, W, 3] to [B, 3, H, W], as ``runtime.image.preprocess`` does."""
     mean, std = torch.tensor(rule.mean, device=pixels.device), torch.tensor(rule.std, device=pixels.device)
     return ((pixels * rule.rescale_factor - mean) / std).permute(0, 3, 1, 2)
 
@@ -39,7 +39,7 @@ def sample_regions(maps: Tensor, points: Tensor, rule: RegionSampling) -> Tensor
     grid = 2 * points.flip(-1)[:, None] - 1
     image = maps.transpose(1, 2).unflatten(2, (side, side))
     sampled = F.grid_sample(image, grid, mode="bilinear", align_corners=True)[:, :, 0].transpose(1, 2)
-    groups = sampled.unflatten(1, (rule.tokens, rule.group))
+    groups: Tensor = sampled.unflatten(1, (rule.tokens, rule.group))
     return groups.amax(2) if rule.pooling == "max" else groups.mean(2)
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from tokenizers import Tokenizer as BaseTokenizer
+from torch.multiprocessing.spawn import spawn
 
 from xsam_edge.export.config.variants import Variant
 from xsam_edge.export.demo.training.asks import Asker, view
@@ -62,7 +62,7 @@ def train(job: Job) -> None:
         if recipe.workers == 1:
             _work(0, job, tokenizer_json, address)
         else:
-            mp.spawn(_work, (job, tokenizer_json, address), nprocs=recipe.workers)
+            spawn(_work, (job, tokenizer_json, address), nprocs=recipe.workers)
 
 
 def with_vocabulary(variant: Variant, tokenizer_json: str) -> Variant:
@@ -159,15 +159,17 @@ class _Worker:
     def _share_gradients(self) -> None:
         if self.recipe.workers == 1:
             return
+        gradients = []
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([parameter.grad.flatten() for parameter in self.parameters])
+            gradients.append(parameter.grad)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.recipe.workers
-        parts = flat.split([parameter.numel() for parameter in self.parameters])
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            parameter.grad.copy_(part.view_as(parameter))
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def _share_matrices(self) -> None:
         """Send every worker the matrices that another one updated."""

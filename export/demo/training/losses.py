@@ -29,8 +29,8 @@ class Losses:
 
 def loss(predictions: Predictions, batch: Batch, recipe: Recipe) -> Losses:
     """Sum of the losses at every prediction point, averaged, and of the answers' next tokens."""
-    size = predictions.mask_logits[0].shape[-2:]
-    coarse = F.adaptive_avg_pool2d(batch.targets, size)
+    height, width = predictions.mask_logits[0].shape[-2:]
+    coarse = F.adaptive_avg_pool2d(batch.targets, (height, width))
     wanted = batch.labels >= 0
     # Every mask counts, those of an ask with many a little less each, so that lists do not drown phrases.
     weight = (wanted.sum(1).clamp(min=1) ** -0.5)[:, None].expand_as(wanted)
@@ -70,15 +70,18 @@ def hungarian(class_logits: Tensor, mask_logits: Tensor, targets: Tensor, labels
     index = labels.clamp(min=0)[:, None].expand(-1, x.shape[1], -1)
     likeness = class_logits.softmax(-1).gather(2, index)
     cost = recipe.mask_weight * bce + recipe.dice_weight * dice - recipe.class_weight * likeness
-    asks, queries, found = [], [], []
+    asks, queries, matched = [], [], []
     counts = (labels >= 0).sum(1).tolist()
     for ask, (matrix, count) in enumerate(zip(cost.cpu().numpy(), counts, strict=True)):
         rows, columns = linear_sum_assignment(matrix[:, :count])
         asks += [ask] * len(rows)
         queries += rows.tolist()
-        found += columns.tolist()
-    device = labels.device
-    return tuple(torch.tensor(values, dtype=torch.int64, device=device) for values in (asks, queries, found))
+        matched += columns.tolist()
+
+    def indices(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=labels.device)
+
+    return indices(asks), indices(queries), indices(matched)
 
 
 def _point(

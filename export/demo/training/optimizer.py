@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from xsam_edge.export.demo.training.recipe import Recipe
@@ -55,12 +55,12 @@ def set_rates(chosen: Sequence[Optimizer], factor: float) -> None:
             group["lr"] = group["peak"] * factor
 
 
-def share(matrices: Sequence[nn.Parameter], rank: int, workers: int) -> list[nn.Parameter]:
+def share(matrices: Sequence[Tensor], rank: int, workers: int) -> list[Tensor]:
     """The matrices that one worker updates: every ``workers``-th by size, so that shares cost about the same."""
     return sorted(matrices, key=lambda matrix: matrix.numel())[rank::workers]
 
 
-def linear_matrices(model: XSam) -> list[nn.Parameter]:
+def linear_matrices(model: XSam) -> list[Tensor]:
     """Weights of linear layers between hidden states; offsets and weights of sampling are not of that kind."""
     sampling = {
         id(module)

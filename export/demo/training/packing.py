@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -109,9 +110,12 @@ def _group(asks: Sequence[tuple[int, Ask]], conditions: int) -> Group:
     )
 
 
-def _moved(packed: Batch, device: str) -> Batch:
+_Packed = TypeVar("_Packed", Group, Batch)
+
+
+def _moved(packed: _Packed, device: str) -> _Packed:
     """A dataclass of tensors, and of tuples of such, on a device."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for item in fields(packed):
         value = getattr(packed, item.name)
         if isinstance(value, Tensor):

@@ -6,7 +6,8 @@ from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.samples import Caption, Categories, Phrase, Regions, TrueSegment
 from xsam_edge.calibration.evaluation.run import Options, evaluate
 from xsam_edge.runtime.errors import InputError, XSamError
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 MASK = block(0, 0, 4, 4)
 PHRASE = Phrase("refer", "a cat", lazy(MASK))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import torch
 
-from xsam_edge.export.models.init import init_weights
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
 
 # Tensors of a checkpoint that no result depends on.

@@ -1,29 +1,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.samples import SETTINGS
+from tests.samples import EMBEDDINGS, MANIFEST, SETTINGS
 from xsam_edge.runtime.bundle import manifest as m
+from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.errors import BundleError
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    files = {m.TOKENIZER_FILE: b"{}", m.EMBEDDINGS_FILE: b"\0" * 32, "llm.onnx": b"graph"}
+    files = {m.TOKENIZER_FILE: b"{}", m.EMBEDDINGS_FILE: b"\0" * EMBEDDINGS.nbytes}
+    files |= {graph.file: b"graph" for graph in MANIFEST.graphs.values()}
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    spec = m.GraphSpec(
-        "llm.onnx", (m.TensorSpec("x", "float32", (1, "sequence", 8)),), (m.TensorSpec("y", "float32", (1,)),)
-    )
     entries = {name: m.FileEntry(len(content), m.hash_file(tmp_path / name)) for name, content in files.items()}
-    manifest = m.Manifest(
-        "phi3", "fp32", m.Source("a.bin", "", "main"), SETTINGS, m.EmbeddingTable("float32", 1, 8), {"llm": spec},
-        entries, {},
-    )  # fmt: skip
-    (tmp_path / m.MANIFEST_FILE).write_text(manifest.to_json())
+    (tmp_path / m.MANIFEST_FILE).write_text(replace(MANIFEST, files=entries).to_json())
     return tmp_path
 
 
@@ -37,9 +33,17 @@ def edit(bundle: Path, change) -> None:
 def test_manifest_survives_json(bundle: Path) -> None:
     manifest = m.read_manifest(bundle)
     assert manifest.settings == SETTINGS
-    assert manifest.graphs["llm"].input("x").shape == (1, "sequence", 8)
-    assert m.from_json(m.Manifest, json.loads(manifest.to_json())) == manifest
+    assert manifest.graphs["llm"].input("inputs_embeds").shape == ("batch", "sequence", 8)
+    assert from_json(m.Manifest, json.loads(manifest.to_json()), "manifest") == manifest
     m.check_files(bundle, manifest)
+
+
+def test_retired_fields_are_ignored_in_their_class_only(bundle: Path) -> None:
+    edit(bundle, lambda data: data["settings"]["prompt"].update(separator="\n"))
+    assert m.read_manifest(bundle).settings == SETTINGS
+    edit(bundle, lambda data: data["settings"].update(separator="\n"))
+    with pytest.raises(BundleError, match=r"settings has the unknown key .separator."):
+        m.read_manifest(bundle)
 
 
 def test_one_changed_byte_is_refused(bundle: Path) -> None:
@@ -71,13 +75,14 @@ def test_a_graph_without_a_hash_is_refused(bundle: Path) -> None:
     [
         (lambda d: d.update(schema=99), "schema version 99"),
         (lambda d: d.update(schema=1), "schema version 1, this runtime reads 2; export the bundle again"),
-        (lambda d: d.pop("schema"), "schema version None"),
-        (lambda d: d.pop("variant"), "lacks variant"),
-        (lambda d: d.update(surprise=1), "unknown fields surprise"),
-        (lambda d: d["settings"]["model"].update(hidden_size="8"), "hidden_size is '8'"),
-        (lambda d: d["settings"]["vision_input"].update(mean=[0.5]), r"mean has 1 values instead of 3"),
-        (lambda d: d["settings"].update(interactive_match="ear"), "interactive_match is 'ear'"),
-        (lambda d: d.update(graphs=[]), "graphs is not an object"),
+        (lambda d: d.pop("schema"), "schema version null"),
+        (lambda d: d.pop("variant"), "has no 'variant'; expected text"),
+        (lambda d: d.update(surprise=1), "has the unknown key 'surprise'; expected only variant, precision"),
+        (lambda d: d["settings"].update(promt=1), r"settings has the unknown key 'promt' \(did you mean 'prompt'\?\)"),
+        (lambda d: d["settings"]["model"].update(hidden_size="8"), r"settings\.model\.hidden_size is '8'; expected a"),
+        (lambda d: d["settings"]["vision_input"].update(mean=[0.5]), r"mean has 1 values; expected 3"),
+        (lambda d: d["settings"].update(interactive_match="ear"), "interactive_match is 'ear'; expected one of box, m"),
+        (lambda d: d.update(graphs=[]), r"graphs is \[\]; expected an object"),
     ],
 )
 def test_damaged_manifests_are_named(bundle: Path, change, message: str) -> None:

@@ -9,10 +9,12 @@ from types import ModuleType
 
 import pytest
 
-from tests.samples import SETTINGS
+from tests.samples import EMBEDDINGS, graph_specs
+from tests.samples import MANIFEST as ONNX
 from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle import manifest as m
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
+from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.device import compatibility, cuda_device
 from xsam_edge.runtime.device.compatibility import Environment, check_engine, find_environment, release
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version, find_device
@@ -35,24 +37,26 @@ ENGINE = EngineInfo(
     context=1024,
     kv_cache=KVCacheChoice("decomposed", "why"),
     options={"strongly_typed": True, "optimization_level": 3},
-    profiles={"llm": (EngineProfile("decode", {"sequence": (1, 1, 1)}),)},
+    profiles={
+        "image_encoder": (EngineProfile("only", {}),),
+        "llm": (EngineProfile("decode", dict.fromkeys(("batch", "sequence", "past", "rows"), (1, 1, 1))),),
+        "mask_decoder": (EngineProfile("only", {"batch": (1, 1, 8), "conditions": (1, 133, 2048)}),),
+    },
     memory={"weights: llm": 5},
-    onnx={"llm": "00"},
+    onnx={"llm": "0" * 64},
 )
 ORIN = DeviceInfo("Orin", "8.7", 8 << 30, integrated=True, driver="540.4.0", cuda="12.6")
 
 
 def manifest_of(engine: EngineInfo | None, files: dict[str, m.FileEntry] | None = None) -> m.Manifest:
-    spec = m.GraphSpec("llm.engine", (), ())
-    source, table = m.Source("a.bin", "", "main"), m.EmbeddingTable("float32", 1, 8)
-    return m.Manifest("phi3", "fp16", source, SETTINGS, table, {"llm": spec}, files or {}, {}, engine=engine)
+    return replace(ONNX, precision="fp16", graphs=graph_specs("engine"), files=files or {}, engine=engine)
 
 
 MANIFEST = manifest_of(ENGINE)
 
 
 def test_engines_survive_json() -> None:
-    assert m.from_json(m.Manifest, json.loads(MANIFEST.to_json())) == MANIFEST
+    assert from_json(m.Manifest, json.loads(MANIFEST.to_json()), "manifest") == MANIFEST
 
 
 def test_what_was_built_here_passes() -> None:
@@ -122,7 +126,9 @@ def test_a_library_that_does_not_load_is_a_problem_not_a_crash(monkeypatch: pyte
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    for name, content in {m.TOKENIZER_FILE: b"{}", m.EMBEDDINGS_FILE: b"\0" * 32, "llm.engine": b"engine"}.items():
+    contents = {m.TOKENIZER_FILE: b"{}", m.EMBEDDINGS_FILE: b"\0" * EMBEDDINGS.nbytes}
+    contents |= {graph.file: b"engine" for graph in MANIFEST.graphs.values()}
+    for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     files = {path.name: m.FileEntry(path.stat().st_size, m.hash_file(path)) for path in sorted(tmp_path.iterdir())}
     (tmp_path / m.MANIFEST_FILE).write_text(manifest_of(ENGINE, files).to_json())

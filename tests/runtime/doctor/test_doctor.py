@@ -121,7 +121,10 @@ def test_commands_that_are_not_there() -> None:
 def engines_of(folder: Path, tmp_path: Path, **changes: Any) -> Path:
     made = Path(shutil.copytree(folder, tmp_path / "engines"))
     manifest = read_manifest(made)
-    profiles = {name: (EngineProfile("all", {}),) for name in manifest.graphs}
+    profiles = {
+        name: (EngineProfile("all", {axis: (1, 1, 1) for axis in graph.axes}),)
+        for name, graph in manifest.graphs.items()
+    }
     engine = EngineInfo(
         "tensorrt", "10.3.0", "orin-nano", ("8.7",), "Orin", "540.4.0", "12.6", 64, KVCacheChoice("decomposed", ""),
         {}, profiles, {}, {},

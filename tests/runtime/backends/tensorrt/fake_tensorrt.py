@@ -25,10 +25,10 @@ from xsam_edge.runtime.bundle.manifest import (
     FileEntry,
     GraphSpec,
     TensorSpec,
-    from_json,
     hash_file,
     read_manifest,
 )
+from xsam_edge.runtime.bundle.typed_json import from_json
 
 VERSION = "10.3.0"
 LARGEST = {contract.SEQUENCE: 512, contract.ROWS: 512, contract.CONDITIONS: 64, contract.BATCH: 8}
@@ -110,7 +110,7 @@ class FakeEngine:
     def __init__(self, trt: FakeTensorRT, described: dict[str, Any]) -> None:
         self.trt = trt
         self.name = described["name"]
-        self.spec: GraphSpec = from_json(GraphSpec, described["spec"])
+        self.spec: GraphSpec = from_json(GraphSpec, described["spec"], "engine")
         self.graph = OnnxRuntimeBackend("cpu", 1).open(Path(described["onnx"]), self.spec)
         self.num_optimization_profiles = described["profiles"]
         self.device_memory_size_v2 = ACTIVATIONS[self.name]

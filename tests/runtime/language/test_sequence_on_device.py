@@ -5,8 +5,7 @@ import pytest
 
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.language.device_rows import JoinsRows, row_parts
-from xsam_edge.runtime.language.sequence import expand, splice
+from xsam_edge.runtime.language.sequence import JoinsRows, expand, row_parts, splice
 from xsam_edge.runtime.language.tokenizer import IMAGE_ID, REGION_ID
 
 TABLE = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float16)

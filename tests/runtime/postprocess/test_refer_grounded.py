@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.runtime.postprocess.recorded_outputs import Case, cases
-from xsam_edge.runtime.postprocess.grounded import grounded_masks
+from xsam_edge.runtime.postprocess.refer import grounded_masks
 
 
 @pytest.mark.parametrize("case", cases("img_gcgseg"), ids=lambda case: case.name)

@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from xsam_edge.export.models.init import init_weights
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import XSam
 
 
