@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A shell's background jobs ignore Ctrl-C, and so would everything that is started from here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_spinning() -> Iterator[None]:
+    """Threads of ONNX Runtime wait asleep: tests are many small runs, in which they would spin for longer than work."""
+    from xsam_edge.runtime.backends.onnxruntime import THREAD_ENTRIES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(THREAD_ENTRIES, "session.intra_op.allow_spinning", "0")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +51,16 @@ def llama_reference(tmp_path_factory: pytest.TempPathFactory, qwen3_reference: P
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_traces() -> Iterator[None]:
+    """Exports trace what is new in this session, and no module twice."""
+    from tests.traced import shared
+
+    with shared():
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Path:
     """Folder that the session's bundles are exported into."""
     return tmp_path_factory.mktemp("bundles")
 

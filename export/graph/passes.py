@@ -17,13 +17,17 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
-from onnxscript import optimizer
+from onnxscript import optimizer, rewriter
 
 from xsam_edge.export.graph.weight_codes import WeightQuantization
 
 # Constants up to this size stay inside of the graph file, where a reader of the graph sees them.
 INLINE_BYTES = 1024
+# onnxscript's, without the one that makes a Split of two Slices: at every node it goes through the whole graph, which
+# takes half of a large model's export, and no traced graph has such a pair.
+_REWRITE_RULES = [rule for rule in rewriter._DEFAULT_REWRITE_RULES if rule.name != "SlicesSplit"]
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,42 @@ def simplify(model: ir.Model) -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of every initialiser that has no value, which is all of ours
     try:
-        optimizer.optimize_ir(model, input_size_limit=8192, output_size_limit=65536, onnx_shape_inference=True)
+        common.InlinePass()(model)
+        _fold_and_rewrite(model)
+        _clean_up(model)
     finally:
         logger.setLevel(level)
-    RemoveUnusedNodesPass()(model)
     for function in list(model.functions):
         raise AssertionError(f"the traced graph calls a function, {function}")
+
+
+def _fold_and_rewrite(model: ir.Model, rounds: int = 2) -> None:
+    rewrite = ir.passes.Sequential(
+        rewriter.RewritePass(_REWRITE_RULES),
+        RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+    )
+    for _ in range(rounds):
+        folded = optimizer.fold_constants_ir(
+            model, input_size_limit=8192, output_size_limit=65536, onnx_shape_inference=True
+        )
+        rewritten = rewrite(model)
+        if not (folded.modified or rewritten.modified):
+            break
+
+
+def _clean_up(model: ir.Model) -> None:
+    ir.passes.Sequential(
+        RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+        RemoveUnusedNodesPass(),
+    )(model)
 
 
 def extract_weights(model: ir.Model) -> dict[str, WeightPlan]:

@@ -42,7 +42,7 @@ def traced_once(shapes_bundle: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path, shared_traces: None) -> Path:
     output = tmp_path_factory.mktemp("reduced") / "int8"
     options = ["--checkpoint", "shapes", "--precision", "int8", *FEW, "--calibration-cache", str(cache)]
     assert main([*options, "-o", str(output)]) == 0

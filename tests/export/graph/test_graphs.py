@@ -272,13 +272,19 @@ def test_other_sizes_equal_torch(tmp_path: Path) -> None:
     recorded = recorded_model("golden-phi3", "").config
     config = replace(
         recorded,
-        llm=replace(recorded.llm, num_heads=6, num_kv_heads=2, head_dim=10, hidden_size=24, sliding_window=5),
-        vision_encoder=replace(recorded.vision_encoder, image_size=30, patch_size=7, hidden_size=24, num_heads=3),
+        llm=replace(
+            recorded.llm, num_layers=1, num_heads=6, num_kv_heads=2, head_dim=10, hidden_size=24, sliding_window=5
+        ),
+        vision_encoder=replace(
+            recorded.vision_encoder, num_layers=2, image_size=30, patch_size=7, hidden_size=24, num_heads=3
+        ),
         mask_encoder=replace(
             recorded.mask_encoder, hidden_size=32, image_size=58, patch_size=8, window_size=3, taps=(1, 3), num_heads=2
         ),
         connector=replace(recorded.connector, scales=(2, 0.5)),
-        mask_decoder=replace(recorded.mask_decoder, num_levels=2, feature_channels=(16, 64), num_queries=5),
+        mask_decoder=replace(
+            recorded.mask_decoder, encoder_layers=1, num_levels=2, feature_channels=(16, 64), num_queries=5
+        ),
     )
     check_config(config)
     model = init_weights(XSam(config), seed=0, std=0.1).eval().requires_grad_(False)

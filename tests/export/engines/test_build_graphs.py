@@ -12,6 +12,8 @@ from xsam_edge.runtime.bundle.manifest import read_manifest
 
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install xsam-edge[dev])")
 
+pytestmark = pytest.mark.engines
+
 # Smallest, usual and largest size of each axis that a caller chooses.
 PROFILE = {
     "batch": (1, 1, 8),
