@@ -121,7 +121,7 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     if precision == "fp16":
         names = GraphNames(tuple(str(node.name) for node in graph.graph), {}, {})
         chosen = resolve(preset("fp16", names.nodes), names)
-        fp32 = frozenset(node for node, found in chosen.items() if found.float == "fp32")
+        fp32 = frozenset(node for node, node_precision in chosen.items() if node_precision.float == "fp32")
         apply(graph, plans, FloatTypes("fp16", fp32, FP32_TENSORS))
     graph.graph.name = name
     graph.producer_name = "xsam-edge"

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xsam_edge.export.config.overrides import Overrides, read_overrides
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import add_engine_options
 from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.quantize_options import add_precision_options, reduce_options
+from xsam_edge.export.quantize_options import add_precision_options, quantize_options
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest
+from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
 from xsam_edge.runtime.errors import InputError
 
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--variant", default="auto", choices=["auto", *VARIANTS], help="default: told by the checkpoint"
     )
-    options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of values that weights do not tell")
+    options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of sizes, such as llm.num_layers")
     options.add_argument("--seed", type=_seed, default=0, help="of --random-weights (default: %(default)s)")
     options.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--random-weights needs --variant, one of {', '.join(VARIANTS)}")
     if options.inits is not None and not options.inits.is_dir():
         raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
-    overrides = _read_config(options.config)
+    overrides = read_overrides(_read_config(options.config))
 
     def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Facts | None]:
         return _export(options, overrides, output, precision, progress)
@@ -87,12 +89,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _export(
     options: argparse.Namespace,
-    overrides: dict[str, Any],
+    overrides: Overrides,
     output: Path,
     precision: Precision,
     progress: Progress,
 ) -> tuple[Manifest, Facts | None]:
-    reduced = reduce_options(options, precision)
+    quantization = quantize_options(options, precision)
     progress("load torch", 0, 0)
     # Here, not at the top: they take seconds, and a wrong option should not.
     from xsam_edge.export.bundle import write_bundle
@@ -104,11 +106,11 @@ def _export(
         request = from_random(options.variant, options.seed, **common)
     else:
         request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
-    if reduced is None:
+    if quantization is None:
         return write_bundle(request, output, overwrite=options.overwrite, report=progress), None
-    from xsam_edge.export.quantize import reduce_bundle
+    from xsam_edge.export.quantize import quantize_bundle
 
-    return reduce_bundle(request, output, reduced, overwrite=options.overwrite, report=progress)
+    return quantize_bundle(request, output, quantization, overwrite=options.overwrite, report=progress)
 
 
 def _seed(text: str) -> int:
@@ -119,15 +121,7 @@ def _seed(text: str) -> int:
 
 
 def _read_config(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}; --config takes a JSON object")
-    return content
+    return {} if path is None else read_json(path, dict[str, Any], advice="--config takes a JSON object")
 
 
 def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts | None, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,25 @@ from tokenizers import Tokenizer
 from xsam_edge.export.bundle import BundleRequest, expected_tensors
 from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint, sha256
 from xsam_edge.export.config.hub import download_tokenizer, resolve
-from xsam_edge.export.config.infer import config_from_checkpoint, random_config
 from xsam_edge.export.config.inits import find_part, read_json
 from xsam_edge.export.config.input_settings import mask_input, vision_input
 from xsam_edge.export.config.naming import dead_tensors, main_name, match
+from xsam_edge.export.config.overrides import random_config
 from xsam_edge.export.config.sizes import ModelConfig
-from xsam_edge.export.config.variants import Variant, get_variant, guess_variant
+from xsam_edge.export.config.variants import Variant, get_variant
 from xsam_edge.export.graph.graphs import level_sizes
 from xsam_edge.export.graph.weights import RandomWeights
+from xsam_edge.export.infer.config import config_from_checkpoint
+from xsam_edge.export.infer.variant import guess_variant
 from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.staging import Report
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
 from xsam_edge.runtime.bundle.manifest import Source
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
+from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.errors import CheckpointError
+
+_CHECK = "check the files of the model's inits and what --config sets"
 
 
 def from_checkpoint(
@@ -57,7 +63,7 @@ def from_checkpoint(
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=weights,
         tokenizer_json=tokenizer_json,
-        source=Source(Path(checkpoint).name or checkpoint, _hash(opened, report), chosen.line),
+        source=Source(_text(Path(checkpoint).name or checkpoint), _hash(opened, report), chosen.line),
         precision=precision,
     )
 
@@ -98,7 +104,8 @@ def settings_for(
     """What the runtime has to know of a model.
 
     Raises:
-        CheckpointError: the tokenizer has more tokens than the checkpoint has embeddings.
+        CheckpointError: the tokenizer has more tokens than the checkpoint has embeddings, or the runtime would refuse
+            a value: an image that is divided by 0, a context shorter than an image.
     """
     tokenizer = Tokenizer.from_str(tokenizer_json)
     if (size := tokenizer.get_vocab_size()) > config.llm.vocab_size:
@@ -108,7 +115,7 @@ def settings_for(
         )
     side = (config.mask_encoder.grid + 1) // 2  # pixel shuffle pads odd grids
     seg, phrase_start, phrase_end = (_special_id(tokenizer, token) for token in SPECIAL_TOKENS)
-    return Settings(
+    settings = Settings(
         model=ModelFacts(
             hidden_size=config.llm.hidden_size,
             embed_size=config.mask_decoder.hidden_dim,
@@ -130,6 +137,8 @@ def settings_for(
         interactive_match=variant.interactive_match,
         semantic_resize=variant.semantic_resize,
     )
+    # As read from a manifest, before hours of export.
+    return from_json(Settings, asdict(settings), "the model's settings", CheckpointError, advice=_CHECK)
 
 
 def _special_id(tokenizer: Tokenizer, token: str) -> int:
@@ -140,7 +149,7 @@ def _special_id(tokenizer: Tokenizer, token: str) -> int:
 
 def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
     """The tokenizer with X-SAM's tokens, and the text of its end token."""
-    folder = find_part(inits, "llm", variant.hub.llm, variant.config.llm.model_type) if inits else None
+    folder = find_part(inits, "llm", variant) if inits else None
     folder = folder or download_tokenizer(variant)
     try:
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
@@ -153,6 +162,11 @@ def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
     eos = config.get("eos_token")
     content = eos.get("content") if isinstance(eos, dict) else eos
     return with_special_tokens(tokenizer_json, json.dumps(config)), content
+
+
+def _text(name: str) -> str:
+    """The name of a file as valid Unicode, which a manifest has to be."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _hash(checkpoint: Checkpoint, report: Report) -> str:

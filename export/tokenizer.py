@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, ClassVar
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from xsam_edge.runtime.bundle.constraints import matching
 from xsam_edge.runtime.bundle.settings import PromptFormat
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.language.prompts import QUESTIONS
 
@@ -16,6 +19,30 @@ SPECIAL_TOKENS = ("<SEG>", "<p>", "</p>")
 """In the order of their ids, which follow the language model's own."""
 
 _NUM_BYTES = 256
+
+
+TokenId = Annotated[str, matching("[0-9]{1,9}", "the id of a token")]
+
+
+@dataclass(frozen=True)
+class _Flags:
+    """One token of ``added_tokens_decoder``; what is None is left to the library."""
+
+    extra_keys: ClassVar[bool] = True
+
+    content: str
+    single_word: bool | None = None
+    lstrip: bool | None = None
+    rstrip: bool | None = None
+    normalized: bool | None = None
+    special: bool | None = None
+
+
+@dataclass(frozen=True)
+class _TokenizerConfig:
+    extra_keys: ClassVar[bool] = True
+
+    added_tokens_decoder: Mapping[TokenId, _Flags] = field(default_factory=dict)
 
 
 def with_special_tokens(tokenizer_json: str, tokenizer_config: str | None = None) -> str:
@@ -59,15 +86,13 @@ def _added_tokens(tokenizer_config: str | None) -> dict[int, dict[str, Any]]:
     """Return the flags of ``added_tokens_decoder``, by id."""
     if tokenizer_config is None:
         return {}
-    names = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-    try:
-        entries = json.loads(tokenizer_config).get("added_tokens_decoder", {})
-        return {
-            int(index): {name: value for name, value in entry.items() if name in names}
-            for index, entry in entries.items()
-        }
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError(f"tokenizer_config.json cannot be read ({error}); take the model's own file") from error
+    where, advice = "tokenizer_config.json", "take the model's own file"
+    content = parse_json(tokenizer_config, where, CheckpointError, advice=advice)
+    config = from_json(_TokenizerConfig, content, where, CheckpointError, advice=advice)
+    return {
+        int(index): {name: value for name, value in asdict(flags).items() if value is not None}
+        for index, flags in config.added_tokens_decoder.items()
+    }
 
 
 def stand_in_tokenizer(prompt: PromptFormat, vocab_size: int) -> str:

@@ -32,6 +32,14 @@ def qwen3_reference() -> Path:
 
 
 @pytest.fixture(scope="session")
+def llama_reference(tmp_path_factory: pytest.TempPathFactory, qwen3_reference: Path) -> Path:
+    """A Llama with random weights in place of the recorded Qwen3, as an official checkpoint with its inits."""
+    from tests.llama_checkpoint import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("llama"), qwen3_reference)
+
+
+@pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder that the session's bundles are exported into."""
     return tmp_path_factory.mktemp("bundles")
@@ -73,6 +81,12 @@ def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
 def qwen3_bundle(bundles: Path, qwen3_reference: Path) -> Path:
     """FP32 bundle of a Qwen3 model; read only."""
     return _export(qwen3_reference, bundles / "qwen3")
+
+
+@pytest.fixture(scope="session")
+def llama_bundle(bundles: Path, llama_reference: Path) -> Path:
+    """FP32 bundle of a Llama model; read only."""
+    return _export(llama_reference, bundles / "llama")
 
 
 @pytest.fixture(scope="session")

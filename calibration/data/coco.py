@@ -11,30 +11,88 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.calibration.data.entries import Entry, MakeAsks, Source
 from xsam_edge.calibration.data.files import (
+    Flag,
+    Id,
+    ImageRecord,
     Size,
     choose_split,
-    field,
-    file_name,
     find_folder,
-    flag,
-    identifier,
     open_picture,
-    picture_size,
-    read_json,
+    read_annotations,
 )
 from xsam_edge.calibration.data.masks import parse_segmentation
 from xsam_edge.calibration.data.region_asks import Instance, region_asks
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Categories, Task, TrueSegment
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, FileName
 from xsam_edge.runtime.errors import InputError
 
 _FOLDERS = ("annotations", ".")
+
+
+@dataclass(frozen=True)
+class _Category:
+    extra_keys: ClassVar[bool] = True
+
+    id: Id
+    name: str
+
+
+@dataclass(frozen=True)
+class _PanopticCategory(_Category):
+    isthing: int
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    extra_keys: ClassVar[bool] = True
+
+    image_id: Id
+    category_id: Id
+    segmentation: Any = None  # read when it is known to be used, by parse_segmentation
+    iscrowd: Flag = False
+
+
+@dataclass(frozen=True)
+class _InstancesFile:
+    extra_keys: ClassVar[bool] = True
+
+    images: Annotated[tuple[ImageRecord, ...], NOT_EMPTY]
+    annotations: tuple[_Annotation, ...]
+    categories: Annotated[tuple[_Category, ...], NOT_EMPTY]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    extra_keys: ClassVar[bool] = True
+
+    id: int
+    category_id: Id
+    iscrowd: Flag = False
+
+
+@dataclass(frozen=True)
+class _PanopticAnnotation:
+    extra_keys: ClassVar[bool] = True
+
+    image_id: Id
+    file_name: FileName
+    segments_info: tuple[_Segment, ...]
+
+
+@dataclass(frozen=True)
+class _PanopticFile:
+    extra_keys: ClassVar[bool] = True
+
+    images: Annotated[tuple[ImageRecord, ...], NOT_EMPTY]
+    annotations: tuple[_PanopticAnnotation, ...]
+    categories: Annotated[tuple[_PanopticCategory, ...], NOT_EMPTY]
 
 
 @dataclass(frozen=True)
@@ -43,14 +101,19 @@ class _Names:
 
     names: tuple[str, ...]
     things: int
-    labels: Mapping[int | str, int]
+    labels: Mapping[Id, int]
 
-    def label(self, record: Any, where: str) -> int:
-        """The index of a record's ``category_id``."""
-        category = identifier(record, "category_id", where)
-        if category not in self.labels:
-            raise InputError(f"{where}: category_id {category!r} is not among the file's categories")
-        return self.labels[category]
+    def label(self, record: _Annotation | _Segment, where: str) -> int:
+        """The index of a record's category."""
+        if record.category_id not in self.labels:
+            raise InputError(f"{where}: category_id {record.category_id!r} is not among the file's categories")
+        return self.labels[record.category_id]
+
+
+def _names(things: Sequence[_Category], stuff: Sequence[_Category]) -> _Names:
+    every = [*things, *stuff]
+    labels = {category.id: label for label, category in enumerate(every)}
+    return _Names(tuple(category.name for category in every), len(things), labels)
 
 
 def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[list[Source], list[str]]:
@@ -83,65 +146,64 @@ def _files(root: Path, kind: Literal["panoptic", "instances"], untagged: bool) -
 
 
 def _open_instances(root: Path, path: Path, tag: str) -> Source:
-    data = read_json(path, dict)
-    names = _categories(data, path, panoptic=False)
-    images = _images(data, path)
-    folder = _image_folder(root, path, tag, [name for name, _ in images.values()])
-    found: dict[int | str, list[Instance]] = {image: [] for image in images}
-    for index, record in enumerate(field(data, "annotations", list, str(path))):
-        where = f"{path}: annotation {index}"
-        image = identifier(record, "image_id", where)
-        if image not in images:
-            raise InputError(f"{where}: image_id {image!r} is not among the file's images")
-        segmentation = parse_segmentation(record.get("segmentation"), where)
-        mask = partial(segmentation.mask, images[image][1])
-        found[image].append(Instance(mask, names.label(record, where), flag(record, "iscrowd", where)))
+    data = read_annotations(path, _InstancesFile)
+    names = _names(data.categories, ())
+    images = {image.id: image for image in data.images}
+    folder = _image_folder(root, path, tag, data.images)
+    truths: dict[Id, list[Instance]] = {image: [] for image in images}
+    for index, record in enumerate(data.annotations):
+        where = f"{path}: annotations[{index}]"
+        image = _image_of(record, images, where)
+        mask = partial(parse_segmentation(record.segmentation, f"{where}.segmentation").mask, image.size)
+        truths[image.id].append(Instance(mask, names.label(record, where), bool(record.iscrowd)))
     entries = []
-    for image, (name, size) in images.items():
-        truth = tuple(found[image])
+    for image in images.values():
+        truth = tuple(truths[image.id])
         asks: dict[Task, MakeAsks] = {"instances": partial(_categories_ask, "instances", names, truth)}
-        entries.append(Entry(folder / name, size, asks | _region_asks(truth)))
+        entries.append(Entry(folder / image.file_name, image.size, asks | _region_asks(truth)))
     facts = {"file": str(path), "images": str(folder), "split": tag}
     return Source("COCO instances", tuple(entries), facts)
 
 
 def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> Source:
-    data = read_json(path, dict)
-    names = _categories(data, path, panoptic=True)
-    images = _images(data, path)
-    folder = _image_folder(root, path, tag, [name for name, _ in images.values()])
-    annotations = [
-        (record, f"{path}: annotation {index}")
-        for index, record in enumerate(field(data, "annotations", list, str(path)))
-    ]
-    maps = [file_name(record, "file_name", where) for record, where in annotations]
+    data = read_annotations(path, _PanopticFile)
+    things = [category for category in data.categories if category.isthing == 1]
+    names = _names(things, [category for category in data.categories if category.isthing != 1])
+    images = {image.id: image for image in data.images}
+    folder = _image_folder(root, path, tag, data.images)
     beside = [path.with_suffix(""), root / path.stem, path.parent / path.stem.removeprefix("panoptic_")]
     hint = f" (unpack {path.stem}.zip)" if path.with_suffix(".zip").exists() else ""
+    maps = [record.file_name for record in data.annotations]
     map_folder = find_folder(maps, beside, f"{path}: its PNG files{hint}")
     entries = []
-    for (record, where), map_name in zip(annotations, maps, strict=True):
-        image = identifier(record, "image_id", where)
-        if image not in images:
-            raise InputError(f"{where}: image_id {image!r} is not among the file's images")
-        name, size = images[image]
-        truth = tuple(_panoptic_segments(record, where, map_folder / map_name, size, names))
+    for index, record in enumerate(data.annotations):
+        where = f"{path}: annotations[{index}]"
+        image = _image_of(record, images, where)
+        truth = tuple(_panoptic_segments(record, where, map_folder / record.file_name, image.size, names))
         asks: dict[Task, MakeAsks] = {
             "panoptic": partial(_categories_ask, "panoptic", names, truth),
             "semantic": partial(_categories_ask, "semantic", names, truth),
         }
         if regions:
             asks |= _region_asks([item for item in truth if item.label < names.things])
-        entries.append(Entry(folder / name, size, asks))
+        entries.append(Entry(folder / image.file_name, image.size, asks))
     facts = {"file": str(path), "images": str(folder), "maps": str(map_folder), "split": tag}
     return Source("COCO panoptic", tuple(entries), facts)
 
 
-def _panoptic_segments(record: Any, where: str, path: Path, size: Size, names: _Names) -> Iterator[Instance]:
-    segments = field(record, "segments_info", list, where)
-    ids = tuple(field(item, "id", int, where) for item in segments)
-    for item, number in zip(segments, ids, strict=True):
-        mask = partial(_panoptic_mask, path, size, ids, number)
-        yield Instance(mask, names.label(item, where), flag(item, "iscrowd", where))
+def _image_of(record: _Annotation | _PanopticAnnotation, images: Mapping[Id, ImageRecord], where: str) -> ImageRecord:
+    if record.image_id not in images:
+        raise InputError(f"{where}: image_id {record.image_id!r} is not among the file's images")
+    return images[record.image_id]
+
+
+def _panoptic_segments(
+    record: _PanopticAnnotation, where: str, path: Path, size: Size, names: _Names
+) -> Iterator[Instance]:
+    ids = tuple(item.id for item in record.segments_info)
+    for index, item in enumerate(record.segments_info):
+        label = names.label(item, f"{where}.segments_info[{index}]")
+        yield Instance(partial(_panoptic_mask, path, size, ids, item.id), label, bool(item.iscrowd))
 
 
 def _panoptic_mask(path: Path, size: Size, ids: tuple[int, ...], number: int) -> BoolMask:
@@ -174,31 +236,6 @@ def _region_asks(truth: Sequence[Instance]) -> dict[Task, MakeAsks]:
     return {"regions": partial(region_asks, truth)} if any(not item.is_crowd for item in truth) else {}
 
 
-def _categories(data: dict[str, Any], path: Path, *, panoptic: bool) -> _Names:
-    things: list[tuple[int | str, str]] = []
-    stuff: list[tuple[int | str, str]] = []
-    for index, record in enumerate(field(data, "categories", list, str(path))):
-        where = f"{path}: category {index}"
-        named = identifier(record, "id", where), field(record, "name", str, where)
-        is_thing = not panoptic or field(record, "isthing", int, where) == 1
-        (things if is_thing else stuff).append(named)
-    if not things and not stuff:
-        raise InputError(f"{path} has no categories")
-    labels = {category: label for label, (category, _) in enumerate(things + stuff)}
-    return _Names(tuple(name for _, name in things + stuff), len(things), labels)
-
-
-def _images(data: dict[str, Any], path: Path) -> dict[int | str, tuple[str, Size]]:
-    images = {}
-    for index, record in enumerate(field(data, "images", list, str(path))):
-        where = f"{path}: image {index}"
-        image = identifier(record, "id", where)
-        images[image] = file_name(record, "file_name", where), picture_size(record, where)
-    if not images:
-        raise InputError(f"{path} has no images")
-    return images
-
-
-def _image_folder(root: Path, path: Path, tag: str, names: Sequence[str]) -> Path:
+def _image_folder(root: Path, path: Path, tag: str, images: Sequence[ImageRecord]) -> Path:
     folders = [root / tag, root / "images" / tag, root / "images", root, path.parent]
-    return find_folder(names, folders, f"{path}: its images")
+    return find_folder([image.file_name for image in images], folders, f"{path}: its images")

@@ -1,104 +1,56 @@
-"""Reading a data set's folder: JSON that is checked field by field, images, and which split to take.
+"""Reading a data set's folder: annotation files, images, and which split to take.
 
-Annotation files are not trusted: every value has its type checked where it is read, and no name leads out of a folder.
+Annotation files are not trusted: every value that is used is declared with its type and limits, and no name leads out
+of a folder. They hold more than is used here, which is ignored.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, ClassVar, TypeVar
 
 from PIL import Image
 
+from xsam_edge.runtime.bundle.constraints import FileName, PositiveInt, one_of
+from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import load_image
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
 
+Id = int | str
+Flag = bool | Annotated[float, one_of(0, 1)]
+
 T = TypeVar("T")
 
-_KINDS = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    list: "a list",
-    dict: "an object",
-    bool: "true or false",
-}
+ADVICE = "correct it, or download the file again"
 _PROBED = 50  # names by which a folder of images is recognised
 
 
-def read_json(path: Path, kind: type[T], *, lenient: bool = False) -> T:
-    """The content of a JSON file whose outermost value is a ``kind`` (dict or list).
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image of an annotation file."""
 
-    ``lenient`` skips bytes that are no UTF-8, for files that are known to hold some.
+    extra_keys: ClassVar[bool] = True
 
-    Raises InputError for a file that is missing, no JSON, or of another kind.
-    """
-    try:
-        value = json.loads(path.read_bytes().decode("utf-8-sig", "ignore" if lenient else "strict"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the folder of the data") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}); download it again") from None
-    return checked(value, kind, str(path))
+    id: Id
+    file_name: FileName
+    height: PositiveInt
+    width: PositiveInt
 
-
-def checked(value: Any, kind: type[T], where: str) -> T:
-    """``value``, which must be a ``kind``; a whole number is a float too.
-
-    Raises InputError that begins with ``where``.
-    """
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return cast(T, float(value))
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise InputError(f"{where} is {_shown(value)}; expected {_KINDS[kind]}")
-    return value
+    @property
+    def size(self) -> Size:
+        """Of the pixels that the annotations are for."""
+        return self.height, self.width
 
 
-def field(record: Any, key: str, kind: type[T], where: str) -> T:
-    """``record[key]``, which must be a ``kind``. Raises InputError that begins with ``where``."""
-    if not isinstance(record, dict):
-        raise InputError(f"{where} is {_shown(record)}; expected an object")
-    if key not in record:
-        raise InputError(f"{where} has no {key!r}; expected {_KINDS[kind]} there")
-    value = record[key]
-    return value if type(value) is kind else checked(value, kind, f"{where}: {key!r}")
-
-
-def flag(record: dict[str, Any], key: str, where: str) -> bool:
-    """An optional field of 0, 1, false or true; false where it is missing."""
-    value = record.get(key, False)
-    if value not in (0, 1, False, True):
-        raise InputError(f"{where}: {key!r} is {_shown(value)}; expected 0 or 1")
-    return bool(value)
-
-
-def identifier(record: Any, key: str, where: str) -> int | str:
-    """An id: a whole number or text."""
-    value = record.get(key) if isinstance(record, dict) else None
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise InputError(f"{where}: {key!r} is {_shown(value)}; expected a whole number or text")
-    return value
-
-
-def picture_size(record: dict[str, Any], where: str) -> Size:
-    """``height`` and ``width`` of an image's record."""
-    size = field(record, "height", int, where), field(record, "width", int, where)
-    if min(size) < 1:
-        raise InputError(f"{where} is {size[1]} x {size[0]} pixels; at least 1 x 1 is needed")
-    return size
-
-
-def file_name(record: Any, key: str, where: str) -> str:
-    """A file's name relative to a folder. Raises InputError for one that leads out of it."""
-    name = field(record, key, str, where)
-    if not name or Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
-        raise InputError(f"{where}: {key!r} is {name!r}; expected the name of a file inside the data's folder")
-    return name
+def read_annotations(path: Path, kind: type[T]) -> T:
+    """An annotation file whose content is a ``kind``. Raises InputError for any other."""
+    missing = f"{path} does not exist; check the folder of the data"
+    return read_json(path, kind, advice=ADVICE, missing=missing)
 
 
 def open_picture(path: Path, size: Size | None) -> Image.Image:
@@ -154,8 +106,3 @@ def choose_split(found: Sequence[str], split: str | None, where: Path) -> str | 
 
 def _extends(name: str, split: str) -> bool:
     return name.startswith(split) and not name[len(split) : len(split) + 1].isalpha()
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -7,20 +7,40 @@ in it overlaps an earlier one are left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from xsam_edge.calibration.data.entries import Entry, Source
-from xsam_edge.calibration.data.files import Size, checked, choose_split, field, file_name, find_folder, read_json
+from xsam_edge.calibration.data.files import Size, choose_split, find_folder, read_annotations
 from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, Caption
+from xsam_edge.runtime.bundle.constraints import FileName
+from xsam_edge.runtime.bundle.conversion import at_key
 from xsam_edge.runtime.errors import InputError
 
 _SNIFFED = 1 << 20  # bytes of a file by which its format is told
 _FOLDERS = (".", "annotations", "annotations/train", "annotations/val_test")
 _SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class _Grounding:
+    extra_keys: ClassVar[bool] = True
+
+    token_positives: tuple[int, int]  # where the phrase starts and ends
+    rle_masks: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class _Record:
+    extra_keys: ClassVar[bool] = True
+
+    file_name: FileName
+    caption: str
+    groundings: Mapping[str, _Grounding]
 
 
 def open_captions(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
@@ -39,16 +59,18 @@ def open_captions(root: Path, split: str | None) -> tuple[list[Source], list[str
     path, *others = found[chosen]
     if others:
         raise InputError(f"{root} holds captions for {chosen} in {path.name} and in {others[0].name}; leave one there")
-    records = [_record(record, f"{path}: record {index}") for index, record in enumerate(read_json(path, list))]
+    records = read_annotations(path, tuple[_Record, ...])
     folders = [
         root / name for name in ("images", chosen, f"images/{chosen}", "train2017", "val2017", "images/train2017", ".")
     ]
-    folder = find_folder([name for name, _, _ in records], folders, f"{path}: its images")
+    folder = find_folder([record.file_name for record in records], folders, f"{path}: its images")
     entries = []
-    for name, text, phrases in records:
+    for index, record in enumerate(records):
+        text = _clean(record.caption)
+        phrases = tuple(_phrases(text, record.groundings, f"{path}: [{index}].groundings"))
         if phrases:
             size = phrases[0][1].runs[0].size
-            entries.append(Entry(folder / name, size, {"captions": partial(_asks, text, phrases, size)}))
+            entries.append(Entry(folder / record.file_name, size, {"captions": partial(_asks, text, phrases, size)}))
     if not entries:
         raise InputError(f"{path} has no phrase with a mask")
     facts = {"file": str(path), "images": str(folder), "split": chosen}
@@ -69,25 +91,15 @@ def _split(path: Path) -> str:
 Grounded = tuple[str, Segmentation]
 
 
-def _record(record: Any, where: str) -> tuple[str, str, tuple[Grounded, ...]]:
-    caption = _clean(field(record, "caption", str, where))
-    groundings = field(record, "groundings", dict, where)
-    return file_name(record, "file_name", where), caption, tuple(_phrases(caption, groundings, where))
-
-
-def _phrases(caption: str, groundings: dict[str, Any], where: str) -> Iterator[Grounded]:
+def _phrases(caption: str, groundings: Mapping[str, _Grounding], where: str) -> Iterator[Grounded]:
     placed = []
     for phrase, grounding in groundings.items():
-        named = f"{where}: {phrase!r}"
-        place = field(grounding, "token_positives", list, named)
-        if len(place) != 2:
-            raise InputError(f"{named}: 'token_positives' is {place}; expected where the phrase starts and ends")
-        start, end = (checked(value, int, f"{named}: 'token_positives'") for value in place)
-        segmentation = parse_segmentation(field(grounding, "rle_masks", list, named), named)
+        named = f"{where}{at_key(phrase)}.rle_masks"
+        segmentation = parse_segmentation(list(grounding.rle_masks), named)
         if segmentation.polygons:
-            raise InputError(f"{named}: 'rle_masks' holds polygons; expected run-length encoded masks")
+            raise InputError(f"{named} holds polygons; expected run-length encoded masks")
         if segmentation.runs and _clean(phrase) and _clean(phrase) in caption:
-            placed.append((start, end, _clean(phrase), segmentation))
+            placed.append((*grounding.token_positives, _clean(phrase), segmentation))
     last = -1
     for start, end, phrase, segmentation in sorted(placed, key=lambda item: item[0]):
         if start > last and start < end:

@@ -14,23 +14,84 @@ Asks of one image are put together, a few to a picture, in the order of the file
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from xsam_edge.calibration.data.files import checked, field, open_picture
+from xsam_edge.calibration.data.files import open_picture
 from xsam_edge.calibration.data.plain_images import drawn_region
 from xsam_edge.calibration.data.prompt_source import ASKS, PromptSource, content_hash
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Caption, Categories, Lazy, Phrase, Picture, Regions
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, Constraint
 from xsam_edge.runtime.bundle.manifest import hash_file
 from xsam_edge.runtime.bundle.settings import PromptFormat
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.language import prompts
 
 _FORM = PromptFormat("{input}", "<image>", "", ())  # any: texts are checked before there is a model
+
+_NAMES = 'names are a list, a text with commas, or {"things": ..., "stuff": ...}'
+_REGION = 'a region is {"box": [x0, y0, x1, y1]} or {"point": [x, y]}'
+
+ImagePath = Annotated[str, Constraint("the path of an image", lambda path: path and "\0" not in path)]
+
+
+@dataclass(frozen=True)
+class _Names:
+    things: str | tuple[str, ...] = ()
+    stuff: str | tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Region:
+    box: tuple[float, float, float, float] | None = None
+    point: tuple[float, float] | None = None
+
+    def check(self) -> None:
+        if (self.box is None) == (self.point is None):
+            raise ValueError("box and point are both there or both missing; expected one of them")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What every line has; the classes below say what the prompt of a task may be."""
+
+    extra_keys: ClassVar[bool] = True
+
+    image: ImagePath
+    task: str
+
+
+@dataclass(frozen=True)
+class _PhraseLine(_Line):
+    extra_keys = False
+
+    prompt: str
+
+
+@dataclass(frozen=True)
+class _CategoriesLine(_Line):
+    extra_keys = False
+
+    prompt: str | tuple[str, ...] | _Names
+
+
+@dataclass(frozen=True)
+class _RegionsLine(_Line):
+    extra_keys = False
+
+    prompt: _Region | Annotated[tuple[_Region, ...], NOT_EMPTY]
+
+
+@dataclass(frozen=True)
+class _CaptionLine(_Line):
+    extra_keys = False
+
+    prompt: Any = None
 
 
 def open_jsonl(path: Path) -> PromptSource:
@@ -75,82 +136,55 @@ def _lines(path: Path) -> list[str]:
 
 
 def _read(line: str, path: Path, where: str) -> tuple[Path, Ask]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: not JSON ({error}); expected an object with image, task and prompt") from None
-    image, task = field(record, "image", str, where), field(record, "task", str, where)
-    if not image or "\0" in image:
-        raise InputError(f"{where}: 'image' is {image!r}; expected the path of an image")
+    value = parse_json(line, where, advice="a line is an object with image, task and prompt")
+    record = from_json(_Line, value, where)
+    task = record.task
     if task == "chat":
         raise InputError(
             f"{where}: chat is not calibrated on, its answers have no masks to compare; describe asks for a text"
         )
     if task not in _READERS:
         raise InputError(f"{where}: the task {task!r} is unknown; choose one of {', '.join(_READERS)}")
-    unknown = sorted(set(record) - {"image", "task", "prompt"})
-    if unknown:
-        raise InputError(f"{where}: {', '.join(unknown)} is not known; expected image, task and prompt")
-    image_path = Path(os.path.normpath(path.parent / image))  # one image, however it is written
+    image = Path(os.path.normpath(path.parent / record.image))  # one image, however it is written
     try:
-        return image_path, _READERS[task](record, image_path, where)
+        return image, _READERS[task](value, image, where)
     except InputError as error:
         text = str(error)
         raise InputError(text if text.startswith(where) else f"{where}: {text}") from None
 
 
-def _phrase(task: Literal["refer", "reason"], record: Any, _image: Path, where: str) -> Ask:
-    text = field(record, "prompt", str, where)
+def _phrase(task: Literal["refer", "reason"], value: object, _image: Path, where: str) -> Ask:
+    text = from_json(_PhraseLine, value, where).prompt
     (prompts.refer if task == "refer" else prompts.reason)(text, _FORM)
     return Phrase(task, text, None)
 
 
-def _categories(task: Literal["panoptic", "semantic", "instances"], record: Any, _image: Path, where: str) -> Ask:
-    prompt = record.get("prompt")
-    if isinstance(prompt, dict):
-        if unknown := sorted(set(prompt) - {"things", "stuff"}):
-            raise InputError(f"{where}: 'prompt' holds {', '.join(unknown)}; expected things and stuff")
-        things, stuff = _names(prompt.get("things", []), where), _names(prompt.get("stuff", []), where)
-    else:
-        things, stuff = _names(prompt, where), []
+def _categories(task: Literal["panoptic", "semantic", "instances"], value: object, _image: Path, where: str) -> Ask:
+    prompt = from_json(_CategoriesLine, value, where, advice=_NAMES).prompt
+    names = prompt if isinstance(prompt, _Names) else _Names(prompt)
+    things, stuff = _listed(names.things), _listed(names.stuff)
     prompts.categories(things + stuff, _FORM)
     if task == "instances" and not things:
         raise InputError(f"{where}: instances are asked of things; none is given")
-    return Categories(task, (*things, *stuff), len(things), ())
+    return Categories(task, things + stuff, len(things), ())
 
 
-def _names(value: Any, where: str) -> list[str]:
-    if isinstance(value, str):
-        return [name.strip() for name in value.split(",")]
-    if not isinstance(value, list):
-        raise InputError(f"{where}: 'prompt' is {value!r}; expected a list of names or a text with commas between them")
-    return [checked(name, str, f"{where}: a category") for name in value]
+def _listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",")) if isinstance(names, str) else names
 
 
-def _regions(record: Any, image: Path, where: str) -> Ask:
-    prompt = record.get("prompt")
-    several = isinstance(prompt, list)
-    shown = prompt if isinstance(prompt, list) else [prompt]
-    if not shown:
-        raise InputError(f"{where}: 'prompt' names no region; give a box or a point")
-    regions = [_region(item, image, where) for item in shown]
+def _regions(value: object, image: Path, where: str) -> Ask:
+    prompt = from_json(_RegionsLine, value, where, advice=_REGION).prompt
+    several = isinstance(prompt, tuple)
+    regions = [_drawn(region, image) for region in (prompt if isinstance(prompt, tuple) else (prompt,))]
     masks = tuple(partial(_named, mask, where) for _, mask in regions)
     return Regions(masks, (), several, "" if several else regions[0][0])
 
 
-_COUNTS = {"box": 4, "point": 2}
-
-
-def _region(value: Any, image: Path, where: str) -> tuple[str, Lazy]:
-    kind = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else None
-    if kind not in _COUNTS:
-        raise InputError(
-            f'{where}: the region is {value!r}; expected {{"box": [x0, y0, x1, y1]}} or {{"point": [x, y]}}'
-        )
-    numbers = [checked(item, float, f"{where}: a number of the {kind}") for item in field(value, kind, list, where)]
-    if len(numbers) != _COUNTS[kind]:
-        raise InputError(f"{where}: the {kind} has {len(numbers)} numbers; expected {_COUNTS[kind]}")
-    return kind, drawn_region(image, kind, tuple(numbers))
+def _drawn(region: _Region, image: Path) -> tuple[str, Lazy]:
+    if region.box is not None:
+        return "box", drawn_region(image, "box", region.box)
+    return "point", drawn_region(image, "point", region.point or ())
 
 
 def _named(mask: Lazy, where: str) -> BoolMask:
@@ -161,11 +195,12 @@ def _named(mask: Lazy, where: str) -> BoolMask:
         raise InputError(f"{where}: {error}") from None
 
 
-def _describe(_record: Any, _image: Path, _where: str) -> Ask:
+def _describe(value: object, _image: Path, where: str) -> Ask:
+    from_json(_CaptionLine, value, where)
     return Caption("", (), ())
 
 
-_READERS: dict[str, Callable[[Any, Path, str], Ask]] = {
+_READERS: dict[str, Callable[[object, Path, str], Ask]] = {
     "refer": partial(_phrase, "refer"),
     "reason": partial(_phrase, "reason"),
     "categories": partial(_categories, "panoptic"),

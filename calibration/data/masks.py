@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.calibration.coco_api import coco_module
-from xsam_edge.calibration.data.files import Size, field
+from xsam_edge.calibration.data.files import Size
 from xsam_edge.calibration.data.samples import BoolMask
+from xsam_edge.runtime.bundle.constraints import PositiveInt
+from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results import rle
 
 _FURTHEST = 1e5  # pixels; pycocotools does not check coordinates
 _FIXED = 1 << 16  # OpenCV's fixed point
+
+
+@dataclass(frozen=True)
+class _RunsRecord:
+    extra_keys: ClassVar[bool] = True
+
+    size: tuple[PositiveInt, PositiveInt]
+    counts: Any  # text, or numbers: so many that numpy checks them
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +91,13 @@ def _parse_polygon(value: Any, where: str) -> npt.NDArray[np.float64]:
 
 
 def _parse_runs(value: dict[str, Any], where: str) -> Runs:
-    size = _numbers(field(value, "size", list, where), where, "an RLE's size")
-    if len(size) != 2 or size.dtype.kind != "i" or size.min() < 1:
-        raise InputError(f"{where}: an RLE's size is not [height, width]")
-    counts = value.get("counts")
+    record = from_json(_RunsRecord, value, where)
+    counts = record.counts
     if not isinstance(counts, str):
         counts = _numbers(counts, where, "an RLE's counts")
         if counts.dtype.kind != "i":
             raise InputError(f"{where}: an RLE's counts are neither text nor whole numbers")
-    return Runs((int(size[0]), int(size[1])), counts)
+    return Runs(record.size, counts)
 
 
 def _numbers(value: Any, where: str, what: str) -> npt.NDArray[Any]:

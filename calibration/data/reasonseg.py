@@ -7,26 +7,45 @@ pixels that are not judged, "flag" an outline that means nothing (``ImgReaSegDat
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from xsam_edge.calibration.data.entries import Entry, Source
-from xsam_edge.calibration.data.files import Size, checked, choose_split, field, flag, open_picture, read_json
+from xsam_edge.calibration.data.files import ADVICE, Flag, Size, choose_split, open_picture
 from xsam_edge.calibration.data.masks import outline_mask
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
+from xsam_edge.runtime.bundle.constraints import between
+from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import InputError
 
 _IMAGES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 _SPLITS = ("val", "test", "train")
-_FURTHEST = 1e5  # pixels
 
-Points = tuple[tuple[float, float], ...]
+Coordinate = Annotated[float, between(-100_000, 100_000)]  # pixels
+Points = tuple[tuple[Coordinate, Coordinate], ...]
+
+
+@dataclass(frozen=True)
+class _Shape:
+    extra_keys: ClassVar[bool] = True
+
+    label: str
+    points: Any  # those of a "flag" mean nothing
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    extra_keys: ClassVar[bool] = True
+
+    text: str | tuple[str, ...]
+    shapes: tuple[_Shape, ...]
+    is_sentence: Flag = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +77,10 @@ def _holds(folder: Path) -> bool:
     """Whether a folder has a JSON file in this format with an image beside it."""
     for path in sorted(folder.glob("*.json"))[:20]:
         if _image(path):
-            try:
-                data = read_json(path, dict, lenient=True)
-            except InputError:
-                continue
-            if "shapes" in data and "text" in data:
-                return True
+            with suppress(InputError):
+                data = load_json(path, lenient=True)
+                if isinstance(data, dict) and {"shapes", "text"} <= data.keys():
+                    return True
     return False
 
 
@@ -73,37 +90,21 @@ def _image(path: Path) -> Path | None:
 
 def _entry(path: Path) -> Entry | None:
     """One annotated image; None where nothing is to be segmented in it."""
-    where = str(path)
-    data = read_json(path, dict, lenient=True)
-    texts = data.get("text")
-    texts = [texts] if isinstance(texts, str) else field(data, "text", list, where)
-    texts = [text for item in texts if (text := checked(item, str, f"{where}: a text").strip())]
+    data = from_json(_Labelled, load_json(path, advice=ADVICE, lenient=True), str(path), advice=ADVICE)
+    texts = [data.text] if isinstance(data.text, str) else data.text
+    texts = [text for item in texts if (text := item.strip())]
     outlines = []
-    for shape in field(data, "shapes", list, where):
-        label = field(shape, "label", str, f"{where}: a shape").lower()
-        if label != "flag":
-            outlines.append(_Outline(_points(shape, where), "ignore" in label))
+    for index, shape in enumerate(data.shapes):
+        if (label := shape.label.lower()) != "flag":
+            points = from_json(Points, shape.points, str(path), at=f"shapes[{index}].points", advice=ADVICE)
+            outlines.append(_Outline(points, "ignore" in label))
     image = _image(path)
     if image is None:
         raise InputError(f"{path} has no image beside it; expected {path.stem}.jpg")
     if not texts or all(outline.ignored for outline in outlines):
         return None
-    short = not flag(data, "is_sentence", where)
-    make = partial(_asks, image, tuple(texts), tuple(outlines), short)
+    make = partial(_asks, image, tuple(texts), tuple(outlines), not data.is_sentence)
     return Entry(image, None, {"reason": make})
-
-
-def _points(shape: Any, where: str) -> Points:
-    points = []
-    for item in field(shape, "points", list, f"{where}: a shape"):
-        pair = checked(item, list, f"{where}: a point")
-        if len(pair) != 2:
-            raise InputError(f"{where}: a point has {len(pair)} numbers; expected x and y")
-        x, y = (checked(value, float, f"{where}: a coordinate") for value in pair)
-        if not (math.isfinite(x) and math.isfinite(y) and max(abs(x), abs(y)) <= _FURTHEST):
-            raise InputError(f"{where}: a point is ({x:g}, {y:g}); expected pixels of the image")
-        points.append((x, y))
-    return tuple(points)
 
 
 def _asks(image: Path, texts: Sequence[str], outlines: tuple[_Outline, ...], short: bool) -> Sequence[Ask]:

@@ -8,23 +8,15 @@ whatever its capitals, as the official ``ImgRefSegDataset`` does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from xsam_edge.calibration.data.entries import Entry, Source
-from xsam_edge.calibration.data.files import (
-    Size,
-    choose_split,
-    field,
-    file_name,
-    find_folder,
-    identifier,
-    picture_size,
-    read_json,
-)
+from xsam_edge.calibration.data.files import Id, ImageRecord, Size, choose_split, find_folder, read_annotations
 from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
 from xsam_edge.runtime.errors import InputError
@@ -32,6 +24,55 @@ from xsam_edge.runtime.errors import InputError
 # Where several partitions lie in one folder, the ones that the literature reports.
 _PARTITIONS = ("(unc)", "(umd)", "", "(google)")
 _CONVERT = "python -c 'import json,pickle,sys; json.dump(pickle.load(open(sys.argv[1],\"rb\")), sys.stdout)'"
+
+
+@dataclass(frozen=True)
+class _Sentence:
+    extra_keys: ClassVar[bool] = True
+
+    sent: str | None = None
+    raw: str | None = None
+
+    def check(self) -> None:
+        if self.sent is None and self.raw is None:
+            raise ValueError("raw is missing, and so is sent; expected text in one of them")
+
+    @property
+    def text(self) -> str:
+        return (self.raw or "" if self.sent is None else self.sent).strip()
+
+
+@dataclass(frozen=True)
+class _Ref:
+    extra_keys: ClassVar[bool] = True
+
+    split: str
+    image_id: Id
+    ann_id: int | str | tuple[Id, ...]
+    sentences: tuple[_Sentence, ...]
+    no_target: Any = None
+
+    @property
+    def ids(self) -> tuple[Id, ...]:
+        """The annotations that it names; none where the phrase names nothing in the image (gRefCOCO)."""
+        ids = self.ann_id if isinstance(self.ann_id, tuple) else (self.ann_id,)
+        return () if self.no_target or ids == (-1,) else ids
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    extra_keys: ClassVar[bool] = True
+
+    id: Id
+    segmentation: Any = None  # read when a sentence is about it, by parse_segmentation
+
+
+@dataclass(frozen=True)
+class _Instances:
+    extra_keys: ClassVar[bool] = True
+
+    images: tuple[ImageRecord, ...]
+    annotations: tuple[_Annotation, ...]
 
 
 def open_refcoco(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
@@ -42,12 +83,12 @@ def open_refcoco(root: Path, split: str | None) -> tuple[list[Source], list[str]
     path = _refs_file(root)
     if path is None:
         return [], []
-    refs = [(record, f"{path}: record {index}") for index, record in enumerate(read_json(path, list))]
-    splits = sorted({field(record, "split", str, where) for record, where in refs})
+    refs = [(record, f"{path}: [{index}]") for index, record in enumerate(read_annotations(path, tuple[_Ref, ...]))]
+    splits = sorted({record.split for record, _ in refs})
     chosen = choose_split(splits, split, path) if refs else None
     if chosen is None:
         return [], splits
-    refs = [(record, where) for record, where in refs if record["split"] == chosen]
+    refs = [(record, where) for record, where in refs if record.split == chosen]
     return [_read(root, path, refs, chosen)], splits
 
 
@@ -65,35 +106,29 @@ def _refs_file(root: Path) -> Path | None:
     return None
 
 
-def _read(root: Path, path: Path, refs: Sequence[tuple[Any, str]], split: str) -> Source:
+def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> Source:
     instances = root / "instances.json"
-    data = read_json(instances, dict)
-    images: dict[int | str, tuple[str, Size]] = {}
-    for index, record in enumerate(field(data, "images", list, str(instances))):
-        where = f"{instances}: image {index}"
-        name = file_name(record, "file_name", where)
-        images[identifier(record, "id", where)] = name, picture_size(record, where)
-    annotations = {
-        identifier(record, "id", f"{instances}: annotation {index}"): (record, f"{instances}: annotation {index}")
-        for index, record in enumerate(field(data, "annotations", list, str(instances)))
-    }
-    parsed: dict[int | str, Segmentation] = {}
-    phrases: dict[int | str, dict[tuple[Any, ...], Phrase]] = {}
+    data = read_annotations(instances, _Instances)
+    images = {image.id: image for image in data.images}
+    annotations = {record.id: (record, index) for index, record in enumerate(data.annotations)}
+    parsed: dict[Id, Segmentation] = {}
+    phrases: dict[Id, dict[tuple[Any, ...], Phrase]] = {}
     for record, where in refs:
-        image = identifier(record, "image_id", where)
-        if image not in images:
-            raise InputError(f"{where}: image_id {image!r} is not among the images of {instances}")
-        ids = _annotation_ids(record, where)
+        if record.image_id not in images:
+            raise InputError(f"{where}: image_id {record.image_id!r} is not among the images of {instances}")
+        ids = record.ids
         for annotation in ids:
             if annotation not in annotations:
                 raise InputError(f"{where}: ann_id {annotation!r} is not among the annotations of {instances}")
             if annotation not in parsed:
-                source, named = annotations[annotation]
-                parsed[annotation] = parse_segmentation(source.get("segmentation"), named)
-        mask = partial(_union, tuple(parsed[annotation] for annotation in ids), images[image][1]) if ids else None
-        several = isinstance(record["ann_id"], list)
-        asked = phrases.setdefault(image, {})
-        for text in _sentences(record, where):
+                source, index = annotations[annotation]
+                place = f"{instances}: annotations[{index}].segmentation"
+                parsed[annotation] = parse_segmentation(source.segmentation, place)
+        size = images[record.image_id].size
+        mask = partial(_union, tuple(parsed[annotation] for annotation in ids), size) if ids else None
+        several = isinstance(record.ann_id, tuple)
+        asked = phrases.setdefault(record.image_id, {})
+        for text in filter(None, (sentence.text for sentence in record.sentences)):
             asked.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
     if not any(phrases.values()):
         raise InputError(f"{path} has no sentence for the split {split}")
@@ -102,32 +137,14 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[Any, str]], split: str) -
         for folder in (root, root.parent, root.parent / "images" / "mscoco")
         for name in ("images/train2014", "train2014", "images", ".")
     ]
-    folder = find_folder([images[image][0] for image in phrases], folders, f"{instances}: its images")
+    folder = find_folder([images[image].file_name for image in phrases], folders, f"{instances}: its images")
     entries = [
-        Entry(folder / images[image][0], images[image][1], {"refer": partial(_asks, tuple(asked.values()))})
+        Entry(folder / images[image].file_name, images[image].size, {"refer": partial(_asks, tuple(asked.values()))})
         for image, asked in phrases.items()
         if asked
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
     return Source("RefCOCO", tuple(entries), facts)
-
-
-def _annotation_ids(record: Any, where: str) -> tuple[int | str, ...]:
-    """The annotations that a record names; none where the phrase names nothing in the image (gRefCOCO)."""
-    value = record.get("ann_id") if isinstance(record, dict) else None
-    several = value if isinstance(value, list) else [value]
-    ids = tuple(identifier({"ann_id": item}, "ann_id", where) for item in several)
-    return () if record.get("no_target") or ids == (-1,) else ids
-
-
-def _sentences(record: Any, where: str) -> Sequence[str]:
-    texts = []
-    for sentence in field(record, "sentences", list, where):
-        key = "sent" if isinstance(sentence, dict) and "sent" in sentence else "raw"
-        text = field(sentence, key, str, f"{where}: a sentence").strip()
-        if text:
-            texts.append(text)
-    return texts
 
 
 def _union(parts: Sequence[Segmentation], size: Size) -> BoolMask:

@@ -9,12 +9,14 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xsam_edge.calibration.statistics.bins import BINS
 from xsam_edge.calibration.statistics.stats import TensorStats
+from xsam_edge.runtime.bundle.constraints import Count
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.errors import XSamError
 
 _FIELDS = ("lowest", "highest", "squares", "counts", "size")
@@ -31,6 +33,16 @@ class Watched(NamedTuple):
     def covers(self, other: Watched) -> bool:
         """Whether these statistics serve where ``other`` are wanted."""
         return self[:2] == other[:2] and self.per_channel >= other.per_channel
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """``Saved`` but for the arrays, as JSON."""
+
+    watched: Mapping[str, tuple[int, int, bool]]
+    total: Count
+    done: Count
+    unreadable: tuple[Any, ...]  # names of files, which may hold bytes that are no text
 
 
 @dataclass
@@ -91,9 +103,9 @@ def load(path: Path) -> Saved | None:
         return None
     try:
         with np.load(path, allow_pickle=False) as archive:
-            facts = json.loads(str(archive["facts"]))
-            watched = {name: Watched(*item) for name, item in facts["watched"].items()}
-            saved = Saved(watched, facts["total"], {}, facts["done"], list(facts["unreadable"]))
+            facts = from_json(_Facts, parse_json(str(archive["facts"]), str(path)), str(path))
+            watched = {name: Watched(*item) for name, item in facts.watched.items()}
+            saved = Saved(watched, facts.total, {}, facts.done, list(facts.unreadable))
             for name in watched:
                 lowest, highest, squares, counts, size = (archive[f"{name}\t{part}"] for part in _FIELDS)
                 if counts.ndim != 2 or counts.shape[1] != BINS:

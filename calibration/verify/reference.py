@@ -8,7 +8,6 @@ or ``predict/`` (greedy decoding). ``<mode>/meta`` is JSON: the prompt, the answ
 
 from __future__ import annotations
 
-import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -16,18 +15,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.npyio import NpzFile
 
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json, read_json
 from xsam_edge.runtime.errors import InputError
 
 FEATURES = "image_features"
 MODES = ("tensor", "predict")
 _MASKS = "decoder.masks_lowres."
+_AGAIN = "record it again"
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What every meta has; the rest is as the task left it."""
+
+    extra_keys: ClassVar[bool] = True
+
+    input_text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,12 +165,7 @@ def open_reference(folder: Path, line: str) -> Reference:
     for needed in (config, folder / "image.png"):
         if not needed.is_file():
             raise InputError(f"{folder} is not a recorded reference: it has no {needed.name}")
-    try:
-        facts = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{config} cannot be read as JSON ({error})") from None
-    if not isinstance(facts, dict):
-        raise InputError(f"{config} holds no JSON object")
+    facts = read_json(config, dict[str, Any], advice=_AGAIN)
     prefix = "aaai_" if line == "aaai26" else ""
     every = sorted(folder.glob("*.npz"))
     ours = [path for path in every if path.stem.startswith("aaai_") == bool(prefix)]
@@ -182,13 +187,10 @@ def read_task(path: Path) -> Iterator[Recording]:
         name = f"{mode}/meta"
         if name not in recording:
             continue
-        raw = recording[name]
-        try:
-            meta = json.loads(raw.astype(np.uint8).tobytes().decode("utf-8"))
-        except (ValueError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: {name} is not JSON ({error}); record it again") from None
-        if not isinstance(meta, dict) or not isinstance(meta.get("input_text"), str):
-            raise InputError(f"{path}: {name} has no input_text; record it again")
+        where = f"{path}: {name}"
+        content = parse_json(recording[name].astype(np.uint8).tobytes(), where, advice=_AGAIN)
+        from_json(_Meta, content, where, advice=_AGAIN)
+        meta = from_json(dict[str, Any], content, where, advice=_AGAIN)
         yield Recording(path.stem, mode, f"{mode}/", recording.archive, meta)
 
 

@@ -6,18 +6,20 @@ them. Opening reads names and shapes only; no code in a file is ever run and not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from xsam_edge.export.checkpoint.safetensors_file import safetensors_refs
 from xsam_edge.export.checkpoint.tensor_ref import TensorRef, read, read_rows
 from xsam_edge.export.checkpoint.torch_file import legacy_refs, zip_refs
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY
 from xsam_edge.runtime.bundle.manifest import hash_file, running_total
+from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import CheckpointError
 
 #: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
@@ -31,6 +33,13 @@ CHECKPOINT_NAMES = (
 _SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 _SEARCH_DEPTH = 2  # the official repository keeps checkpoints two folders deep
 _WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
+
+
+@dataclass(frozen=True)
+class _Index:
+    extra_keys: ClassVar[bool] = True
+
+    weight_map: Annotated[Mapping[str, str], NOT_EMPTY]  # tensor -> file
 
 
 class Checkpoint(Mapping[str, TensorRef]):
@@ -144,16 +153,9 @@ def _file_refs(path: Path) -> dict[str, TensorRef]:
 
 def _shards(index: Path) -> dict[Path, set[str] | None]:
     """File -> tensor names, of an index in the Hugging Face form."""
-    try:
-        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        entries = [(name, shard) for name, shard in weight_map.items() if isinstance(shard, str)]
-        damaged = len(entries) != len(weight_map)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        damaged = True
-    if damaged or not entries:
-        raise CheckpointError(f"{index} is not the index of a sharded checkpoint: expected a weight_map of file names")
+    advice = "it is not the index of a sharded checkpoint, which is a weight_map of file names"
     shards: dict[str, set[str]] = {}
-    for name, shard in entries:
+    for name, shard in read_json(index, _Index, CheckpointError, advice=advice).weight_map.items():
         # An index may name only its neighbours: anything else could make the reader open any file of this machine.
         if PurePosixPath(shard).name != shard or PureWindowsPath(shard).name != shard or not shard.endswith(_SUFFIXES):
             raise CheckpointError(f"{index} names {shard!r}; expected checkpoint files in its own folder only")

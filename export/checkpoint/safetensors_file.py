@@ -6,13 +6,15 @@ tensor lies. The checks are those of the format: https://github.com/huggingface/
 
 from __future__ import annotations
 
-import json
 import math
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from xsam_edge.export.checkpoint.tensor_ref import ITEM_SIZES, TensorRef
+from xsam_edge.runtime.bundle.constraints import Count
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.errors import CheckpointError
 
 _MAX_HEADER = 100_000_000  # bytes; the limit of the format
@@ -25,6 +27,17 @@ _DTYPES = {
     "I32": "int32",
     "BOOL": "bool",
 }
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor of the header; ``data_offsets`` are where its bytes begin and end, behind the header."""
+
+    extra_keys: ClassVar[bool] = True
+
+    dtype: str
+    shape: tuple[Count, ...]
+    data_offsets: tuple[Count, Count]
 
 
 def safetensors_refs(path: Path) -> dict[str, TensorRef]:
@@ -43,41 +56,26 @@ def safetensors_refs(path: Path) -> dict[str, TensorRef]:
         if 8 + length > size:
             raise CheckpointError(f"{path} is truncated: the header ends at byte {8 + length}, the file at {size}")
         header = _parse(path, file.read(length))
-    refs = {name: _ref(path, name, entry, 8 + length) for name, entry in header.items() if name != "__metadata__"}
+    refs = {name: _ref(path, name, entry, 8 + length) for name, entry in header.items()}
     _check_layout(path, refs, 8 + length, size)
     return refs
 
 
-def _parse(path: Path, text: bytes) -> dict[str, Any]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) != len(pairs):
-            raise ValueError("a name occurs twice")
-        return entries
-
-    try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file: unreadable header ({error})") from error
-    if not isinstance(header, dict):
-        raise CheckpointError(f"{path} is not a safetensors file: its header is no JSON object")
-    return header
+def _parse(path: Path, text: bytes) -> dict[str, _Entry]:
+    where, advice = f"{path}: its header", "it is no safetensors file, or damaged: download it again"
+    header = from_json(dict[str, Any], parse_json(text, where, CheckpointError, advice=advice), where, CheckpointError)
+    header.pop("__metadata__", None)
+    return from_json(dict[str, _Entry], header, where, CheckpointError, advice=advice)
 
 
-def _ref(path: Path, name: str, entry: Any, data_start: int) -> TensorRef:
-    try:
-        tag, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
-        valid = all(type(value) is int and value >= 0 for value in (*shape, begin, end))
-    except (TypeError, KeyError, ValueError):
-        valid = False
-    if not valid:
-        raise CheckpointError(f"{path} has a damaged entry for {name}: expected dtype, shape and data_offsets")
+def _ref(path: Path, name: str, entry: _Entry, data_start: int) -> TensorRef:
+    tag, shape, (begin, end) = entry.dtype, entry.shape, entry.data_offsets
     if tag not in _DTYPES:
         raise CheckpointError(f"{name} in {path} has type {tag}; supported: {', '.join(_DTYPES)}")
     dtype = _DTYPES[tag]
     if end - begin != math.prod(shape) * ITEM_SIZES[dtype]:
-        raise CheckpointError(f"{name} in {path} has {end - begin} bytes for {tag} {tuple(shape)}: damaged header")
-    return TensorRef(name, dtype, tuple(shape), path, data_start + begin)
+        raise CheckpointError(f"{name} in {path} has {end - begin} bytes for {tag} {shape}: damaged header")
+    return TensorRef(name, dtype, shape, path, data_start + begin)
 
 
 def _check_layout(path: Path, refs: dict[str, TensorRef], data_start: int, size: int) -> None:

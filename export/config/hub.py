@@ -34,14 +34,14 @@ def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
         return Path(str(files("xsam_edge.export") / "demo" / str(path_or_id)))
     if Path(path_or_id).exists():
         return Path(path_or_id)
-    found = _HUB_ID.fullmatch(str(path_or_id))
-    folder = found["folder"] if found else None
-    if found is None or ".." in (folder or "").split("/"):
+    hub_id = _HUB_ID.fullmatch(str(path_or_id))
+    folder = hub_id["folder"] if hub_id else None
+    if hub_id is None or ".." in (folder or "").split("/"):
         raise CheckpointError(
             f"{path_or_id} does not exist, nor is it a hub id of the form owner/name[:folder], "
             f"nor one of the models that come with xsam-edge ({', '.join(_EMBEDDED)})"
         )
-    repository = found["repository"]
+    repository = hub_id["repository"]
     folder = (folder or _released_folder(repository)).strip("/")
     prefix = f"{folder}/" if folder else ""
     # A folder, or one file of it.

@@ -11,11 +11,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
+from xsam_edge.export.config.hub import resolve
+from xsam_edge.export.config.naming import main_name
+from xsam_edge.export.config.overrides import random_config
+from xsam_edge.export.config.variants import get_variant
 from xsam_edge.export.engines import convert, flavours
 from xsam_edge.export.engines.build import BuiltEngine
 from xsam_edge.export.engines.convert import EngineRequest
 from xsam_edge.export.engines.footprint import config_footprint, options_that_fit
 from xsam_edge.export.engines.targets import Target, get_target
+from xsam_edge.export.infer.config import config_from_checkpoint
+from xsam_edge.export.infer.variant import guess_variant
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.common import Progress
@@ -109,16 +116,9 @@ def _facts(options: argparse.Namespace, overrides: Mapping[str, Any], precision:
     """The sizes of what a command line names: a bundle's files, or a model that is yet to be exported."""
     if options.bundle is not None:
         return footprint(read_manifest(options.bundle))
-    from xsam_edge.export.config.infer import config_from_checkpoint, random_config
-    from xsam_edge.export.config.variants import get_variant, guess_variant
-
     if options.random_weights:
         variant = get_variant(options.variant)
         return config_footprint(random_config(variant, overrides), variant.name, precision)
-    from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
-    from xsam_edge.export.config.hub import resolve
-    from xsam_edge.export.config.naming import main_name
-
     opened = open_checkpoint(resolve(options.checkpoint))
     inits = options.inits or opened.inits
     variant = guess_variant(opened.shapes, inits) if options.variant == "auto" else get_variant(options.variant)

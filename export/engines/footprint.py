@@ -144,14 +144,18 @@ def options_that_fit(facts: Footprint, context: int, memory: DeviceMemory) -> It
         for other in lower:
             if both := longest_context(other, memory, context):
                 yield f"--precision {other.precision} --context {both}"
-    for other in _smaller_variants(facts):
-        options = f"--variant {other.variant} --precision {other.precision}"
+    smaller = list(_smaller_variants(facts))
+    for other in smaller:
         if _needed(other, context, memory) <= memory.available:
-            yield f"{options} ({size(_needed(other, context, memory))})"
+            yield f"{_variant_options(other)} ({size(_needed(other, context, memory))})"
             return
-        # The last and smallest is worth a shorter context.
-        if other.precision == "int4" and (both := longest_context(other, memory, context)):
-            yield f"{options} --context {both}"
+    # The last and smallest is worth a shorter context.
+    if smaller and (both := longest_context(smaller[-1], memory, context)):
+        yield f"{_variant_options(smaller[-1])} --context {both}"
+
+
+def _variant_options(facts: Footprint) -> str:
+    return f"--variant {facts.variant} --precision {facts.precision}"
 
 
 def _needed(facts: Footprint, context: int, memory: DeviceMemory) -> int:
@@ -169,15 +173,20 @@ def _lower(facts: Footprint) -> list[Footprint]:
 
 
 def _smaller_variants(facts: Footprint) -> Iterator[Footprint]:
-    """The variant with the smallest language model behind the same encoders, at this precision and at lower ones."""
+    """Variants with a language model of half the size or less behind the same encoders, the largest first.
+
+    Each at this precision and at lower ones.
+    """
     known = VARIANTS.get(facts.variant)
     if known is None:
         return
-    smallest = min(
-        (v for v in VARIANTS.values() if v.config.vision_encoder == known.config.vision_encoder),
-        key=lambda variant: llm_weights(variant.config.llm),
-    )
-    if llm_weights(smallest.config.llm) < llm_weights(known.config.llm):
+    smaller = [
+        variant
+        for variant in VARIANTS.values()
+        if variant.config.vision_encoder == known.config.vision_encoder
+        and 2 * llm_weights(variant.config.llm) <= llm_weights(known.config.llm)
+    ]
+    for variant in sorted(smaller, key=lambda variant: -llm_weights(variant.config.llm)):
         for precision in (facts.precision, *(other.precision for other in _lower(facts))):
             if precision in _WEIGHT_BYTES:
-                yield config_footprint(smallest.config, smallest.name, precision)
+                yield config_footprint(variant.config, variant.name, precision)

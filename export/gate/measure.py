@@ -86,25 +86,25 @@ class Exam:
         worst: list[tuple[float, int, Worst]] = []
         for picture, image in self._images(limit or self.pictures, what):
             assert image is not None
-            found: list[float] = []
+            picture_ious: list[float] = []
 
             def watch(name: str, number: int, ask: Ask, result: Result) -> None:
                 compared = agreement.watch(name, number, ask, result)
-                found.extend(item.iou for item in compared)  # noqa: B023 - called before the next picture
+                picture_ious.extend(item.iou for item in compared)  # noqa: B023 - called before the next picture
                 if compared:
                     _keep(worst, min(compared, key=lambda item: item.iou), name, ask, image)  # noqa: B023
 
             def fail(name: str, number: int) -> None:
                 lost = len(self._recorder.answer(name, number).masks)
-                found.extend([0.0] * max(lost, 1))  # noqa: B023
+                picture_ious.extend([0.0] * max(lost, 1))  # noqa: B023
 
             _ask(model, picture, image, watch, fail)
-            if found:
-                ious.append(found)
+            if picture_ious:
+                ious.append(picture_ious)
         if not ious:
             raise InputError("the held-out pictures ask for no mask; give calibration data with prompts that segment")
-        means = np.array([np.mean(found) for found in ious])
-        counts = np.array([len(found) for found in ious])
+        means = np.array([np.mean(picture_ious) for picture_ious in ious])
+        counts = np.array([len(picture_ious) for picture_ious in ious])
         mean = float((means * counts).sum() / counts.sum())
         # Masks of one picture fail together, so that pictures are what is drawn at random.
         spread = counts / counts.mean() * (means - mean)

@@ -61,17 +61,17 @@ class Search:
             base = self._score(resolve(floating, self._names), None, "nothing quantised")
             if base.mean_iou < self._min_iou:
                 # FP16 itself is at fault somewhere; no block need be blamed for that with its integers.
-                found = self._raise(floating, base, "fp32")
-                plan = replace(plan, rules=plan.rules + found.plan.rules[len(floating.rules) :])
-                raised, alone = found.raised, dict(found.alone)
-                if not found.passed:
-                    return replace(found, plan=plan)
+                outcome = self._raise(floating, base, "fp32")
+                plan = replace(plan, rules=plan.rules + outcome.plan.rules[len(floating.rules) :])
+                raised, alone = outcome.raised, dict(outcome.alone)
+                if not outcome.passed:
+                    return replace(outcome, plan=plan)
                 score = self._score(resolve(plan, self._names), None, "the rest quantised")
                 if score.mean_iou >= self._min_iou:
                     return Found(plan, score, raised, alone, self._trials, True)
         target: FloatType = plan.float if plan.quantizes else "fp32"
-        found = self._raise(plan, score, target)
-        return replace(found, raised=raised + found.raised, alone={**alone, **found.alone})
+        outcome = self._raise(plan, score, target)
+        return replace(outcome, raised=raised + outcome.raised, alone={**alone, **outcome.alone})
 
     def _raise(self, plan: Plan, score: Score, to: FloatType) -> Found:
         base = resolve(plan, self._names)
@@ -92,10 +92,10 @@ class Search:
             chosen = tuple(Raised(block, to, alone[block]) for block in order[:count])
             rules = tuple(Rule(item.pattern, item.to, _why(item)) for item in chosen)
             tried = replace(plan, rules=plan.rules + rules)
-            found = self._score(resolve(tried, self._names), None, f"{count} of {len(low)} blocks raised")
-            passed = found.mean_iou >= self._min_iou
-            if passed or (not best.passed and found.mean_iou > best.score.mean_iou):
-                best = Found(tried, found, chosen, alone, self._trials, passed)
+            tried_score = self._score(resolve(tried, self._names), None, f"{count} of {len(low)} blocks raised")
+            passed = tried_score.mean_iou >= self._min_iou
+            if passed or (not best.passed and tried_score.mean_iou > best.score.mean_iou):
+                best = Found(tried, tried_score, chosen, alone, self._trials, passed)
             few, enough = (few, count) if passed else (count, enough)
         return replace(best, trials=self._trials)
 

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xsam_edge.export.config.sizes import MaskDecoderConfig
+from xsam_edge.export.config.sizes import NORM_GROUPS, MaskDecoderConfig
 from xsam_edge.export.models.deformable_attention import DeformableAttention, Sizes, reference_points
 from xsam_edge.export.models.position_encoding import sine_position_encoding
-
-NORM_GROUPS = 32
 
 
 class PixelDecoderLayer(nn.Module):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.export.config.sizes import ModelConfig
-from xsam_edge.export.models import build_language_model
 from xsam_edge.export.models.connector import Connector
+from xsam_edge.export.models.llm import CausalLM
 from xsam_edge.export.models.mask_decoder import ClassPredictor, MaskDecoder
 from xsam_edge.export.models.mask_encoder import MaskEncoder
 from xsam_edge.export.models.pixel_decoder import PixelDecoder
@@ -44,7 +44,7 @@ class XSam(nn.Module):
         super().__init__()
         self.config = config
         llm_width, embed_width = config.llm.hidden_size, config.mask_decoder.hidden_dim
-        self.llm = build_language_model(config.llm)
+        self.llm = CausalLM(config.llm)
         self.vision_encoder = VisionEncoder(config.vision_encoder)
         self.segmentor = Segmentor(config, deformable)
         self.visual_projector = Projector(config.vision_encoder.hidden_size, llm_width)

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
+from xsam_edge.runtime.bundle.constraints import Text
+from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import InputError
 
 FloatType = Literal["fp32", "fp16"]
@@ -25,14 +27,13 @@ Precision = Literal["fp32", "fp16", "int8", "int4"]
 
 PLAN_FORMAT = 1
 DEFAULT_RANGES = "percentile-99.999"
-_KEYS = {"format", "float", "ranges", "smoothing", "fp32_islands", "rules"}
 
 
 @dataclass(frozen=True)
 class Rule:
     """The nodes that a pattern means, and their precision."""
 
-    nodes: str
+    nodes: Text
     precision: Precision
     why: str = ""
 
@@ -102,72 +103,40 @@ def matches(pattern: str, name: str) -> bool:
     return _pattern(pattern).fullmatch(name) is not None
 
 
+@dataclass(frozen=True)
+class _Island:
+    nodes: Text
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _PlanFile:
+    """A plan as it stands in a file."""
+
+    format: Literal[1]
+    float: FloatType = "fp16"
+    ranges: str = DEFAULT_RANGES
+    smoothing: bool = True
+    fp32_islands: tuple[_Island, ...] = ()
+    rules: tuple[Rule, ...] = ()
+
+
 def read_plan(path: Path) -> Plan:
     """Read a file.
 
     Raises:
         InputError: unreadable, or an unknown key, precision or type of value.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a precision plan: {error}") from None
-    return parse_plan(content, str(path))
+    return parse_plan(load_json(path, advice="expected a precision plan"), str(path))
 
 
-def parse_plan(content: Any, where: str) -> Plan:
+def parse_plan(content: object, where: str) -> Plan:
     """Check a plan's JSON value. Raises InputError that begins with ``where``."""
     if not isinstance(content, dict) or content.get("format") != PLAN_FORMAT:
         raise InputError(f"{where} is no precision plan; expected an object with 'format' {PLAN_FORMAT}")
-    _no_other_keys(content, _KEYS, where)
-    smoothing = content.get("smoothing", True)
-    if not isinstance(smoothing, bool):
-        raise InputError(f"{where}: 'smoothing' is {smoothing!r}; expected true or false")
-    ranges = content.get("ranges", DEFAULT_RANGES)
-    if not isinstance(ranges, str):
-        raise InputError(f"{where}: 'ranges' is {ranges!r}; expected a method such as {DEFAULT_RANGES!r}")
-    return Plan(
-        _choice(content.get("float", "fp16"), get_args(FloatType), f"{where}: 'float'"),
-        tuple(_island(item, place) for item, place in _items(content, "fp32_islands", where)),
-        tuple(_rule(item, place) for item, place in _items(content, "rules", where)),
-        ranges,
-        smoothing,
-    )
-
-
-def _items(content: Mapping[str, Any], key: str, where: str) -> list[tuple[Any, str]]:
-    items = content.get(key, [])
-    if not isinstance(items, list):
-        raise InputError(f"{where}: {key!r} is a {type(items).__name__}; expected a list of objects")
-    return [(item, f"{where}: {key}[{index}]") for index, item in enumerate(items)]
-
-
-def _island(content: Any, where: str) -> Rule:
-    return _make(content, {"nodes", "why"}, where, "fp32")
-
-
-def _rule(content: Any, where: str) -> Rule:
-    precision = content.get("precision") if isinstance(content, dict) else None
-    return _make(content, {"nodes", "precision", "why"}, where, precision)
-
-
-def _make(content: Any, keys: set[str], where: str, precision: Any) -> Rule:
-    if not isinstance(content, dict) or not isinstance(content.get("nodes"), str):
-        raise InputError(f"{where} is {content!r}; expected an object with a pattern in 'nodes'")
-    _no_other_keys(content, keys, where)
-    _choice(precision, get_args(Precision), f"{where}: 'precision'")
-    return Rule(content["nodes"], precision, str(content.get("why", "")))
-
-
-def _choice(value: Any, known: Sequence[str], where: str) -> Any:
-    if value not in known:
-        raise InputError(f"{where} is {value!r}; expected one of {', '.join(known)}")
-    return value
-
-
-def _no_other_keys(content: Mapping[str, Any], known: set[str], where: str) -> None:
-    if unknown := set(content) - known:
-        raise InputError(f"{where} has unknown keys {', '.join(sorted(unknown))}; expected {', '.join(sorted(known))}")
+    file = from_json(_PlanFile, content, where)
+    islands = tuple(Rule(island.nodes, "fp32", island.why) for island in file.fp32_islands)
+    return Plan(file.float, islands, file.rules, file.ranges, file.smoothing)
 
 
 def check_plan(plan: Plan, names: GraphNames) -> None:

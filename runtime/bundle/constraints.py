@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 
@@ -49,14 +48,14 @@ def holding_once(part: str) -> Constraint:
 
 def is_inside(name: str) -> bool:
     """Whether the name of a file, relative to a folder, leads to a place inside of it, on every system."""
-    windows = PureWindowsPath(name)
+    parts = name.replace("\\", "/").split("/")
     return (
-        "\0" not in name
+        parts[0] != ""  # of the root, or empty
+        and name[1:2] != ":"  # of a drive
+        and ".." not in parts
+        and not {*parts} <= {"", "."}
+        and "\0" not in name
         and len(name.splitlines()) == 1
-        and not PurePosixPath(name).is_absolute()
-        and not windows.anchor
-        and windows.parts != ()
-        and ".." not in windows.parts
     )
 
 

@@ -67,6 +67,11 @@ def shown(value: Any) -> str:
     return _REPR.repr(value)
 
 
+def at_key(name: str) -> str:
+    """A key as a part of a path: ``.llm`` or ``['llm.onnx']``."""
+    return f".{name}" if name.isidentifier() and len(name) < _REPR.maxstring else f"[{shown(name)}]"
+
+
 @cache
 def _reader(kind: Any) -> _Reader:
     origin, arguments = get_origin(kind), get_args(kind)
@@ -138,8 +143,9 @@ def _constrained(reader: _Reader, constraints: Sequence[Constraint]) -> _Reader:
         if type(value) not in reader.accepts:
             raise _unlike(value, expected)
         made = reader.read(value)
-        if not all(constraint.holds(made) for constraint in constraints):
-            raise _unlike(value, expected)
+        for constraint in constraints:
+            if not constraint.holds(made):
+                raise _unlike(value, expected)
         return made
 
     return _Reader(expected, reader.accepts, read)
@@ -149,7 +155,14 @@ def _of_union(options: Sequence[_Reader]) -> _Reader:
     # The first option that takes a type has it: int | float, not float | int.
     by_type = {accepted: option.read for option in reversed(options) for accepted in option.accepts}
     expected = " or ".join(dict.fromkeys(option.expected for option in options))
-    return _typed(expected, by_type.keys(), lambda value: by_type[type(value)](value))
+
+    def read(value: Any) -> Any:
+        option = by_type.get(type(value))
+        if option is None:
+            raise _unlike(value, expected)
+        return option(value)
+
+    return _Reader(expected, frozenset(by_type), read)
 
 
 def _of_items(reader: _Reader) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
@@ -193,8 +206,7 @@ def _of_keys(key: _Reader, item: _Reader) -> Callable[[Mapping[str, Any]], dict[
             try:
                 made[name] = item.read(value)
             except Mismatch as mismatch:
-                plain = name.isidentifier() and len(name) < _REPR.maxstring
-                mismatch.path.append(f".{name}" if plain else f"[{shown(name)}]")
+                mismatch.path.append(at_key(name))
                 raise
         return made
 

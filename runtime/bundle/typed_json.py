@@ -72,12 +72,17 @@ def parse_json(content: str | bytes, where: str, error: type[XSamError] = InputE
     raise error(_with(advice, f"{where} cannot be read as JSON ({reason})"))
 
 
-def from_json(kind: type[T], value: object, where: str, error: type[XSamError] = InputError, *, advice: str = "") -> T:
-    """Build a ``kind`` from the value that JSON was decoded to. Raises ``error``, which begins with ``where``."""
+def from_json(
+    kind: type[T], value: object, where: str, error: type[XSamError] = InputError, *, at: str = "", advice: str = ""
+) -> T:
+    """Build a ``kind`` from the value that JSON was decoded to, or from the part of one whose path is ``at``.
+
+    Raises ``error``, which begins with ``where``.
+    """
     try:
         built: T = convert(kind, value)
     except Mismatch as mismatch:
-        text = ("".join(reversed(mismatch.path)) + mismatch.text).removeprefix(".")
+        text = ("".join([at, *reversed(mismatch.path)]) + mismatch.text).removeprefix(".")
         between = "" if text.startswith(" ") else ": "
         raise error(_with(advice, where + between + text)) from None
     return built

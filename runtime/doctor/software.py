@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import signal
 import sys
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, ClassVar
 
 from xsam_edge.runtime.bundle.engine_info import MODULES
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.device.compatibility import Environment, install_command
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version
 from xsam_edge.runtime.device.memory_plan import size
 from xsam_edge.runtime.doctor.host import Fact, Host, Section
+from xsam_edge.runtime.errors import InputError
 
 _PACKAGES = (
     "xsam-edge", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "cuda-python",
@@ -42,13 +44,27 @@ except BackendError as error:
 _PROVIDERS = "import json, onnxruntime as m; print(json.dumps([m.__version__, m.get_available_providers()]))"
 
 
-def ask_python(host: Host, program: str) -> tuple[Any, str]:
-    """Run a program that prints one line of JSON last; returns the value, or None and why there is none."""
+@dataclass(frozen=True)
+class _Version:
+    extra_keys: ClassVar[bool] = True
+
+    version: str
+
+
+@dataclass(frozen=True)
+class _Toolkit:
+    extra_keys: ClassVar[bool] = True
+
+    cuda: _Version
+
+
+def ask_python(host: Host, program: str, kind: Any = object) -> tuple[Any, str]:
+    """Run a program that prints a ``kind`` as one line of JSON last; returns it, or None and why there is none."""
     done = host.run([sys.executable, "-c", program])
     if done.code == 0 and done.out.strip():
         try:
-            return json.loads(done.out.strip().splitlines()[-1]), ""
-        except ValueError:
+            return from_json(kind, parse_json(done.out.strip().splitlines()[-1], "its answer"), "its answer"), ""
+        except InputError:
             return None, "printed what is no answer"
     if done.code is not None and done.code < 0:
         return None, f"crashed ({_signal_name(-done.code)})"
@@ -105,48 +121,44 @@ def gpu(host: Host) -> tuple[Section, Environment]:
     )
     versions: dict[str, str] = {}
     for flavour, module in MODULES.items():
-        version, reason = ask_python(host, _IMPORT.format(module=module))
+        version, reason = ask_python(host, _IMPORT.format(module=module), str)
         if version is None:
             missing = "No module named" in reason
             problems[flavour] = f"{'not installed' if missing else reason}; {install_command(flavour)}"
             facts.append(Fact(flavour, None, problems[flavour]))
         else:
             versions[flavour] = version
-            facts.append(
-                Fact(flavour, version, "usable" if device else "imports, but there is no GPU to run engines on")
-            )
-    devices, reason = ask_python(host, _CUDART)
+            note = "usable" if device else "imports, but there is no GPU to run engines on"
+            facts.append(Fact(flavour, version, note))
+    devices, reason = ask_python(host, _CUDART, int | str)
     usable = isinstance(devices, int) and devices > 0
     facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))
     return Section("gpu", tuple(facts)), Environment(versions, device, problems)
 
 
 def _device(host: Host) -> tuple[DeviceInfo | None, dict[str, str]]:
-    device, reason = ask_python(host, _DEVICE)
-    if isinstance(device, dict):
-        try:
-            return DeviceInfo(**device), {}
-        except TypeError:
-            reason = "printed what is no answer"
+    device, reason = ask_python(host, _DEVICE, DeviceInfo | str)
+    if isinstance(device, DeviceInfo):
+        return device, {}
     return None, {"device": device if isinstance(device, str) else f"asking the driver failed: {reason}"}
 
 
 def _toolkit(text: str | None) -> str | None:
     try:
-        return str(json.loads(text or "")["cuda"]["version"])
-    except (ValueError, KeyError, TypeError):
+        return from_json(_Toolkit, parse_json(text or "", "version.json"), "version.json").cuda.version
+    except InputError:
         return None
 
 
 def onnxruntime(host: Host) -> tuple[Section, tuple[str, ...]]:
     """ONNX Runtime and its execution providers."""
-    answer, reason = ask_python(host, _PROVIDERS)
+    answer, reason = ask_python(host, _PROVIDERS, tuple[str, tuple[str, ...]])
     if answer is None:
         missing = "No module named" in reason
         note = ("not installed" if missing else reason) + "; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]`"
         return Section("onnxruntime", (Fact("ONNX Runtime", None, note),)), ()
-    providers = tuple(str(name) for name in answer[1])
-    return Section("onnxruntime", (Fact("ONNX Runtime", str(answer[0])), Fact("providers", list(providers)))), providers
+    installed, providers = answer
+    return Section("onnxruntime", (Fact("ONNX Runtime", installed), Fact("providers", list(providers)))), providers
 
 
 def show(name: str, value: Any) -> str:

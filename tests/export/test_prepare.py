@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
+from tests.export.part_files import SAM, SIGLIP, edit
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.prepare import from_checkpoint, from_random
 from xsam_edge.runtime.bundle.settings import ModelFacts, RegionSampling
@@ -83,7 +84,7 @@ def test_overrides_and_inits_are_used(phi3_reference: Path, tmp_path: Path) -> N
     shutil.copy(phi3_reference / "state_dict.safetensors", tmp_path / "model.safetensors")
     with pytest.raises(CheckpointError, match="give the model's inits"):
         open_(tmp_path)
-    request = open_(tmp_path, inits=phi3_reference / "inits", overrides={"logit_clamp": 7})
+    request = open_(tmp_path, inits=phi3_reference / "inits", overrides={"mask_decoder.logit_clamp": 7})
     assert request.config.mask_decoder.logit_clamp == 7
 
 
@@ -101,6 +102,27 @@ def test_a_damaged_tokenizer_is_named(qwen3_reference: Path, tmp_path: Path) -> 
     place.write_bytes(b"\xff\xfe")
     with pytest.raises(CheckpointError, match=r"no readable tokenizer\.json"):
         open_(qwen3_reference, inits=tmp_path / "inits")
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "message"),
+    [
+        (
+            SIGLIP,
+            {"image_std": [0, 0.5, 0.5]},
+            r"settings: vision_input\.std\[0\] is 0\.0; expected a finite number from",
+        ),
+        (SIGLIP, {"image_mean": [float("nan"), 0, 0]}, r"vision_input\.mean\[0\] is nan; expected a finite number"),
+        (SAM, {"resample": 9}, r"mask_input\.resample is 9; expected one of 0, 1, 2, 3, 4, 5; check the files"),
+    ],
+)
+def test_what_the_runtime_would_refuse_is_refused_first(
+    part: str, values: dict[str, object], message: str, phi3_reference: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(phi3_reference / "inits", tmp_path / "inits")
+    edit(tmp_path / "inits", part, file="preprocessor_config.json", **values)
+    with pytest.raises(CheckpointError, match=message):
+        open_(phi3_reference, inits=tmp_path / "inits")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -28,7 +28,7 @@ class Predictions:
 
 
 def normalise(pixels: Tensor, rule: VisionInput | MaskInput) -> Tensor:
-    """Uint8 [B, H, W, 3] to [B, 3, H, W], as ``runtime.preprocess`` does."""
+    """Uint8 [B, H, W, 3] to [B, 3, H, W], as ``runtime.image.preprocess`` does."""
     mean, std = torch.tensor(rule.mean, device=pixels.device), torch.tensor(rule.std, device=pixels.device)
     return ((pixels * rule.rescale_factor - mean) / std).permute(0, 3, 1, 2)
 

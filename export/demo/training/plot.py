@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 
 _WIDTH, _HEIGHT = 420, 300  # of a panel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 110, 34, 40
@@ -85,14 +86,19 @@ def _panel(title: str, lines: Mapping[str, Line], end: float, span: tuple[float,
     return "".join(parts) + "</g>"
 
 
+def _line(text: str, where: str) -> dict[str, Any]:
+    return from_json(dict[str, Any], parse_json(text, where), where)
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("curve", type=Path, help="curve.jsonl that training wrote")
     parser.add_argument("-o", "--output", type=Path, required=True, help="SVG file")
     options = parser.parse_args()
-    lines = [json.loads(line) for line in options.curve.read_text(encoding="utf-8").splitlines()]
-    options.output.write_text(plot(lines), encoding="utf-8")
+    lines = options.curve.read_text(encoding="utf-8").splitlines()
+    curve = [_line(line, f"{options.curve}, line {number}") for number, line in enumerate(lines, 1)]
+    options.output.write_text(plot(curve), encoding="utf-8")
 
 
 if __name__ == "__main__":

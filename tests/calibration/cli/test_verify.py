@@ -127,7 +127,7 @@ def test_fp16_reports_numbers_and_judges_masks(
         (lambda folder: (folder / "image.png").write_bytes(b"x"), "is not an image"),
         (
             lambda folder: change(folder / "img_refseg.npz", "tensor/meta", np.zeros(3, np.uint8)),
-            "tensor/meta is not JSON",
+            "tensor/meta cannot be read as JSON",
         ),
         (
             lambda folder: change(folder / "img_refseg.npz", "tensor/input_ids", np.array([{}], object)),

@@ -38,10 +38,10 @@ def test_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"token_positives": [1]}, r"'token_positives' is \[1\]"),
-        ({"token_positives": ["a", "b"]}, "'token_positives' is 'a'"),
+        ({"token_positives": [1]}, "token_positives has 1 values; expected 2"),
+        ({"token_positives": ["a", "b"]}, r"token_positives\[0\] is 'a'; expected a whole number"),
         ({"rle_masks": polygon(CAT)}, "holds polygons"),
-        ({"rle_masks": "x"}, "'rle_masks' is 'x'; expected a list"),
+        ({"rle_masks": "x"}, "rle_masks is 'x'; expected a list"),
     ],
 )
 def test_damaged_files_are_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_damaged_files_are_named(change: dict[str, Any], message: str, tmp_path:
     write(path, records)
     with pytest.raises(InputError, match=message) as error:
         open_folder(tmp_path)
-    assert f"{path}: record 0: 'a dog'" in str(error.value)
+    assert f"{path}: [0].groundings['a dog']." in str(error.value)
 
 
 def test_no_phrase_is_no_data(tmp_path: Path) -> None:

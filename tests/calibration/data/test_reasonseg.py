@@ -56,14 +56,20 @@ def test_text_that_is_not_utf_8_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shapes": 3}, "'shapes' is 3; expected a list"),
-        ({"shapes": [{"points": []}]}, "a shape has no 'label'"),
-        ({"shapes": [{"label": "x", "points": [[1]]}]}, "a point has 1 numbers"),
-        ({"shapes": [{"label": "x", "points": [[1, "2"]]}]}, "a coordinate is '2'"),
-        ({"shapes": [{"label": "x", "points": [[1, float("nan")]]}]}, "a point is"),
-        ({"shapes": [{"label": "x", "points": [[1, 1e30]]}]}, "a point is"),
-        ({"text": [3]}, "a text is 3; expected text"),
-        ({"is_sentence": "yes"}, "'is_sentence' is 'yes'"),
+        ({"shapes": 3}, "shapes is 3; expected a list"),
+        ({"shapes": [{"points": []}]}, r"shapes\[0\] has no 'label'; expected text"),
+        ({"shapes": [{"label": "x", "points": [[1]]}]}, r"shapes\[0\]\.points\[0\] has 1 values; expected 2"),
+        ({"shapes": [{"label": "x", "points": [[1, "2"]]}]}, r"points\[0\]\[1\] is '2'; expected a finite number"),
+        (
+            {"shapes": [{"label": "x", "points": [[1, float("nan")]]}]},
+            r"points\[0\]\[1\] is nan; expected a finite",
+        ),
+        (
+            {"shapes": [{"label": "x", "points": [[1, 1e30]]}]},
+            r"points\[0\]\[1\] is 1e\+30; .* to 100000",
+        ),
+        ({"text": [3]}, r"text\[0\] is 3; expected text"),
+        ({"is_sentence": "yes"}, "is_sentence is 'yes'; expected true or false or one of 0, 1"),
     ],
 )
 def test_damaged_files_are_named(change: dict[str, Any], message: str, tmp_path: Path) -> None:

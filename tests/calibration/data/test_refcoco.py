@@ -72,11 +72,11 @@ def test_other_formats_may_lie_beside(tmp_path: Path) -> None:
     ("record", "message"),
     [
         ({"ann_id": 99}, "ann_id 99 is not among the annotations"),
-        ({"ann_id": None}, "'ann_id' is None"),
+        ({"ann_id": None}, r"\[0\]\.ann_id is null; expected a whole number or text or a list"),
         ({"image_id": 99}, "image_id 99 is not among the images"),
-        ({"sentences": "cat"}, "'sentences' is 'cat'; expected a list"),
-        ({"sentences": [{"tokens": []}]}, "a sentence has no 'raw'"),
-        ({"split": 3}, "'split' is 3; expected text"),
+        ({"sentences": "cat"}, "sentences is 'cat'; expected a list"),
+        ({"sentences": [{"tokens": []}]}, r"sentences\[0\]\.raw is missing, and so is sent; expected text"),
+        ({"split": 3}, "split is 3; expected text"),
         ({"sentences": []}, "has no sentence for the split val"),
     ],
 )

@@ -102,6 +102,14 @@ def test_every_advice_fits(gib: int, count: int) -> None:
         assert mp.plan(other, context).needed(memory.shared) <= memory.available * 1.02, option
 
 
+@pytest.mark.parametrize(("gib", "variant"), [(8, "qwen3-1.7b"), (5, "smollm2-360m")])
+def test_the_largest_variant_that_fits_is_advised(gib: int, variant: str) -> None:
+    facts = config_footprint(VARIANTS["qwen3-4b"].config, "qwen3-4b", "fp16")
+    memory = get_target("orin-nx", memory=gib << 30).memory
+    assert memory is not None
+    assert f"--variant {variant} " in list(options_that_fit(facts, 4096, memory))[-1]
+
+
 def test_nothing_helps_where_nothing_helps() -> None:
     facts = config_footprint(PHI3, "phi3", "int4")
     memory = mp.DeviceMemory(3 << 30, 2 << 30, shared=True)

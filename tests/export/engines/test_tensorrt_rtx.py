@@ -30,6 +30,7 @@ GRAPHS = [
     ("phi3_fp16_bundle", "mask_decoder"),
     ("qwen3_bundle", "llm"),
     ("qwen3_fp16_bundle", "llm"),
+    ("llama_bundle", "llm"),
     ("phi3_int8_bundle", "image_encoder"),
     ("phi3_int8_bundle", "llm"),
     ("phi3_int8_bundle", "mask_decoder"),

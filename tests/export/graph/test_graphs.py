@@ -23,20 +23,24 @@ from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle.manifest import TensorSpec, read_manifest
 
+# Fixture of a bundle -> fixture of the model that it was exported from.
 BUNDLES = {
-    "phi3_bundle": "golden-phi3",
-    "phi3_fp16_bundle": "golden-phi3",
-    "qwen3_bundle": "golden-qwen3",
-    "qwen3_fp16_bundle": "golden-qwen3",
+    "phi3_bundle": "phi3",
+    "phi3_fp16_bundle": "phi3",
+    "qwen3_bundle": "qwen3",
+    "qwen3_fp16_bundle": "qwen3",
+    "llama_bundle": "llama",
 }
-FP32 = {"phi3_bundle": "golden-phi3", "qwen3_bundle": "golden-qwen3"}
+FP32 = {"phi3_bundle": "phi3", "qwen3_bundle": "qwen3", "llama_bundle": "llama"}
+# The encoder and the mask decoder do not know the language model.
+FP32_ENCODERS = {"phi3_bundle": "phi3", "qwen3_bundle": "qwen3"}
 
 
-@pytest.mark.parametrize(("bundle", "folder"), BUNDLES.items())
-def test_contract(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+@pytest.mark.parametrize(("bundle", "source"), BUNDLES.items())
+def test_contract(request: pytest.FixtureRequest, bundle: str, source: str) -> None:
     """Names, order, axes and types of all three graphs, in the manifest and in the files."""
     path: Path = request.getfixturevalue(bundle)
-    config = recorded_model(folder, "").config
+    config = request.getfixturevalue(source).config
     manifest = read_manifest(path)
     kind = {"fp32": "float32", "fp16": "float16"}[manifest.precision]
     assert ("fp16" in bundle) == (kind == "float16")
@@ -149,9 +153,9 @@ def largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> f
     return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
-def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
-    model = recorded_model(folder, "").model
+@pytest.mark.parametrize(("bundle", "source"), FP32_ENCODERS.items())
+def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str, source: str) -> None:
+    model = request.getfixturevalue(source).model
     vision, mask = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size
     pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
     found = run(request.getfixturevalue(bundle), "image_encoder", *pixels)
@@ -172,11 +176,11 @@ def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str,
         (0, 2, 1, [1]),
     ],
 )
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+@pytest.mark.parametrize(("bundle", "source"), FP32.items())
 def test_language_model_equals_torch(
-    request: pytest.FixtureRequest, bundle: str, folder: str, past: int, batch: int, sequence: int, rows: list[int]
+    request: pytest.FixtureRequest, bundle: str, source: str, past: int, batch: int, sequence: int, rows: list[int]
 ) -> None:
-    model = recorded_model(folder, "").model
+    model = request.getfixturevalue(source).model
     config = model.config.llm
     inputs = (
         noise(batch, sequence, config.hidden_size),
@@ -191,11 +195,11 @@ def test_language_model_equals_torch(
 
 
 @pytest.mark.parametrize("sequence", [1, 6])
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+@pytest.mark.parametrize(("bundle", "source"), FP32.items())
 def test_padding_behind_the_past_changes_nothing(
-    request: pytest.FixtureRequest, bundle: str, folder: str, sequence: int
+    request: pytest.FixtureRequest, bundle: str, source: str, sequence: int
 ) -> None:
-    path, config = request.getfixturevalue(bundle), recorded_model(folder, "").config.llm
+    path, config = request.getfixturevalue(bundle), request.getfixturevalue(source).config.llm
     past = 17
     step = (
         noise(1, sequence, config.hidden_size),
@@ -214,11 +218,11 @@ def test_padding_behind_the_past_changes_nothing(
 
 
 @pytest.mark.parametrize(("batch", "conditions"), [(1, 1), (1, 2), (1, 7), (1, 133), (3, 1), (2, 5)])
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+@pytest.mark.parametrize(("bundle", "source"), FP32_ENCODERS.items())
 def test_mask_decoder_equals_torch(
-    request: pytest.FixtureRequest, bundle: str, folder: str, batch: int, conditions: int
+    request: pytest.FixtureRequest, bundle: str, source: str, batch: int, conditions: int
 ) -> None:
-    model = recorded_model(folder, "").model
+    model = request.getfixturevalue(source).model
     embed = model.config.mask_decoder.hidden_dim
     shapes = feature_shapes(model.config).values()
     features = [noise(*shape, seed=index) for index, shape in enumerate(shapes)]
@@ -240,10 +244,10 @@ def test_the_logit_clamp_is_that_of_the_line(phi3_bundle: Path, aaai26_bundle: P
     np.testing.assert_allclose(main, aaai26.clip(-50, 50), atol=1e-4)
 
 
-@pytest.mark.parametrize(("bundle", "folder"), [item for item in BUNDLES.items() if "fp16" in item[0]])
-def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+@pytest.mark.parametrize(("bundle", "source"), [item for item in BUNDLES.items() if "fp16" in item[0]])
+def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str, source: str) -> None:
     path = request.getfixturevalue(bundle)
-    model = recorded_model(folder, "").model
+    model = request.getfixturevalue(source).model
     vision, mask, llm = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size, model.config.llm
     pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
     pairs = zip(run(path, "image_encoder", *pixels), eager(ImageEncoder(model), *pixels), strict=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.export.config.sizes import LLMConfig, MaskDecoderConfig, MaskEncoderConfig, VisionEncoderConfig
-from xsam_edge.export.models import build_language_model
+from xsam_edge.export.models.llm import CausalLM
 from xsam_edge.export.models.mask_decoder import MaskDecoder
 from xsam_edge.export.models.mask_encoder import MaskEncoder
 from xsam_edge.export.models.pixel_decoder import PixelDecoder
@@ -54,14 +54,15 @@ def equal(found: Tensor, expected: Tensor) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("kind", ["phi3", "qwen3"])
+@pytest.mark.parametrize("kind", ["phi3", "qwen3", "llama"])
 def test_language_models(kind: str, seed: int) -> None:
     """Grouped queries, windows that bite, other head sizes; whole and in two parts."""
     draw = random.Random(seed)
     kv_heads = draw.choice([1, 2, 3])
     heads, head_dim = kv_heads * draw.choice([1, 2, 3]), draw.choice([4, 8, 12])
-    hidden = heads * head_dim if kind == "phi3" else draw.choice([24, 40])
+    hidden = draw.choice([24, 40]) if kind == "qwen3" else heads * head_dim
     window, tied = draw.choice([None, 3, 5, 9]), draw.random() < 0.5
+    window = None if kind == "llama" else window
     theta, layers = draw.choice([1e4, 5e5]), draw.choice([1, 2, 3])
     options = {
         "vocab_size": 97,
@@ -80,13 +81,15 @@ def test_language_models(kind: str, seed: int) -> None:
     if kind == "phi3":
         config = transformers.Phi3Config(**options, sliding_window=window, original_max_position_embeddings=128)
         theirs = transformers.Phi3ForCausalLM(config)
+    elif kind == "llama":
+        theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**options))
     else:
         use = {"use_sliding_window": window is not None, "sliding_window": window or 128, "max_window_layers": 0}
         config = transformers.Qwen3Config(**options, **use, head_dim=head_dim)
         theirs = transformers.Qwen3ForCausalLM(config)
     drawn(theirs, seed)
     sizes = LLMConfig(kind, hidden, 32, layers, heads, kv_heads, head_dim, 97, 1e-5, theta, window, tied, 128)
-    ours = filled(build_language_model(sizes), theirs.state_dict())
+    ours = filled(CausalLM(sizes), theirs.state_dict())
     embeds = noise(seed, 1, 17, hidden)
     expected = theirs(inputs_embeds=embeds, use_cache=False, output_hidden_states=True)
     hidden_states, logits, _ = ours(embeds, torch.arange(17)[None], ours.empty_cache(), torch.arange(17))

@@ -66,15 +66,24 @@ def test_a_file_says_the_same_when_it_is_read_again(tmp_path: Path) -> None:
     [
         ([], "no precision plan"),
         ({"format": 2}, "'format' 1"),
-        ({"format": 1, "rule": []}, "unknown keys rule"),
-        ({"format": 1, "float": "int8"}, "'float' is 'int8'; expected one of fp32, fp16"),
-        ({"format": 1, "smoothing": 1}, "'smoothing' is 1"),
-        ({"format": 1, "ranges": 3}, "'ranges' is 3"),
-        ({"format": 1, "rules": {}}, "'rules' is a dict"),
-        ({"format": 1, "rules": ["/llm/**"]}, r"rules\[0\] is '/llm/\*\*'"),
-        ({"format": 1, "rules": [{"nodes": "/a", "precision": "int2"}]}, "'int2'; expected one of fp32, fp16, int8"),
-        ({"format": 1, "rules": [{"nodes": "/a", "precision": "int8", "reason": ""}]}, "unknown keys reason"),
-        ({"format": 1, "fp32_islands": [{"nodes": "/a", "precision": "fp32"}]}, "unknown keys precision"),
+        ({"format": 1, "rule": []}, r"has the unknown key 'rule' \(did you mean 'rules'\?\)"),
+        ({"format": 1, "float": "int8"}, r"plan\.json: float is 'int8'; expected one of fp32, fp16"),
+        ({"format": 1, "smoothing": 1}, "smoothing is 1; expected true or false"),
+        ({"format": 1, "ranges": 3}, "ranges is 3; expected text"),
+        ({"format": 1, "rules": {}}, "rules is {}; expected a list"),
+        ({"format": 1, "rules": ["/llm/**"]}, r"rules\[0\] is '/llm/\*\*'; expected an object"),
+        (
+            {"format": 1, "rules": [{"nodes": "/a", "precision": "int2"}]},
+            r"rules\[0\]\.precision is 'int2'; expected one of fp32, fp16, int8",
+        ),
+        (
+            {"format": 1, "rules": [{"nodes": "/a", "precision": "int8", "reason": ""}]},
+            r"rules\[0\] has the unknown key 'reason'",
+        ),
+        (
+            {"format": 1, "fp32_islands": [{"nodes": "/a", "precision": "fp32"}]},
+            r"fp32_islands\[0\] has the unknown key 'precision'",
+        ),
     ],
 )
 def test_what_is_no_plan_is_refused(content: object, message: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,10 @@ import torch
 
 from tests.export.part_files import MASK2FORMER, PHI3, SAM, SIGLIP, edit
 from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
-from xsam_edge.export.config.infer import config_from_checkpoint, random_config
-from xsam_edge.export.config.overrides import OVERRIDES, default_taps
+from xsam_edge.export.config.hidden_states import default_taps
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS, get_variant
+from xsam_edge.export.infer.config import config_from_checkpoint
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.runtime.errors import CheckpointError, InputError
 
@@ -103,7 +103,7 @@ def write_inits(folder: Path, config: ModelConfig) -> Path:
 
 
 @pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("name", ["phi3", "qwen3-1.7b"])
+@pytest.mark.parametrize("name", ["phi3", "qwen3-1.7b", "smollm2-360m"])
 def test_other_sizes_survive_the_round_trip(name, seed, tmp_path):
     rng = random.Random(seed)
     base = get_variant(name)
@@ -187,77 +187,142 @@ def test_attention_windows(shapes, inits):
 
 def test_without_files_the_untold_is_asked_for(shapes):
     variant = get_variant("phi3")
-    with pytest.raises(CheckpointError, match=r"num_attention_heads, rope_theta, .*inits or set them with --config"):
+    with pytest.raises(
+        CheckpointError, match=r"tell llm\.num_heads, llm\.rope_theta, .*inits or set them with --config"
+    ):
         config_from_checkpoint(shapes, variant)
     told = {
-        "num_attention_heads": 2,
-        "rope_theta": 5e5,
-        "rms_norm_eps": 1e-6,
-        "sliding_window": None,
-        "context_length": 99,
+        "llm.num_heads": 2,
+        "llm.rope_theta": 5e5,
+        "llm.rms_norm_eps": 1e-6,
+        "llm.sliding_window": None,
+        "llm.context_length": 99,
     }
-    with pytest.raises(CheckpointError, match="set vision_num_attention_heads"):
+    with pytest.raises(CheckpointError, match=r"set vision_encoder\.num_heads"):
         config_from_checkpoint(shapes, variant, None, told)
-    config = config_from_checkpoint(shapes, variant, None, told | {"vision_num_attention_heads": 8})
+    config = config_from_checkpoint(shapes, variant, None, told | {"vision_encoder.num_heads": 8})
     assert (config.llm.num_heads, config.llm.num_kv_heads, config.llm.head_dim) == (2, 2, 32)
     assert (config.llm.rope_theta, config.llm.rms_norm_eps, config.llm.sliding_window) == (5e5, 1e-6, None)
     assert (config.llm.context_length, config.vision_encoder.num_heads) == (99, 8)
     assert config.vision_encoder.image_size == 56
+    # The size of a head tells their number as well.
+    by_size = {"llm": {"head_dim": 32} | {name[4:]: told[name] for name in told if name != "llm.num_heads"}}
+    assert config_from_checkpoint(shapes, variant, None, by_size | {"vision_encoder.num_heads": 8}) == config
+
+
+def test_qwen3_shows_its_heads(qwen3_reference):
+    shapes = open_checkpoint(qwen3_reference).shapes
+    with pytest.raises(CheckpointError, match=r"do not tell llm\.rope_theta, llm\.rms_norm_eps"):
+        config_from_checkpoint(shapes, get_variant("qwen3-1.7b"))
+
+
+def test_what_a_file_and_the_weights_lack_is_asked_for(shapes, inits):
+    path = inits / PHI3 / "config.json"
+    content = json.loads(path.read_text())
+    del content["num_attention_heads"], content["num_key_value_heads"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"config\.json and the weights do not tell llm\.num_heads: set"):
+        config_from_checkpoint(shapes, get_variant("phi3"), inits)
+    assert config_from_checkpoint(shapes, get_variant("phi3"), inits, {"llm.num_heads": 4}).llm.num_kv_heads == 4
 
 
 def test_overrides_win_over_files(shapes, inits):
     overrides = {
-        "extra_select_layers": [0, 1, -3, 3],
-        "visual_select_layer": -1,
-        "num_attention_heads": 8,
-        "sliding_window": 9,
-        "context_length": 77,
-        "vision_num_attention_heads": 2,
-        "logit_clamp": 7,
+        "mask_encoder": {"taps": [1, -3, 3], "select_layer": -1, "layer_norm_eps": 1e-3},
+        "vision_encoder.select_layer": -1,
+        "vision_encoder.num_heads": 2,
+        "vision_encoder.image_size": 60,
+        "llm.num_heads": 8,
+        "llm.sliding_window": 9,
+        "llm.context_length": 77,
+        "mask_decoder.logit_clamp": 7,
     }
     config = config_from_checkpoint(shapes, get_variant("phi3"), inits, overrides)
-    assert config.mask_encoder.taps == (1, 2, 3)
+    assert (config.mask_encoder.taps, config.mask_encoder.layer_norm_eps) == ((1, 2, 3), 1e-3)
     assert (config.mask_encoder.select_layer, config.vision_encoder.select_layer) == (-1, -1)
     assert (config.llm.num_heads, config.llm.num_kv_heads, config.llm.head_dim) == (8, 8, 8)
     assert (config.llm.sliding_window, config.llm.context_length) == (9, 77)
-    assert (config.vision_encoder.num_heads, config.mask_decoder.logit_clamp) == (2, 7)
-    three = config_from_checkpoint(shapes, get_variant("phi3"), inits, {"extra_select_layers": [1, 2, 4]})
-    assert three.mask_encoder.taps == (1, 2, 4)
+    assert (config.vision_encoder.num_heads, config.vision_encoder.image_size) == (2, 60)
+    assert config.mask_decoder.logit_clamp == 7
+    assert config_from_checkpoint(shapes, get_variant("phi3"), inits, {"llm.head_dim": 8}).llm == replace(
+        config.llm, sliding_window=127, context_length=4096
+    )
+
+
+def test_every_size_of_a_checkpoint_may_be_repeated(shapes, inits):
+    """And what is repeated wrongly is refused, unless nothing but a file tells it."""
+    config = config_from_checkpoint(shapes, get_variant("phi3"), inits)
+    assert config_from_checkpoint(shapes, get_variant("phi3"), inits, asdict(config)) == config
+    free = {
+        "llm": {"num_heads", "rms_norm_eps", "rope_theta", "sliding_window", "tie_word_embeddings", "context_length"},
+        "vision_encoder": {"layer_norm_eps", "hidden_act", "select_layer", "num_layers", "num_heads", "image_size"},
+        "mask_encoder": {"layer_norm_eps", "hidden_act", "select_layer", "taps"},
+        "connector": set(),
+        "mask_decoder": {"logit_clamp"},
+    }
+    for part, fields in asdict(config).items():
+        for field, value in fields.items():
+            wrong = 2 * value if field == "num_heads" else _other(value)
+            if field in free[part]:
+                made = config_from_checkpoint(shapes, get_variant("phi3"), inits, {part: {field: wrong}})
+                assert getattr(getattr(made, part), field) == wrong, f"{part}.{field}"
+            else:
+                with pytest.raises((InputError, CheckpointError), match=r"--config|in the weights|be split") as caught:
+                    config_from_checkpoint(shapes, get_variant("phi3"), inits, {part: {field: wrong}})
+                assert "\n" not in str(caught.value)
+
+
+def _other(value: object) -> object:
+    """Another value that the schema allows."""
+    others = {bool: lambda: not value, str: lambda: "relu", float: lambda: 2 * value, int: lambda: value + 1}
+    others |= {tuple: lambda: value[::-1], type(None): lambda: 5}
+    return others[type(value)]()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"llm.hidden_size": 2048}, r"^llm\.hidden_size is 64 in the weights, 2048 in --config; leave it out"),
+        ({"llm.model_type": "qwen3"}, r"llm\.model_type is phi3 in the weights, qwen3 in --config"),
+        ({"llm": {"vocab_size": 704}}, r"llm\.vocab_size is 602 in the weights, 704 in --config"),
+        ({"llm.num_kv_heads": 2}, r"llm\.num_kv_heads is 4 in the weights, 2 in --config"),
+        ({"mask_encoder.num_layers": 9}, r"mask_encoder\.num_layers is 4 in the weights, 9 in --config"),
+        ({"mask_encoder.global_attention_layers": [1]}, r"layers is \[1, 3\] in the weights, \[1\] in --config"),
+        ({"vision_encoder.image_size": 70}, r"4 x 4 positions in the weights, 70 px by patches of 14 in --config"),
+        ({"connector.scales": [1, 1, 1]}, r"connector\.scales is \[2, 1, 0\.5\] in the weights"),
+    ],
+)
+def test_what_weights_show_is_not_overridden(shapes, inits, overrides, message):
+    with pytest.raises((InputError, CheckpointError), match=message):
+        config_from_checkpoint(shapes, get_variant("phi3"), inits, overrides)
 
 
 def test_points_and_heads_share_rows(shapes, inits):
     edit(inits, MASK2FORMER, num_attention_heads=8)
     with pytest.raises(CheckpointError, match="num_attention_heads is 4 in the weights, 8 in"):
         config_from_checkpoint(shapes, get_variant("phi3"), inits)
-    decoder = config_from_checkpoint(shapes, get_variant("phi3"), inits, {"decoder_num_points": 2}).mask_decoder
+    decoder = config_from_checkpoint(shapes, get_variant("phi3"), inits, {"mask_decoder.num_points": 2}).mask_decoder
     assert (decoder.num_points, decoder.num_heads) == (2, 8)
+    by_heads = {"mask_decoder.num_heads": 8}
+    assert config_from_checkpoint(shapes, get_variant("phi3"), inits, by_heads).mask_decoder == decoder
     with pytest.raises(CheckpointError, match="48 cannot be split by 15"):
-        config_from_checkpoint(shapes, get_variant("phi3"), inits, {"decoder_num_points": 5})
+        config_from_checkpoint(shapes, get_variant("phi3"), inits, {"mask_decoder.num_points": 5})
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"taps": [1]}, "unknown configuration key 'taps'; expected one of extra_select_layers, "),
-        ({"extra_select_layers": [1, 2]}, "has 2 entries; expected at least 3"),
-        ({"extra_select_layers": [1, 2, 5]}, "has 5; expected -5 to 4"),
-        ({"extra_select_layers": []}, "expected a list"),
-        ({"extra_select_layers": [1, 2, "3"]}, "expected a list"),
-        ({"extra_select_layers": 3}, "expected a list"),
-        ({"visual_select_layer": -9}, "visual_select_layer has -9"),
-        ({"visual_select_layer": True}, "visual_select_layer is True"),
-        ({"num_attention_heads": 0}, "num_attention_heads is 0"),
-        ({"num_attention_heads": 4.0}, r"num_attention_heads is 4\.0"),
-        ({"rope_theta": None}, "rope_theta is None"),
-        ({"rope_theta": float("nan")}, "rope_theta is nan"),
-        ({"logit_clamp": -1}, "logit_clamp is -1"),
-        ({"sliding_window": 0}, "sliding_window is 0"),
+        ({"mask_encoder.taps": [1, 2]}, "mask_encoder.taps has 2 values; expected one for each of 3 levels"),
+        ({"mask_encoder.taps": []}, "expected one for each of 3 levels|mask_encoder.taps"),
+        ({"mask_encoder.taps": [1, 2, 5]}, "has 5; expected -5 to 4"),
+        ({"mask_encoder.select_layer": -9}, "mask_encoder.select_layer has -9"),
+        ({"vision_encoder.select_layer": -9}, "vision_encoder.select_layer has -9"),
+        ({"llm.num_heads": 0}, "llm.num_heads is 0"),
     ],
 )
 def test_wrong_overrides(shapes, inits, overrides, message):
     with pytest.raises(InputError, match=message):
         config_from_checkpoint(shapes, get_variant("phi3"), inits, overrides)
-    assert set(OVERRIDES) >= {"extra_select_layers", "num_attention_heads", "logit_clamp"}
 
 
 @pytest.mark.parametrize(
@@ -319,14 +384,3 @@ def test_connector_stacks_must_fit_the_levels(shapes, inits):
     wide = {"seg_connector.model.2.model.4.weight": (32, 48, 1, 1)}
     with pytest.raises(CheckpointError, match="turns 32 channels into 32"):
         config_from_checkpoint(shapes | wide, get_variant("phi3"), inits)
-
-
-def test_random_config():
-    variant = get_variant("qwen3-4b")
-    assert random_config(variant) == variant.config
-    small = random_config(variant, {"llm.num_layers": 2, "mask_encoder.num_layers": 8, "vision_encoder.num_layers": 3})
-    assert (small.llm.num_layers, small.llm.hidden_size, small.vision_encoder.num_layers) == (2, 2560, 3)
-    assert (small.mask_encoder.taps, small.mask_encoder.global_attention_layers) == ((4, 6, 8), (1, 3, 5, 7))
-    assert random_config(variant, {"mask_encoder.num_layers": 24}) == variant.config
-    with pytest.raises(InputError, match=r"unknown size 'llm\.depth'"):
-        random_config(variant, {"llm.depth": 2})
