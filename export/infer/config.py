@@ -21,7 +21,7 @@ from xsam_edge.export.infer.language_model import language_model
 from xsam_edge.export.infer.mask_decoder import connector, mask_decoder
 from xsam_edge.export.infer.mask_encoder import mask_encoder
 from xsam_edge.export.infer.vision_encoder import vision_encoder
-from xsam_edge.export.models.registry import language_model_type
+from xsam_edge.export.models.registry import fitting_types
 from xsam_edge.runtime.errors import CheckpointError
 
 
@@ -46,10 +46,10 @@ def config_from_checkpoint(
             weights, files, variant nor overrides tell something.
     """
     evidence = Evidence(Shapes(shapes), variant, inits, read_overrides(overrides or {}))
-    model_type = language_model_type(shapes)
-    if model_type != variant.config.llm.model_type:
+    types = fitting_types(shapes)
+    if variant.config.llm.model_type not in types:
         raise CheckpointError(
-            f"the language model is {model_type}, that of {variant.name} is {variant.config.llm.model_type}"
+            f"the language model is {' or '.join(types)}, that of {variant.name} is {variant.config.llm.model_type}"
         )
     decoder = mask_decoder(evidence)
     config = ModelConfig(

@@ -8,31 +8,33 @@ from pathlib import Path
 from xsam_edge.export.config.inits import language_models
 from xsam_edge.export.config.naming import detect_line
 from xsam_edge.export.config.variants import DEMO_VARIANT, VARIANTS, Variant
-from xsam_edge.export.models.registry import language_model_type
+from xsam_edge.export.models.registry import fitting_types
 from xsam_edge.runtime.errors import CheckpointError
 
 
 def guess_variant(shapes: Mapping[str, tuple[int, ...]], inits: Path | None = None) -> Variant:
     """Tell the variant of a checkpoint from its names (of either line) and shapes.
 
-    Where several variants differ in the prompt only, the language model's sizes decide, then the name of its folder
-    in ``inits``.
+    Where language models of several types have the same tensors, that of ``inits`` decides. Where several variants
+    differ in the prompt only, the language model's sizes do, then the name of its folder in ``inits``.
 
     Raises:
         CheckpointError: no registered variant fits, or several do and ``inits`` does not tell which.
     """
     line = detect_line(shapes)
-    model_type = language_model_type(shapes)
-    fitting = [v for v in VARIANTS.values() if v.line == line and v.config.llm.model_type == model_type]
+    types = fitting_types(shapes)
+    folders = {} if inits is None else {name: language_models(inits, name) for name in types}
+    types = tuple(name for name in types if folders.get(name)) or types
+    fitting = [v for v in VARIANTS.values() if v.line == line and v.config.llm.model_type in types]
     if not fitting:
-        raise CheckpointError(f"no variant has a {model_type} language model with names of the {line} line")
+        raise CheckpointError(f"no variant has a {' or '.join(types)} language model with names of the {line} line")
     if len(fitting) > 1:
         sizes = _llm_sizes(shapes)
         of_size = [v for v in fitting if (v.config.llm.hidden_size, v.config.llm.num_layers) == sizes]
         fitting = of_size or [v for v in fitting if v.name != DEMO_VARIANT]
-    if len(fitting) > 1 and inits is not None:
-        folders = {folder.name for folder in language_models(inits, model_type)}
-        fitting = [v for v in fitting if v.hub.llm.split("/")[-1] in folders] or fitting
+    if len(fitting) > 1:
+        named = {folder.name for listed in folders.values() for folder in listed}
+        fitting = [v for v in fitting if v.hub.llm.split("/")[-1] in named] or fitting
     if len(fitting) > 1:
         names = ", ".join(v.name for v in fitting)
         raise CheckpointError(

@@ -6,12 +6,13 @@ import importlib
 import re
 from collections.abc import Iterable
 
+from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.config.variants import VARIANTS, language_model_types
-from xsam_edge.export.models.architecture import Architecture
+from xsam_edge.export.models.architecture import Architecture, Linear
 from xsam_edge.runtime.errors import CheckpointError
 
-_ATTENTION_WEIGHT = re.compile(r"llm\.model\.layers\.\d+\.self_attn\.(\w+)\.weight")
-_COMMON = "o_proj"  # that every attention has
+_ATTENTION_TENSOR = re.compile(r"llm\.model\.layers\.\d+\.self_attn\.(\w+\.(?:weight|bias))")
+_COMMON = "o_proj.weight"  # that every attention has
 
 
 def get_architecture(model_type: str) -> Architecture:
@@ -28,21 +29,29 @@ def get_architecture(model_type: str) -> Architecture:
     return architecture
 
 
-def language_model_type(names: Iterable[str]) -> str:
-    """Tell the ``model_type`` of a checkpoint's language model from the names of its tensors.
+def fitting_types(names: Iterable[str]) -> tuple[str, ...]:
+    """List the types whose attention has the tensors of a checkpoint; some types differ in their configuration only.
 
-    Raises CheckpointError when its attention has other weights than those of every known type.
+    Raises CheckpointError when its attention has other tensors than those of every known type.
     """
-    weights = {match[1] for name in names if (match := _ATTENTION_WEIGHT.fullmatch(name))} - {_COMMON}
+    tensors = {match[1] for name in names if (match := _ATTENTION_TENSOR.fullmatch(name))} - {_COMMON}
     known = {
-        config.model_type: set(get_architecture(config.model_type).attention(config))
+        config.model_type: _attention_tensors(config)
         for config in (variant.config.llm for variant in VARIANTS.values())
     }
-    for model_type, expected in known.items():
-        if weights == expected:
-            return model_type
-    listed = ", ".join(f"{name} ({' '.join(sorted(known[name]))})" for name in sorted(known))
+    if fitting := tuple(sorted(name for name, expected in known.items() if tensors == expected)):
+        return fitting
+    listed = ", ".join(f"{name} ({_text(known[name])})" for name in sorted(known))
     raise CheckpointError(
-        f"the language model is unknown: its attention has {' '.join(sorted(weights)) or 'no weights'}; "
-        f"expected those of {listed}"
+        f"the language model is unknown: its attention has {_text(tensors) or 'no weights'}; expected those of {listed}"
     )
+
+
+def _attention_tensors(config: LLMConfig) -> set[str]:
+    modules = get_architecture(config.model_type).attention(config)
+    biases = {f"{name}.bias" for name, module in modules.items() if isinstance(module, Linear) and module.bias}
+    return {f"{name}.weight" for name in modules} | biases
+
+
+def _text(tensors: Iterable[str]) -> str:
+    return " ".join(sorted(name.removesuffix(".weight") for name in tensors))

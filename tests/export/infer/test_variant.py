@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
 from xsam_edge.export.config.hub import resolve
 from xsam_edge.export.config.naming import aaai26_name
-from xsam_edge.export.config.variants import get_variant
+from xsam_edge.export.config.variants import VARIANTS, get_variant
 from xsam_edge.export.infer.variant import guess_variant
+from xsam_edge.export.models import llama
+from xsam_edge.export.models.architecture import Linear
+from xsam_edge.export.models.registry import fitting_types
 from xsam_edge.runtime.errors import CheckpointError
 
 
@@ -66,6 +73,36 @@ def test_llama():
 
 @pytest.mark.parametrize("name", ["c_attn", "o_proj", "rotary_emb.inv_freq"])
 def test_other_language_models(name):
-    message = r"language model is unknown: .*llama \(k_proj q_proj v_proj\), phi3 \(qkv_proj\), qwen3 \(k_norm"
+    message = r"language model is unknown: .*llama \(k_proj q_proj v_proj\), .*phi3 \(qkv_proj\), .*qwen3 \(k_norm"
     with pytest.raises(CheckpointError, match=message):
         guess_variant({"vision_encoder.a": (1,), f"llm.model.layers.0.self_attn.{name}.weight": (1, 1)})
+
+
+LLAMA = {"vision_encoder.a": (1,)} | {f"llm.model.layers.0.self_attn.{name}_proj.weight": (1, 1) for name in "qkvo"}
+
+
+def register(monkeypatch, name, architecture):
+    """A type and a variant of the same name, with the sizes of a Llama."""
+    known = get_variant("smollm2-360m")
+    variant = replace(known, name=name, config=replace(known.config, llm=replace(known.config.llm, model_type=name)))
+    monkeypatch.setitem(sys.modules, f"xsam_edge.export.models.{name}", SimpleNamespace(ARCHITECTURE=architecture))
+    monkeypatch.setitem(VARIANTS, name, variant)
+
+
+@pytest.mark.parametrize(("model_type", "name"), [("llama", "smollm2-360m"), ("twin", "twin")])
+def test_types_with_the_same_tensors_are_told_by_inits(monkeypatch, tmp_path, model_type, name):
+    register(monkeypatch, "twin", llama.ARCHITECTURE)
+    (tmp_path / "a-model").mkdir()
+    (tmp_path / "a-model" / "config.json").write_text(json.dumps({"model_type": model_type}))
+    assert guess_variant(LLAMA, tmp_path).name == name
+    with pytest.raises(CheckpointError, match=r"smollm2-360m, .*twin.*--variant"):
+        guess_variant(LLAMA)
+
+
+def test_biases_tell_types_apart(monkeypatch):
+    def attention(config):
+        return llama.attention(config) | {"q_proj": Linear(1, 1, bias=True)}
+
+    register(monkeypatch, "biased", replace(llama.ARCHITECTURE, attention=attention))
+    assert "biased" not in fitting_types(LLAMA)
+    assert guess_variant(LLAMA | {"llm.model.layers.0.self_attn.q_proj.bias": (1,)}).name == "biased"
