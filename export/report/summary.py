@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
+from xsam_edge.calibration.page.numbers import count, known, percent, ratio
 from xsam_edge.export.report.facts import GateFacts, Report, SizeFacts
-from xsam_edge.export.report.wording import (
-    count,
-    decibels,
-    known,
-    of_fp32,
-    percent,
-    printable,
-    ratio,
-    total,
-    verdict,
-)
+from xsam_edge.export.report.wording import decibels, of_fp32, printable, total, verdict
 from xsam_edge.runtime.units import duration, size
 
 WIDTH = 100
