@@ -45,7 +45,7 @@ gpu-test: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration
+	$(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration -p xsam_edge.benchmarks
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -46,7 +46,7 @@ def _head(report: Report) -> Iterable[Markup]:
 
 
 def _verdict(report: Report) -> Markup:
-    found = verdict(report)
+    judged = verdict(report)
     scale = note = None
     if report.gate is not None:
         gate = report.gate
@@ -59,7 +59,7 @@ def _verdict(report: Report) -> Markup:
             f"the bar spans two standard errors. {count(gate.trials, 'trial')} in {duration(gate.seconds)}.",
             class_="note",
         )
-    return tag("div", tag("h2", found.title), tag("p", found.text), scale, note, class_=f"verdict {found.kind}")
+    return tag("div", tag("h2", judged.title), tag("p", judged.text), scale, note, class_=f"verdict {judged.kind}")
 
 
 def _tiles(report: Report) -> Markup:

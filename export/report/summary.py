@@ -14,8 +14,8 @@ _LARGEST = 3  # files whose share is named
 
 def summary_lines(report: Report) -> list[str]:
     """At most ten lines of at most ``WIDTH`` columns: verdict, masks, sizes, what was raised, what to look at."""
-    found = verdict(report)
-    lines = [_line(report.precision, f"{found.title}: {found.text}")]
+    judged = verdict(report)
+    lines = [_line(report.precision, f"{judged.title}: {judged.text}")]
     if report.gate is not None:
         lines.append(_line("masks", _masks(report.gate)))
     tasks = [f"{task.task} {ratio(task.mean_iou, 3)}" for task in report.tasks]
