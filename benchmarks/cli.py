@@ -96,15 +96,15 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
-        found = benchmark(options, progress)
-    from xsam_edge.benchmarks import page
+        result = benchmark(options, progress)
+    from xsam_edge.benchmarks import markdown, page
 
     if options.html is not None:
-        options.html.write_text(page.html(found), encoding="utf-8")
+        options.html.write_text(page.html(result), encoding="utf-8")
     if options.json:
-        print(json.dumps(found, allow_nan=False))
+        print(json.dumps(result, allow_nan=False))
     else:
-        print(page.markdown(found, stages=options.stages or options.markdown, facts=options.markdown))
+        print(markdown.markdown(result, stages=options.stages or options.markdown, facts=options.markdown))
     return 0
 
 

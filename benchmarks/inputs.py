@@ -45,7 +45,7 @@ def pictures(image: Path | None = None) -> tuple[Callable[[int], Picture], str]:
 
 def _marked(pixels: Picture, index: int) -> Picture:
     """A copy whose first pixels spell ``index``."""
-    marked = np.ascontiguousarray(pixels).copy()
+    marked: Picture = np.ascontiguousarray(pixels).copy()
     row = marked[0].reshape(-1)
     digits = np.frombuffer(index.to_bytes(4, "little"), np.uint8)[: row.size]
     row[: digits.size] ^= digits

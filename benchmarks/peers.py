@@ -138,8 +138,8 @@ class TorchSide:
         if found is not None:
             self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: found.class_logits.shape[-1] - 1})
             decoded = self.clock()
-            logits = (values[0].float().cpu().numpy() for values in (found.class_logits, found.mask_logits))
-            result = referred_mask(*logits, self._frame)
+            classes, masks = (values[0].float().cpu().numpy() for values in (found.class_logits, found.mask_logits))
+            result = referred_mask(classes, masks, self._frame)
             mask = Segment.from_mask(result.mask, result.score).mask
         end = self.clock()
         return Sample(1e3 * (end - start), preprocess_ms, 1e3 * (end - decoded), tuple(self._calls), tuple(ids), mask)
@@ -156,8 +156,8 @@ class TorchSide:
             if len(places := np.flatnonzero(seg_positions(ids, special) >= 0)) == 1:
                 ids = ids[: places[0] + 1]
         spans = phrase_spans(ids, special)
-        inputs = (torch.from_numpy(values).to(self._device)[None] for values in (ids, spans))
-        tokens = reference.expand(self._model, *inputs, self._features.image_embeds)
+        rows, phrases = (torch.from_numpy(values).to(self._device)[None] for values in (ids, spans))
+        tokens = reference.expand(self._model, rows, phrases, self._features.image_embeds)
         length = tokens.inputs_embeds.shape[1]
         state = reference.prefill(self._language, tokens.inputs_embeds)
         if self._answering == "append":

@@ -75,7 +75,7 @@ def _fold_and_rewrite(model: ir.Model, rounds: int = 2) -> None:
     rewrite = ir.passes.Sequential(
         rewriter.RewritePass(_REWRITE_RULES),
         RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # onnx-ir leaves its constructor untyped
         common.RemoveUnusedOpsetsPass(),
     )
     for _ in range(rounds):

@@ -1,16 +1,14 @@
-"""Numbers and verdicts in words, the same on the page and in the terminal."""
+"""Verdicts and figures in words, the same on the page and in the terminal."""
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal
 
+from xsam_edge.calibration.page.numbers import NONE, known, ratio
 from xsam_edge.export.precision.plan import matches
 from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, Report, SizeFacts
-
-NONE = "–"
 
 
 @dataclass(frozen=True)
@@ -36,24 +34,6 @@ def verdict(report: Report) -> Verdict:
     return Verdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
 
 
-def known(value: float | None) -> TypeGuard[float]:
-    """Whether there is a number."""
-    return value is not None and not math.isnan(value)
-
-
-def ratio(value: float | None, digits: int = 4) -> str:
-    """0.9876."""
-    return f"{value:.{digits}f}" if known(value) else NONE
-
-
-def percent(value: float | None) -> str:
-    """98.7%; 100% only where it is all."""
-    if not known(value):
-        return NONE
-    text = f"{100 * value:.1f}"
-    return f"{'99.9' if text == '100.0' and value < 1 else text.removesuffix('.0')}%"
-
-
 def decibels(value: float | None) -> str:
     """41.3 dB; "identical" from ``IDENTICAL_DB`` on, "no signal" below its negative."""
     if not known(value):
@@ -61,11 +41,6 @@ def decibels(value: float | None) -> str:
     if value >= IDENTICAL_DB:
         return "identical"
     return "no signal" if value <= -IDENTICAL_DB else f"{value:.1f} dB"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """1 block, 2 blocks."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def total(sizes: tuple[SizeFacts, ...]) -> SizeFacts:

@@ -1,12 +1,14 @@
-"""HTML as nested calls: text is escaped unless it is markup already, so that no name can break out of its place."""
+"""HTML and SVG as nested calls: text is escaped unless it is markup, so that no name can break out of its place.
+
+What is written is well-formed XML as well, whatever the names hold.
+"""
 
 from __future__ import annotations
 
 import html
 import re
 
-_VOID = {"img", "meta", "br", "rect", "line", "circle", "path"}
-_SVG_EMPTY = {"rect", "line", "circle", "path"}
+_EMPTY = {"img", "meta", "br", "rect", "line", "circle", "path", "polyline"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -28,21 +30,18 @@ def join(*parts: str | None) -> Markup:
     return Markup("".join(escape(part) for part in parts if part is not None))
 
 
-def tag(name: str, /, *children: str | None, **attributes: str | float | bool | None) -> Markup:
+def tag(name: str, /, *children: str | None, **attributes: str | float | None) -> Markup:
     """An element; children are escaped where they are text.
 
-    ``class_`` is written ``class``, ``_`` inside of a name ``-``. None and False leave an attribute out, True has no
-    value.
+    ``class_`` is written ``class``, ``_`` inside of a name ``-``. None leaves an attribute or a child out.
     """
     parts = [name]
     for key, value in attributes.items():
-        if value is None or value is False:
-            continue
-        label = key.rstrip("_").replace("_", "-")
-        parts.append(label if value is True else f'{label}="{escape(_text(value))}"')
+        if value is not None:
+            parts.append(f'{key.rstrip("_").replace("_", "-")}="{escape(_text(value))}"')
     start = " ".join(parts)
-    if name in _VOID and not children:
-        return Markup(f"<{start}/>" if name in _SVG_EMPTY else f"<{start}>")
+    if name in _EMPTY and not children:
+        return Markup(f"<{start}/>")
     return Markup(f"<{start}>{join(*children)}</{name}>")
 
 
