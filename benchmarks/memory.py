@@ -16,6 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.runtime.doctor.host import Host
+from xsam_edge.runtime.model import XSam
+
 _TIMEOUT = 1800  # seconds; loading a large bundle from a slow disk takes minutes
 
 
@@ -71,8 +74,6 @@ def _status(field: str) -> int | None:
 
 def _device_bytes() -> int | None:
     """GPU memory of this process."""
-    from xsam_edge.runtime.doctor.host import Host
-
     text = Host().output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits") or ""
     rows = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
     used = [int(mib) << 20 for pid, mib in rows if pid.strip() == str(os.getpid()) and mib.strip().isdigit()]
@@ -82,8 +83,6 @@ def _device_bytes() -> int | None:
 def _run(options: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
     import onnxruntime  # noqa: F401  # counted as an import, not as the bundle's
-
-    from xsam_edge.runtime.model import XSam
 
     imports = _status("VmRSS")
     # Hashes are not checked: that reads files, which says nothing about what the model needs.

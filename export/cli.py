@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xsam_edge.export.config.overrides import Overrides, read_overrides
 from xsam_edge.export.config.variants import VARIANTS
@@ -17,6 +17,8 @@ from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import add_engine_options
 from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.quantize_options import add_precision_options, quantize_options
+from xsam_edge.export.report.facts import Report
+from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
@@ -24,9 +26,6 @@ from xsam_edge.runtime.cli.common import Parser, command, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress, Step
-
-if TYPE_CHECKING:
-    from xsam_edge.export.report.facts import Report
 
 _EXAMPLES = """\
 examples:
@@ -145,8 +144,6 @@ def _print_result(options: argparse.Namespace, manifest: Manifest, report: Repor
         return
     print(f"{options.output}: {manifest.variant}, {manifest.precision}, from {manifest.source.checkpoint}")
     if report is not None:
-        from xsam_edge.export.report.summary import summary_lines
-
         print(*summary_lines(report), sep="\n")
         print(f"see {options.output / 'report.html'}")
         return

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
@@ -207,8 +208,6 @@ def _choose_backend(manifest: Manifest, device: str, threads: int, context: int)
     check_engine(manifest, environment)
     if environment.device is not None:
         check_memory(manifest, context, environment.device)
-    from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend  # for those that have a GPU
-
     # Where host and GPU share their memory, it is scarce.
     return TensorRTBackend(manifest, overlap=environment.device is not None and not environment.device.integrated)
 

@@ -8,9 +8,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xsam_edge.calibration.data.samples import TASKS
+from xsam_edge.calibration.data.samples import TASKS, DataSet, Task
+from xsam_edge.calibration.evaluation import report
+from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
+from xsam_edge.calibration.evaluation.run import Evaluation, Options, Watch, choose_tasks, evaluate
+from xsam_edge.calibration.open_data import open_data
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.cli.common import (
     Parser,
     add_running_options,
@@ -21,10 +26,6 @@ from xsam_edge.runtime.cli.common import (
 )
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.progress import Step
-
-if TYPE_CHECKING:
-    from xsam_edge.calibration.data.samples import DataSet, Task
-    from xsam_edge.calibration.evaluation.run import Evaluation, Watch
 
 PROGRAM = "xsam-eval"
 _DETAILS = """\
@@ -84,13 +85,6 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("open data"))
-        # Here, not at the top: they take a moment, and a wrong option should not.
-        from xsam_edge.calibration.evaluation import report
-        from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
-        from xsam_edge.calibration.evaluation.run import choose_tasks
-        from xsam_edge.calibration.open_data import open_data
-        from xsam_edge.runtime.bundle.manifest import read_manifest
-
         data = open_data(options.data, split=options.split)
         tasks = choose_tasks(data, options.task or ())
         for bundle in filter(None, (options.bundle, options.against)):
@@ -122,8 +116,6 @@ def _evaluate(
     watch: Watch | None,
 ) -> tuple[dict[str, Any], Evaluation]:
     """Load one bundle, run it and let go of it; returns what it is, and what was found."""
-    from xsam_edge.calibration.evaluation.run import Options, evaluate
-
     model = load_bundle(
         bundle,
         progress,

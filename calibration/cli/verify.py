@@ -8,6 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from xsam_edge.calibration.verify import report
+from xsam_edge.calibration.verify.reference import open_reference
+from xsam_edge.calibration.verify.stages import verify
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.cli.common import Parser, command, count, load_bundle, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.progress import Step
@@ -52,12 +56,6 @@ def run(options: argparse.Namespace) -> int:
     """Verify; returns the exit code."""
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
-        # Here, not at the top: it takes a moment, and a wrong option should not.
-        from xsam_edge.calibration.verify import report
-        from xsam_edge.calibration.verify.reference import open_reference
-        from xsam_edge.calibration.verify.stages import verify
-        from xsam_edge.runtime.bundle.manifest import read_manifest
-
         reference = open_reference(options.reference, read_manifest(options.bundle).source.line)
         model = load_bundle(options.bundle, progress, device=options.device, threads=options.threads)
         outcome = verify(model, reference, progress)

@@ -13,13 +13,12 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.device import memory_plan
 from xsam_edge.runtime.errors import XSamError
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.model import XSam
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,9 +114,6 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
 
 def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True, **options: Any) -> XSam:
     """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
-    from xsam_edge.runtime.device import memory_plan
-    from xsam_edge.runtime.model import XSam
-
     model = XSam.load(bundle, verify=verify, progress=progress, **options)
     if model.manifest.engine is not None:
         progress.clear()

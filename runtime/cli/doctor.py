@@ -7,15 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xsam_edge.runtime.cli.common import Parser, command, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor import bundle, machine, software
+from xsam_edge.runtime.doctor.bundle import Verdict
+from xsam_edge.runtime.doctor.host import Host, Section
+from xsam_edge.runtime.doctor.software import show
 from xsam_edge.runtime.progress import Step
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.doctor.bundle import Verdict
-    from xsam_edge.runtime.doctor.host import Host, Section
 
 _DETAILS = """\
 Everything is asked, nothing is changed; what is absent is said. Libraries of the GPU are loaded in processes of their
@@ -46,9 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, host: Host | None = None) -> int:
     """Probe and print; returns 0. ``host`` stands in for this machine."""
-    from xsam_edge.runtime.doctor import bundle, machine, software
-    from xsam_edge.runtime.doctor.host import Host
-
     host = host or Host()
     verdicts: tuple[Verdict, ...] | None = None
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
@@ -82,8 +79,6 @@ def as_json(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> 
 
 def as_text(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> str:
     """The report as text, one fact a line."""
-    from xsam_edge.runtime.doctor.software import show
-
     width = max(len(fact.name) for section in sections for fact in section.facts)
     lines = [f"xsam-edge {package_version()}"]
     for section in sections:

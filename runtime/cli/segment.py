@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xsam_edge.runtime.cli.common import (
     Parser,
@@ -19,15 +19,14 @@ from xsam_edge.runtime.cli.common import (
     load_bundle,
     package_version,
 )
+from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
+from xsam_edge.runtime.cli.tasks import Question, question
 from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Step
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.cli.tasks import Question
-    from xsam_edge.runtime.model import XSam
-    from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.result import Result
 
 PROGRAM = "xsam-segment"
 OUTPUT = Path("xsam-output")
@@ -100,10 +99,6 @@ def run(options: argparse.Namespace) -> int:
         return run_stream(options)
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
-        # Here, not at the top: they take a moment, and a wrong option should not.
-        from xsam_edge.runtime.cli.output import check_output, folder_names
-        from xsam_edge.runtime.cli.tasks import question
-
         task, output = question(options), options.output or OUTPUT
         if task.segments:
             check_output(output, options.overwrite)
@@ -149,8 +144,6 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _one(model: XSam, task: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
-    from xsam_edge.runtime.cli.output import write_result
-
     with model.look(image) as scene:
         result = task.ask(scene)
     facts: dict[str, Any] = {"image": str(image), "error": None}

@@ -8,17 +8,18 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from xsam_edge.runtime.cli.common import count, load_bundle
+from xsam_edge.runtime.cli.output import check_output
 from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
+from xsam_edge.runtime.stream.sources import open_source
+from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
 _OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap")
@@ -65,10 +66,6 @@ def run_stream(options: argparse.Namespace) -> int:
     """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
-        from xsam_edge.runtime.cli.output import check_output
-        from xsam_edge.runtime.cli.tasks import question
-        from xsam_edge.runtime.stream.sources import open_source
-
         task, source = question(options), open_source(options.source, options.rate)
         if options.output is not None:
             check_output(options.output, options.overwrite)
