@@ -9,6 +9,7 @@ from typing import Any
 from xsam_edge.benchmarks.chain import RuntimeSide
 from xsam_edge.benchmarks.measure import SETTLE_SECONDS, Distribution, Picture
 from xsam_edge.benchmarks.report import iou
+from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
 
 INCLUDED = (
@@ -23,7 +24,7 @@ def measure(
     *,
     prompts: int,
     repeat: int,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Ask ``prompts`` phrases of each of ``repeat`` pictures in both ways, which take turns in coming first.
 
@@ -33,7 +34,7 @@ def measure(
     times: dict[str, list[float]] = {"one_by_one": [], "together": []}
     same_tokens, overlaps = True, []
     for index in range(repeat + 1):  # the first is not counted
-        progress(f"{prompts} prompts at once, round {index} of {repeat}" if index else f"{prompts} prompts at once")
+        progress(Step(f"{prompts} prompts at once", index, repeat + 1, "rounds"))
         found: dict[str, list[Result]] = {}
         with side.look(picture(index)) as scene:
             side.ask(scene, asked[:1])

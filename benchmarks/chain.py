@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,9 @@ from xsam_edge.benchmarks.measure import Picture, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
-from xsam_edge.runtime.cli.common import Progress, load_bundle
+from xsam_edge.runtime.cli.common import load_bundle
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.model import XSam
@@ -110,7 +111,7 @@ def script_of(xsam: XSam, phrase: str) -> Script:
 
 def open_bundle(
     bundle: Path,
-    progress: Progress,
+    progress: ProgressPrinter,
     *,
     answering: Answering | None,
     device: str,
@@ -131,9 +132,4 @@ def open_bundle(
         raise InputError(f"--answer scripted needs --device cpu, not {device}; use --answer append")
     watch = WatchedBackend(OnnxRuntimeBackend(device, threads), manifest)
     xsam = load_bundle(bundle, progress, verify=verify, context=context, backend=watch)
-    return RuntimeSide(str(bundle), xsam, watch, answering, threads or cores())
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return RuntimeSide(str(bundle), xsam, watch, answering, threads or usable_cores())

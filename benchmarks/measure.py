@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.benchmarks.watch import Call
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 # Thread pools spin for some milliseconds after their work is done, which would be the next side's time.
 SETTLE_SECONDS = 0.05
@@ -102,7 +103,7 @@ def alternate(
     *,
     repeat: int,
     warmup: int,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> tuple[list[list[Round]], list[float]]:
     """Run ``warmup`` rounds that are not counted and ``repeat`` that are.
 
@@ -115,7 +116,12 @@ def alternate(
     warming = [0.0] * len(sides)
     gc.collect()
     for index in range(warmup + repeat):
-        progress(f"warm up, round {index + 1}" if index < warmup else f"round {index - warmup + 1} of {repeat}")
+        warming_up = index < warmup
+        progress(
+            Step("warm up", index, warmup, "rounds")
+            if warming_up
+            else Step("measure", index - warmup, repeat, "rounds")
+        )
         pixels = picture(index)
         asked, further = (phrases[(index + step) % len(phrases)] for step in (0, 1))
         for turn in range(len(sides)):
@@ -123,7 +129,7 @@ def alternate(
             time.sleep(SETTLE_SECONDS)
             start = time.perf_counter()
             done = Round(sides[number].first(pixels, asked), sides[number].next(further))
-            if index < warmup:
+            if warming_up:
                 warming[number] += time.perf_counter() - start
             else:
                 rounds[number].append(done)

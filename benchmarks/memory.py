@@ -71,9 +71,9 @@ def _status(field: str) -> int | None:
 
 def _device_bytes() -> int | None:
     """GPU memory of this process."""
-    from xsam_edge.benchmarks.environment import output
+    from xsam_edge.runtime.doctor.host import Host
 
-    text = output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits") or ""
+    text = Host().output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits") or ""
     rows = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
     used = [int(mib) << 20 for pid, mib in rows if pid.strip() == str(os.getpid()) and mib.strip().isdigit()]
     return sum(used) if used else None

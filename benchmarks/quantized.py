@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from xsam_edge.benchmarks.environment import describe
 from xsam_edge.benchmarks.fusion import integer_products
 from xsam_edge.runtime.backends.base import output_shapes
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
+from xsam_edge.runtime.doctor.host import Host
+from xsam_edge.runtime.doctor.machine import processor
 
 _PROMPT = 96  # tokens of text around an image
 
@@ -77,8 +78,8 @@ def main() -> None:
     print()
     for graph, counts in integer_products(options.lower, manifests[options.lower]).items():
         print(f"- products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items()))
-    cpu = describe(options.threads)["cpu"]
-    print(f"- {cpu['model']}, {cpu['cores_allowed']} cores, onnxruntime {onnxruntime.__version__}")
+    cpu = processor(Host()).values()
+    print(f"- {cpu['CPU']}, {cpu['usable cores']} cores, onnxruntime {onnxruntime.__version__}")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, Manifest, bundle_path
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import BundleError
+from xsam_edge.runtime.progress import silent
 
 #: Precisions whose graphs hold the weights themselves.
 UNQUANTISED = ("fp32", "fp16")
@@ -62,7 +63,7 @@ def _source(manifest: Manifest, shapes: Mapping[str, tuple[int, ...]]) -> Weight
     if found := _RANDOM.fullmatch(manifest.source.checkpoint):
         return RandomWeights(shapes, int(found[1]))
     if manifest.source.checkpoint == "shapes":
-        request = from_checkpoint("shapes", variant=manifest.variant, report=lambda *_: None)
+        request = from_checkpoint("shapes", variant=manifest.variant, progress=silent)
         return request.weights if request.source == manifest.source else None
     return None
 

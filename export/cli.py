@@ -20,11 +20,13 @@ from xsam_edge.export.quantize_options import add_precision_options, quantize_op
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
-from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
+from xsam_edge.runtime.cli.common import Parser, command, package_version
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Progress, Step
 
 if TYPE_CHECKING:
-    from xsam_edge.export.report.facts import Report as Facts
+    from xsam_edge.export.report.facts import Report
 
 _EXAMPLES = """\
 examples:
@@ -76,14 +78,14 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
     overrides = read_overrides(_read_config(options.config))
 
-    def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Facts | None]:
+    def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Report | None]:
         return _export(options, overrides, output, precision, progress)
 
     if engines.wanted(options):
         return engines.run(options, overrides, export)
-    with Progress(sys.stderr) as progress:
-        manifest, facts = export(options.output, options.precision or "fp32", progress)
-    _print_result(options, manifest, facts, time.perf_counter() - start)
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        manifest, report = export(options.output, options.precision or "fp32", progress)
+    _print_result(options, manifest, report, time.perf_counter() - start)
     return 0
 
 
@@ -93,9 +95,9 @@ def _export(
     output: Path,
     precision: Precision,
     progress: Progress,
-) -> tuple[Manifest, Facts | None]:
+) -> tuple[Manifest, Report | None]:
     quantization = quantize_options(options, precision)
-    progress("load torch", 0, 0)
+    progress(Step("load torch"))
     # Here, not at the top: they take seconds, and a wrong option should not.
     from xsam_edge.export.bundle import write_bundle
     from xsam_edge.export.prepare import from_checkpoint, from_random
@@ -105,12 +107,12 @@ def _export(
     if options.random_weights:
         request = from_random(options.variant, options.seed, **common)
     else:
-        request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
+        request = from_checkpoint(options.checkpoint, variant=options.variant, progress=progress, **common)
     if quantization is None:
-        return write_bundle(request, output, overwrite=options.overwrite, report=progress), None
+        return write_bundle(request, output, overwrite=options.overwrite, progress=progress), None
     from xsam_edge.export.quantize import quantize_bundle
 
-    return quantize_bundle(request, output, quantization, overwrite=options.overwrite, report=progress)
+    return quantize_bundle(request, output, quantization, overwrite=options.overwrite, progress=progress)
 
 
 def _seed(text: str) -> int:
@@ -124,7 +126,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     return {} if path is None else read_json(path, dict[str, Any], advice="--config takes a JSON object")
 
 
-def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts | None, seconds: float) -> None:
+def _print_result(options: argparse.Namespace, manifest: Manifest, report: Report | None, seconds: float) -> None:
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if options.json:
@@ -137,15 +139,15 @@ def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts 
             "seconds": round(seconds, 3),
             "peak_memory_bytes": peak,
         }
-        if facts is not None:
-            result["report"] = json.loads(facts.to_json())
+        if report is not None:
+            result["report"] = json.loads(report.to_json())
         print(json.dumps(result))
         return
     print(f"{options.output}: {manifest.variant}, {manifest.precision}, from {manifest.source.checkpoint}")
-    if facts is not None:
+    if report is not None:
         from xsam_edge.export.report.summary import summary_lines
 
-        print(*summary_lines(facts), sep="\n")
+        print(*summary_lines(report), sep="\n")
         print(f"see {options.output / 'report.html'}")
         return
     for name, size in sizes.items():

@@ -24,12 +24,12 @@ from xsam_edge.export.graph.weights import RandomWeights
 from xsam_edge.export.infer.config import config_from_checkpoint
 from xsam_edge.export.infer.variant import guess_variant
 from xsam_edge.export.precision.plan import FloatType
-from xsam_edge.export.staging import Report
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
-from xsam_edge.runtime.bundle.manifest import Source
+from xsam_edge.runtime.bundle.manifest import Provenance
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
 from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 _CHECK = "check the files of the model's inits and what --config sets"
 
@@ -41,7 +41,7 @@ def from_checkpoint(
     variant: str = "auto",
     overrides: Mapping[str, Any] | None = None,
     precision: FloatType = "fp32",
-    report: Report,
+    progress: Progress,
 ) -> BundleRequest:
     """Open and check a checkpoint: a file, a folder or a hub id, in either naming line.
 
@@ -49,21 +49,21 @@ def from_checkpoint(
         CheckpointError: unreadable, unsafe, incomplete, or of another model.
         InputError: an unknown variant or override.
     """
-    report("checkpoint: open", 0, 0)
-    opened = open_checkpoint(resolve(checkpoint))
+    progress(Step("checkpoint: open"))
+    opened = open_checkpoint(resolve(checkpoint, progress=progress))
     inits = inits or opened.inits
     chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
     weights = opened.renamed(main_name)
     config = config_from_checkpoint(weights.shapes, chosen, inits, overrides)
     match(expected_tensors(config), weights.shapes, dead_tensors(config))
-    tokenizer_json, eos = _tokenizer(chosen, inits)
+    tokenizer_json, eos = _tokenizer(chosen, inits, progress)
     return BundleRequest(
         config=config,
         variant=chosen.name,
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=weights,
         tokenizer_json=tokenizer_json,
-        source=Source(_text(Path(checkpoint).name or checkpoint), _hash(opened, report), chosen.line),
+        source=Provenance(_text(Path(checkpoint).name or checkpoint), _hash(opened, progress), chosen.line),
         precision=precision,
     )
 
@@ -84,7 +84,7 @@ def from_random(
     chosen = get_variant(variant)
     config = random_config(chosen, overrides)
     if inits is not None:
-        tokenizer_json, eos = _tokenizer(chosen, inits)
+        tokenizer_json, eos = _tokenizer(chosen, inits, silent)
     else:
         tokenizer_json, eos = stand_in_tokenizer(chosen.prompt, config.llm.vocab_size), None
     return BundleRequest(
@@ -93,7 +93,7 @@ def from_random(
         settings=settings_for(config, chosen, tokenizer_json, eos, inits),
         weights=RandomWeights(expected_tensors(config), seed),
         tokenizer_json=tokenizer_json,
-        source=Source(f"random weights, seed {seed}", "", chosen.line),
+        source=Provenance(f"random weights, seed {seed}", "", chosen.line),
         precision=precision,
     )
 
@@ -147,10 +147,10 @@ def _special_id(tokenizer: Tokenizer, token: str) -> int:
     return index
 
 
-def _tokenizer(variant: Variant, inits: Path | None) -> tuple[str, str | None]:
+def _tokenizer(variant: Variant, inits: Path | None, progress: Progress) -> tuple[str, str | None]:
     """The tokenizer with X-SAM's tokens, and the text of its end token."""
     folder = find_part(inits, "llm", variant) if inits else None
-    folder = folder or download_tokenizer(variant)
+    folder = folder or download_tokenizer(variant, progress)
     try:
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -169,6 +169,5 @@ def _text(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def _hash(checkpoint: Checkpoint, report: Report) -> str:
-    digests = [sha256(path, lambda done, total: report("checkpoint: hash", done, total)) for path in checkpoint.files]
-    return "+".join(digests)
+def _hash(checkpoint: Checkpoint, progress: Progress) -> str:
+    return "+".join(sha256(path, progress) for path in checkpoint.files)

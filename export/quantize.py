@@ -32,21 +32,21 @@ from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization import lowering, smoothing
 from xsam_edge.export.quantization.sites import find_sites
 from xsam_edge.export.quantize_plan import QuantizeOptions, precision_of
-from xsam_edge.export.report.facts import CalibrationFacts
-from xsam_edge.export.report.facts import Report as Facts
+from xsam_edge.export.report.facts import CalibrationFacts, Report
 from xsam_edge.export.report.gather import Measured, gather, pictures_of
 from xsam_edge.export.report.write import write_report
-from xsam_edge.export.staging import Report, staged
+from xsam_edge.export.staging import staged
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry, GraphSpec, Manifest, hash_file, read_manifest
 from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.progress import Progress, Step
 
 PLAN_FILE = "precision_plan.json"
 
 
 def quantize_bundle(
-    request: BundleRequest, output: Path, options: QuantizeOptions, *, overwrite: bool = False, report: Report
-) -> tuple[Manifest, Facts]:
+    request: BundleRequest, output: Path, options: QuantizeOptions, *, overwrite: bool = False, progress: Progress
+) -> tuple[Manifest, Report]:
     """Write a bundle of lower precision to ``output``.
 
     Raises:
@@ -57,14 +57,14 @@ def quantize_bundle(
     start = time.perf_counter()
     data = _open_data(options)  # before any work: it may not exist
     with staged(output, overwrite) as folder, _beside(output) as base:
-        fill_bundle(replace(request, precision="fp32"), base, report)
-        quantization = _Quantization(request, base, options, data, report)
+        fill_bundle(replace(request, precision="fp32"), base, progress)
+        quantization = _Quantization(request, base, options, data, progress)
         manifest, measured = quantization.write(folder)
-        facts = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
+        report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
         (folder / PLAN_FILE).write_text(measured.plan.to_json(), encoding="utf-8")
-        write_report(folder, facts, pictures_of(measured.score))
-        manifest = _bind(folder, manifest, facts.degraded)
-    return manifest, facts
+        write_report(folder, report, pictures_of(measured.score))
+        manifest = _bind(folder, manifest, report.degraded)
+    return manifest, report
 
 
 def _open_data(options: QuantizeOptions) -> CalibrationData | None:
@@ -90,9 +90,14 @@ class _Quantization:
     """The steps between an FP32 bundle and a measured one of lower precision."""
 
     def __init__(
-        self, request: BundleRequest, base: Path, options: QuantizeOptions, data: CalibrationData | None, report: Report
+        self,
+        request: BundleRequest,
+        base: Path,
+        options: QuantizeOptions,
+        data: CalibrationData | None,
+        progress: Progress,
     ) -> None:
-        self.request, self.base, self.options, self.data, self.report = request, base, options, data, report
+        self.request, self.base, self.options, self.data, self.progress = request, base, options, data, progress
         self.names = lowering.bundle_names(base)
         self.plan = self._plan()
         check_plan(self.plan, self.names)
@@ -124,7 +129,7 @@ class _Quantization:
             self._below(outcome.score, outcome)
         precisions = resolve(plan, self.names)
         graphs = {name: self._write_graph(name, plan, precisions, folder) for name in contract.GRAPHS}
-        manifest = seal(self.request, folder, precision_of(plan), plan.float, graphs, self.report)
+        manifest = seal(self.request, folder, precision_of(plan), plan.float, graphs, self.progress)
         score = exam.score(folder, what="gate: the written bundle") if exam else None
         if outcome and score and outcome.passed and score.mean_iou < self.options.min_iou:
             self._below(score, outcome)
@@ -144,18 +149,18 @@ class _Quantization:
             pictures=self.data.held_out if self.data and exam else (),
             notes=tuple(self.notes),
             threads=self.options.threads,
-            report=self.report,
+            progress=self.progress,
         )
 
     def _statistics(self) -> dict[str, TensorStats]:
         """Of every site's activation, by the graph's file and the tensor, ``llm.onnx:NAME``."""
         assert self.data is not None
-        seen = 0
+        seen = False
 
-        def progress(done: int, total: int) -> None:
+        def progress(step: Step) -> None:
             nonlocal seen
-            seen += 1
-            self.report(f"calibration: picture {done + 1} of {total}", 0, 0)
+            seen = True
+            self.progress(step)
 
         stats = collect(
             self.base,
@@ -173,7 +178,7 @@ class _Quantization:
             self.notes.append("masks were not compared with FP32")
             return None
         assert self.data is not None
-        return Exam(self.base, self.data.held_out, threads=self.options.threads, report=self.report)
+        return Exam(self.base, self.data.held_out, threads=self.options.threads, progress=self.progress)
 
     def _smooth_and_range(self, stats: Mapping[str, TensorStats]) -> None:
         """Change the weights, and set the range of every int8 site. Sites that no data reached stay float."""
@@ -181,7 +186,7 @@ class _Quantization:
         quantized = {name for name, precision in precisions.items() if precision.quantized}
         unreached: dict[str, str] = {}
         for name in contract.GRAPHS:
-            self.report(f"{name}: smoothing", 0, 0)
+            self.progress(Step(f"{name}: smoothing"))
             opened = lowering.open_graph(self.base / f"{name}.onnx")
             own = {key.partition(":")[2]: value for key, value in stats.items() if key.startswith(f"{name}.onnx:")}
             if self.plan.smoothing:
@@ -206,7 +211,7 @@ class _Quantization:
     def _write_graph(self, name: str, plan: Plan, precisions: Precisions, folder: Path) -> GraphSpec:
         opened = lowering.open_graph(self.base / f"{name}.onnx")
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
-        return write_graph(opened.model, opened.plans, opened.source, name, folder, self.report, annotated=False)
+        return write_graph(opened.model, opened.plans, opened.source, name, folder, self.progress, annotated=False)
 
     def _below(self, score: Score, outcome: Found) -> None:
         if self.options.allow_degraded:

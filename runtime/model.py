@@ -35,6 +35,7 @@ from xsam_edge.runtime.language.cache_pool import CachePool
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.language.speculative import Drafter
 from xsam_edge.runtime.language.tokenizer import Tokenizer
+from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
@@ -65,7 +66,7 @@ class XSam:
         threads: int = 0,
         verify: bool = True,
         backend: Backend | None = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress = silent,
         speculative: bool = True,
         scene_bytes: int = DEFAULT_SCENE_BYTES,
         drafts: bool | None = None,
@@ -83,7 +84,7 @@ class XSam:
             verify: check the SHA-256 of every file before it is opened. Engines are native code: their bundles are
                 always checked.
             backend: another implementation of the backend interface, in place of ``device`` and ``threads``.
-            progress: called with the bytes of each block that was hashed.
+            progress: told what of the files was hashed, and that graphs are loaded.
             speculative: check the answer that a task is expected to have along with the prompt, in one forward,
                 instead of decoding token by token. The answer is the same.
             scene_bytes: what open scenes may keep between questions besides the key-value cache that every model
@@ -104,6 +105,7 @@ class XSam:
         manifest = read_manifest(bundle)
         engine = manifest.engine
         check_files(bundle, manifest, hashes=verify or engine is not None, progress=progress)
+        progress(Step("load"))
         limit = manifest.settings.model.context_length
         if engine is not None:
             limit = min(limit, engine.context)

@@ -6,19 +6,21 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xsam_edge.calibration.data.samples import TASKS
 from xsam_edge.runtime.cli.common import (
     Parser,
-    Progress,
     add_running_options,
     command,
     count,
     load_bundle,
     package_version,
 )
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.progress import Step
 
 if TYPE_CHECKING:
     from xsam_edge.calibration.data.samples import DataSet, Task
@@ -80,8 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
-    with Progress(sys.stderr) as progress:
-        progress("open data")
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("open data"))
         # Here, not at the top: they take a moment, and a wrong option should not.
         from xsam_edge.calibration.evaluation import report
         from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
@@ -116,7 +118,7 @@ def _evaluate(
     bundle: Path,
     data: DataSet,
     tasks: Sequence[Task],
-    progress: Progress,
+    progress: ProgressPrinter,
     watch: Watch | None,
 ) -> tuple[dict[str, Any], Evaluation]:
     """Load one bundle, run it and let go of it; returns what it is, and what was found."""
@@ -136,7 +138,7 @@ def _evaluate(
         tasks,
         limit=options.limit,
         options=Options(options.answer, options.threshold),
-        progress=lambda done, total: progress(f"{bundle.name}: picture {done + 1} of {total}"),
+        progress=lambda step: progress(replace(step, detail=bundle.name)),
         watch=watch,
     )
     manifest = model.manifest

@@ -26,7 +26,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class AnnotationFile:
     """What one annotation file gives. ``facts`` say what it is, for reports."""
 
     format: str
@@ -37,11 +37,11 @@ class Source:
 class FolderData:
     """A data set of image files, each once, in the order of their paths."""
 
-    def __init__(self, name: str, root: Path, sources: Sequence[Source]) -> None:
+    def __init__(self, name: str, root: Path, files: Sequence[AnnotationFile]) -> None:
         self.name = name
         self._root = root
-        self._sources = tuple(sources)
-        self._entries = _merged(entry for source in sources for entry in source.entries)
+        self._files = tuple(files)
+        self._entries = _merged(entry for file in files for entry in file.entries)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -64,7 +64,7 @@ class FolderData:
 
     def describe(self) -> Mapping[str, object]:
         """The folder and its annotation files."""
-        sources = [{"format": source.format, **source.facts} for source in self._sources]
+        sources = [{"format": file.format, **file.facts} for file in self._files]
         return {"folder": str(self._root), "pictures": len(self._entries), "sources": sources}
 
     def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:

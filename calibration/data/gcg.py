@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Size, choose_split, find_folder, read_annotations
 from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, Caption
@@ -43,7 +43,7 @@ class _Record:
     groundings: Mapping[str, _Grounding]
 
 
-def open_captions(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_captions(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The grounded captions of a folder for one split, and the splits that it holds.
 
     A file's split is the end of its name, as in ``OpenPsgGCG_val.json``.
@@ -74,7 +74,7 @@ def open_captions(root: Path, split: str | None) -> tuple[list[Source], list[str
     if not entries:
         raise InputError(f"{path} has no phrase with a mask")
     facts = {"file": str(path), "images": str(folder), "split": chosen}
-    return [Source("GranD-f captions", tuple(entries), facts)], list(found)
+    return [AnnotationFile("GranD-f captions", tuple(entries), facts)], list(found)
 
 
 def _is(path: Path) -> bool:

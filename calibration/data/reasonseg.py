@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import ADVICE, Flag, Size, choose_split, open_picture
 from xsam_edge.calibration.data.masks import outline_mask
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
@@ -54,7 +54,7 @@ class _Outline:
     ignored: bool
 
 
-def open_reasonseg(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_reasonseg(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The questions of a folder for one split, and the splits that it holds ("" where it has no folders of its own).
 
     Raises InputError for a file that is damaged, and for annotations without an image.
@@ -70,7 +70,7 @@ def open_reasonseg(root: Path, split: str | None) -> tuple[list[Source], list[st
     if not entries:
         raise InputError(f"{found[chosen]} holds no file with 'text' and an outline to segment")
     facts = {"images": str(found[chosen]), "split": chosen}
-    return [Source("ReasonSeg", tuple(entries), facts)], list(found)
+    return [AnnotationFile("ReasonSeg", tuple(entries), facts)], list(found)
 
 
 def _holds(folder: Path) -> bool:

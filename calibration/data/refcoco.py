@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Id, ImageRecord, Size, choose_split, find_folder, read_annotations
 from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
@@ -75,7 +75,7 @@ class _Instances:
     annotations: tuple[_Annotation, ...]
 
 
-def open_refcoco(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_refcoco(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The referring expressions of a folder for one split, and the splits that it holds.
 
     Raises InputError for a pickle without a JSON file, for a file that is damaged, and for missing images.
@@ -106,7 +106,7 @@ def _refs_file(root: Path) -> Path | None:
     return None
 
 
-def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> Source:
+def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> AnnotationFile:
     instances = root / "instances.json"
     data = read_annotations(instances, _Instances)
     images = {image.id: image for image in data.images}
@@ -144,7 +144,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
         if asked
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
-    return Source("RefCOCO", tuple(entries), facts)
+    return AnnotationFile("RefCOCO", tuple(entries), facts)
 
 
 def _union(parts: Sequence[Segmentation], size: Size) -> BoolMask:

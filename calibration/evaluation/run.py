@@ -18,6 +18,7 @@ from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
 from xsam_edge.calibration.evaluation.regions import RegionMetrics
 from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import AnswerMode, Scene
 
@@ -53,9 +54,6 @@ class Evaluation:
     seconds: float
 
 
-Progress = Callable[[int, int], None]
-"""Called with the pictures done and those in all."""
-
 Watch = Callable[[str, int, Ask, Result], object]
 """Called with a picture's name, the number of the ask in it, the ask and the answer."""
 
@@ -67,7 +65,7 @@ def evaluate(
     *,
     limit: int | None = None,
     options: Options | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     watch: Watch | None = None,
 ) -> Evaluation:
     """Ask ``model`` all that ``data`` asks.
@@ -78,7 +76,7 @@ def evaluate(
         tasks: those to ask; all of the data set by default.
         limit: how many pictures to look at; all by default.
         options: how to ask.
-        progress: see ``Progress``.
+        progress: told of each picture before it is looked at.
         watch: see ``Watch``.
 
     Raises:
@@ -95,8 +93,7 @@ def evaluate(
     metrics = _Metrics()
     unreadable: list[str] = []
     for done, picture in enumerate(data.pictures(chosen, limit)):
-        if progress:
-            progress(done, total)
+        progress(Step("evaluate", done, total, "pictures"))
         if not _look(model, picture, options, metrics, watch):
             unreadable.append(picture.name)
         if len(unreadable) > MAX_UNREADABLE * total:

@@ -7,7 +7,7 @@ captions in the form of GranD-f, all about the same scenes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from PIL import Image
 from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.draw import Drawing, draw, outline
 from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
+from xsam_edge.runtime.progress import Progress, Tally, silent
 from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.results.iou import mask_box
 
@@ -26,15 +27,14 @@ _CATEGORIES = [
 ]
 
 Json = dict[str, Any]
-Report = Callable[[int, int], None]
 
 
 def write_folder(
-    folder: Path, seeds: Sequence[int], size: int, split: str = "val", report: Report | None = None
+    folder: Path, seeds: Sequence[int], size: int, split: str = "val", progress: Progress = silent
 ) -> None:
     """Write the scenes of some seeds, drawn at ``size`` pixels, into a new folder.
 
-    ``report(done, total)`` is called after each scene. Raises FileExistsError where the folder exists.
+    ``progress`` is told of each scene. Raises FileExistsError where the folder exists.
     """
     folder.mkdir(parents=True)
     maps = folder / "annotations" / f"panoptic_{split}"
@@ -45,7 +45,8 @@ def write_folder(
     panoptic: list[Json] = []
     refs: list[Json] = []
     captions: list[Json] = []
-    for number, seed in enumerate(seeds):
+    drawn = Tally(progress, "draw", len(seeds), "scenes")
+    for seed in seeds:
         scene = make_scene(seed)
         drawing = draw(scene, size)
         name = f"{seed:08d}"
@@ -58,8 +59,7 @@ def write_folder(
         refs += _refs(scene, f"{name}.png", found, split, len(refs))
         captions.append(_caption(scene, drawing, f"{name}.png"))
         _write_reasoning(scene, size, drawing, folder / split / name)
-        if report is not None:
-            report(number + 1, len(seeds))
+        drawn.add(1)
     things = [{"id": item["id"], "name": item["name"]} for item in _CATEGORIES if item["isthing"]]
     listed = {"images": images, "annotations": instances, "categories": things}
     _write(folder / "annotations" / f"instances_{split}.json", listed)

@@ -7,7 +7,7 @@ wording of prompt and answer, and the points that regions are sampled at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,7 @@ from xsam_edge.runtime.language.sequence import Expanded
 from xsam_edge.runtime.language.speculative import NO_DRAFT
 from xsam_edge.runtime.language.tokenizer import REGION_ID, Ids, phrase_spans, seg_positions
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 # Rows of a prompt whose logits are held at a time: 256 rows of 151,672 are 155 MB.
 _CHUNK = 256
@@ -42,17 +43,18 @@ class _Looked:
     frame: Frame
 
 
-def verify(model: XSam, reference: Reference, report: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Compare a bundle with a reference; ``report`` is told the name of each file that is begun.
+def verify(model: XSam, reference: Reference, progress: Progress = silent) -> Outcome:
+    """Compare a bundle with a reference; ``progress`` is told of each file that is begun.
 
     Raises:
         InputError: the reference is damaged.
     """
     bounds = compare.bounds_of(model.manifest.precision)
-    report(reference.image.name)
+    total = 1 + len(reference.tasks)
+    progress(Step("verify", 0, total, "files", reference.image.name))
     looked, done, skipped = _look(model, reference, bounds)
-    for path in reference.tasks:
-        report(path.stem)
+    for number, path in enumerate(reference.tasks, 1):
+        progress(Step("verify", number, total, "files", path.stem))
         skipped |= {f"{path.stem}:{name}": count for name, count in unread(path).items()}
         for recording in read_task(path):
             checks = Checks(recording, bounds)

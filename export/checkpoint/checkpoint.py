@@ -18,9 +18,10 @@ from xsam_edge.export.checkpoint.safetensors_file import safetensors_refs
 from xsam_edge.export.checkpoint.tensor_ref import TensorRef, read, read_rows
 from xsam_edge.export.checkpoint.torch_file import legacy_refs, zip_refs
 from xsam_edge.runtime.bundle.constraints import NOT_EMPTY
-from xsam_edge.runtime.bundle.manifest import hash_file, running_total
+from xsam_edge.runtime.bundle.manifest import hash_file
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Progress, Tally, silent
 
 #: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
 CHECKPOINT_NAMES = (
@@ -118,11 +119,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def sha256(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
-    """Hash one file in blocks: 64 hexadecimal digits. ``progress(done, total)`` is called in bytes after each block."""
+def sha256(path: str | Path, progress: Progress = silent) -> str:
+    """Hash one file in blocks: 64 hexadecimal digits."""
     path = Path(path)
     try:
-        return hash_file(path, running_total(progress, path.stat().st_size) if progress else None)
+        return hash_file(path, Tally(progress, "checkpoint: hash", path.stat().st_size, "bytes"))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 

@@ -25,9 +25,10 @@ from xsam_edge.export.infer.config import config_from_checkpoint
 from xsam_edge.export.infer.variant import guess_variant
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
-from xsam_edge.runtime.cli.common import Progress
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device.memory_plan import Footprint, MemoryPlan, footprint, plan, summary, table
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Progress
 
 _SHOWN = 5
 
@@ -56,7 +57,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
     if options.plan:
         return _plan(options, overrides)
     start = time.perf_counter()
-    with Progress(sys.stderr) as progress:
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         check_output(options.output, options.overwrite)
         request = EngineRequest(
             options.engine, options.target, options.context, options.memory, options.optimization_level
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
         else:
             precision = options.precision or builder.target.precision
             # Before hours of export, and again of the bundle, whose sizes are exact.
-            convert.fit(_facts(options, overrides, precision), options.context, builder.target)
+            convert.fit(_facts(options, overrides, precision, progress), options.context, builder.target)
             options.output.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.", dir=options.output.parent) as folder:
                 export(Path(folder) / "onnx", precision, progress)
@@ -77,13 +78,13 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
 
 
 def _compile(
-    bundle: Path, options: argparse.Namespace, request: EngineRequest, progress: Progress
+    bundle: Path, options: argparse.Namespace, request: EngineRequest, progress: ProgressPrinter
 ) -> tuple[Manifest, tuple[BuiltEngine, ...]]:
     def show(memory: MemoryPlan, target: Target) -> None:
         progress.clear()
         print(table(memory, target.memory, target.name), file=sys.stderr)
 
-    return convert.convert(bundle, options.output, request, overwrite=options.overwrite, report=progress, show=show)
+    return convert.convert(bundle, options.output, request, overwrite=options.overwrite, progress=progress, show=show)
 
 
 def _plan(options: argparse.Namespace, overrides: Mapping[str, Any]) -> int:
@@ -91,7 +92,8 @@ def _plan(options: argparse.Namespace, overrides: Mapping[str, Any]) -> int:
     target = get_target(options.target, device, options.memory)
     if options.engine is not None:
         flavours.compute_capabilities(options.engine, target, device)
-    facts = _facts(options, overrides, options.precision or target.precision)
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        facts = _facts(options, overrides, options.precision or target.precision, progress)
     context = convert.context_for(options.context, target, facts.context_limit, facts.image_tokens)
     memory = plan(facts, context)
     if options.json:
@@ -112,14 +114,14 @@ def _plan_result(facts: Footprint, memory: MemoryPlan, target: Target) -> dict[s
     return result | {"available_bytes": target.memory.available, "fits": fits, "would_fit": advice}
 
 
-def _facts(options: argparse.Namespace, overrides: Mapping[str, Any], precision: str) -> Footprint:
+def _facts(options: argparse.Namespace, overrides: Mapping[str, Any], precision: str, progress: Progress) -> Footprint:
     """The sizes of what a command line names: a bundle's files, or a model that is yet to be exported."""
     if options.bundle is not None:
         return footprint(read_manifest(options.bundle))
     if options.random_weights:
         variant = get_variant(options.variant)
         return config_footprint(random_config(variant, overrides), variant.name, precision)
-    opened = open_checkpoint(resolve(options.checkpoint))
+    opened = open_checkpoint(resolve(options.checkpoint, progress=progress))
     inits = options.inits or opened.inits
     variant = guess_variant(opened.shapes, inits) if options.variant == "auto" else get_variant(options.variant)
     config = config_from_checkpoint(opened.renamed(main_name).shapes, variant, inits, overrides)

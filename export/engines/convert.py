@@ -6,7 +6,6 @@ import importlib.metadata
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from xsam_edge.export.engines import flavours
@@ -14,7 +13,7 @@ from xsam_edge.export.engines.build import BuiltEngine, EngineJob, build_engine,
 from xsam_edge.export.engines.footprint import check_fits
 from xsam_edge.export.engines.profiles import input_shapes, profiles_for
 from xsam_edge.export.engines.targets import Target, get_target
-from xsam_edge.export.staging import Report, check_output, check_space, hash_files, staged
+from xsam_edge.export.staging import check_output, check_space, hash_files, staged
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, Flavour
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
@@ -22,12 +21,12 @@ from xsam_edge.runtime.bundle.manifest import (
     bundle_path,
     check_files,
     read_manifest,
-    running_total,
 )
 from xsam_edge.runtime.device.compatibility import library_version
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
 from xsam_edge.runtime.device.memory_plan import Footprint, MemoryPlan, footprint, plan
 from xsam_edge.runtime.errors import InputError, NoDeviceError
+from xsam_edge.runtime.progress import Progress
 
 Show = Callable[[MemoryPlan, Target], None]
 
@@ -118,7 +117,7 @@ def convert(
     request: EngineRequest,
     *,
     overwrite: bool = False,
-    report: Report,
+    progress: Progress,
     show: Show | None = None,
 ) -> tuple[Manifest, tuple[BuiltEngine, ...]]:
     """Compile a bundle of ONNX graphs; needs neither torch nor onnx.
@@ -140,19 +139,18 @@ def convert(
     sized = fit(footprint(manifest), request.context, builder.target)
     if show is not None:
         show(sized.memory, builder.target)
-    hashed = running_total(partial(report, "check"), sum(entry.bytes for entry in manifest.files.values()))
-    check_files(bundle, manifest, progress=hashed)
+    check_files(bundle, manifest, progress=progress)
     with staged(output, overwrite) as folder:
         check_space(folder, sum(entry.bytes for entry in manifest.files.values()))
         _copy_rest(bundle, manifest, folder)
         profiles, built = {}, []
         for graph in manifest.graphs:
             profiles[graph] = profiles_for(manifest.graphs[graph], graph, manifest.settings.model, sized.context)
-            built.append(_build(bundle, manifest, graph, profiles[graph], builder, folder, report))
+            built.append(_build(bundle, manifest, graph, profiles[graph], builder, folder, progress))
         engines = replace(
             manifest,
             graphs={name: replace(graph, file=_engine_file(name)) for name, graph in manifest.graphs.items()},
-            files=hash_files(folder, report),
+            files=hash_files(folder, progress),
             producer={**manifest.producer, "polygraphy": importlib.metadata.version("polygraphy")},
             engine=_info(manifest, builder, sized, profiles),
         )
@@ -179,7 +177,7 @@ def _build(
     profiles: tuple[EngineProfile, ...],
     builder: Builder,
     folder: Path,
-    report: Report,
+    progress: Progress,
 ) -> BuiltEngine:
     spec = manifest.graphs[graph]
     cache = None
@@ -197,11 +195,7 @@ def _build(
         optimization_level=builder.request.optimization_level,
         timing_cache=cache,
     )
-
-    def phase(name: str, step: int, steps: int) -> None:
-        report(f"{graph}: {name}" + (f" {step} of {steps}" if steps else ""), 0, 0)
-
-    return build_engine(job, phase)
+    return build_engine(job, progress)
 
 
 def _info(

@@ -10,8 +10,9 @@ from xsam_edge.export.config.sizes import LLMConfig, ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.device.memory_plan import DeviceMemory, Footprint, longest_context, plan, size
+from xsam_edge.runtime.device.memory_plan import DeviceMemory, Footprint, longest_context, plan
 from xsam_edge.runtime.errors import DeviceMemoryError
+from xsam_edge.runtime.units import size
 
 # Bytes of one weight of (encoder and decoder, language model). INT4 is that of the language model's layers alone, in
 # blocks with a scale each; scales, and what stays in floating point, are the fractions.

@@ -16,10 +16,10 @@ from PIL import Image
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Picture, Regions, Task
 from xsam_edge.calibration.evaluation.agreement import Agreement, Compared, Recorder
 from xsam_edge.calibration.evaluation.run import Options, ask_scene
-from xsam_edge.export.staging import Report
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import Progress, Step
 from xsam_edge.runtime.results.result import Result
 
 WORST = 6  # asks that are kept to be looked at
@@ -54,9 +54,9 @@ class Score:
 class Exam:
     """Held-out pictures with what the FP32 bundle answers; asked once, however often others are compared with it."""
 
-    def __init__(self, bundle: Path, pictures: Iterable[Picture], *, threads: int = 0, report: Report) -> None:
+    def __init__(self, bundle: Path, pictures: Iterable[Picture], *, threads: int = 0, progress: Progress) -> None:
         """Raises InputError if there is no picture that can be read, and no mask to compare."""
-        self.bundle, self._threads, self._report = bundle, threads, report
+        self.bundle, self._threads, self._progress = bundle, threads, progress
         self._recorder = Recorder()
         self._pictures = list(pictures)  # their pixels and masks are made when they are asked for
         unreadable: set[str] = set()
@@ -114,8 +114,9 @@ class Exam:
         return Score(mean, stderr, _tokens(tasks), len(ious), int(counts.sum()), tasks, ordered)
 
     def _images(self, limit: int, what: str) -> Iterable[tuple[Picture, Image.Image | None]]:
-        for done, picture in enumerate(self._pictures[:limit]):
-            self._report(f"{what}: picture {done + 1} of {min(limit, len(self._pictures))}", 0, 0)
+        chosen = self._pictures[:limit]
+        for done, picture in enumerate(chosen):
+            self._progress(Step(what, done, len(chosen), "pictures"))
             try:
                 yield picture, picture.image()
             except OSError:

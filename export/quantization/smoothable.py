@@ -29,7 +29,7 @@ class Target:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Predecessor:
     """What makes an activation: its initialisers, and the value at which the division takes effect."""
 
     name: str
@@ -37,7 +37,7 @@ class Source:
     output: ir.Value
 
 
-def source_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> Source | None:
+def predecessor_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> Predecessor | None:
     """What a division of ``value`` can be folded into."""
     while (node := value.producer()) is not None:
         if node.op_type in _MOVES:
@@ -46,7 +46,7 @@ def source_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, 
             value = node.inputs[0]
             continue
         targets = _targets(node, weights, sites)
-        return Source(str(node.name), targets, value) if targets else None
+        return Predecessor(str(node.name), targets, value) if targets else None
     return None
 
 

@@ -30,8 +30,8 @@ from xsam_edge.export.report.facts import (
     WorstCase,
 )
 from xsam_edge.export.report.pictures import worst_case_picture
-from xsam_edge.export.staging import Report as Progress
 from xsam_edge.runtime.bundle.manifest import Manifest
+from xsam_edge.runtime.progress import Progress, Step
 
 OBSERVED = 3  # pictures on which the inside of the chain is compared
 
@@ -55,7 +55,7 @@ class Measured:
     pictures: Sequence[Picture]
     notes: tuple[str, ...]
     threads: int
-    report: Progress
+    progress: Progress
 
 
 def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: float, peak: int) -> Report:
@@ -95,7 +95,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
         ),
         worst=tuple(pictures_of(score)) if score else (),
         smoothing=tuple(
-            SmoothingFacts(group.source.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
+            SmoothingFacts(group.predecessor.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
             for group in measured.groups
         ),
         unquantised=tuple(_unquantised(measured)) if measured.plan.quantizes else (),
@@ -146,7 +146,7 @@ def _observe(
             pictures.append(picture)
     if not pictures:
         return stages, blocks, {}
-    measured.report("report: inside of the chain", 0, 0)
+    measured.progress(Step("report: inside of the chain"))
     return stages, blocks, compare(measured.base, measured.folder, (stages, blocks), pictures, measured.threads)
 
 

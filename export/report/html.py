@@ -14,16 +14,15 @@ from xsam_edge.export.report.style import CSS
 from xsam_edge.export.report.wording import (
     count,
     decibels,
-    duration,
     is_raised,
     known,
     of_fp32,
     percent,
     ratio,
-    size,
     total,
     verdict,
 )
+from xsam_edge.runtime.units import duration, size
 
 # Nothing may be loaded, whatever the names in the report say.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"

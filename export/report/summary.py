@@ -6,16 +6,15 @@ from xsam_edge.export.report.facts import GateFacts, Report, SizeFacts
 from xsam_edge.export.report.wording import (
     count,
     decibels,
-    duration,
     known,
     of_fp32,
     percent,
     printable,
     ratio,
-    size,
     total,
     verdict,
 )
+from xsam_edge.runtime.units import duration, size
 
 WIDTH = 100
 _LABEL = 12

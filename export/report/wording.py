@@ -11,7 +11,6 @@ from xsam_edge.export.precision.plan import matches
 from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, Report, SizeFacts
 
 NONE = "–"
-_UNITS = ((1e9, "GB", 2), (1e6, "MB", 1), (1e3, "kB", 1))
 
 
 @dataclass(frozen=True)
@@ -62,22 +61,6 @@ def decibels(value: float | None) -> str:
     if value >= IDENTICAL_DB:
         return "identical"
     return "no signal" if value <= -IDENTICAL_DB else f"{value:.1f} dB"
-
-
-def size(count: float) -> str:
-    """12.3 MB."""
-    for unit, name, digits in _UNITS:
-        if count >= unit:
-            return f"{count / unit:.{digits}f} {name}"
-    return f"{count:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """42 s, 7 min, 2 h 05 min."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def count(number: int, one: str, many: str = "") -> str:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from xsam_edge.runtime.cli.common import (
     Parser,
-    Progress,
     add_running_options,
     command,
     count,
@@ -20,8 +19,10 @@ from xsam_edge.runtime.cli.common import (
     load_bundle,
     package_version,
 )
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
 from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.progress import Step
 
 if TYPE_CHECKING:
     from xsam_edge.runtime.cli.tasks import Question
@@ -97,8 +98,8 @@ def run(options: argparse.Namespace) -> int:
     check_stream_options(options)
     if options.source is not None:
         return run_stream(options)
-    with Progress(sys.stderr) as progress:
-        progress("load")
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("load"))
         # Here, not at the top: they take a moment, and a wrong option should not.
         from xsam_edge.runtime.cli.output import check_output, folder_names
         from xsam_edge.runtime.cli.tasks import question
@@ -116,9 +117,11 @@ def run(options: argparse.Namespace) -> int:
             context=options.context,
         )
         load = 1e3 * (time.perf_counter() - start)
-        entries, failed = [], False
+        entries: list[dict[str, Any]] = []
+        failed = False
+        total = len(options.images) if len(options.images) > 1 else None
         for image, name in zip(options.images, folder_names(options.images), strict=True):
-            progress(f"segment {image.name}")
+            progress(Step("segment", len(entries), total, "images", image.name))
             try:
                 entry, lines = _one(model, task, image, output / name, options.overwrite)
             except (XSamError, OSError, MemoryError) as error:

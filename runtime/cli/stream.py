@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsam_edge.runtime.cli.common import Progress, count, load_bundle
+from xsam_edge.runtime.cli.common import count, load_bundle
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Step
 
 if TYPE_CHECKING:
     from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
@@ -61,8 +63,8 @@ def _positive(text: str) -> float:
 
 def run_stream(options: argparse.Namespace) -> int:
     """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
-    with Progress(sys.stderr) as progress:
-        progress("load")
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("load"))
         from xsam_edge.runtime.cli.output import check_output
         from xsam_edge.runtime.cli.tasks import question
         from xsam_edge.runtime.stream.sources import open_source

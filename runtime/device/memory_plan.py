@@ -18,6 +18,7 @@ from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
 from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, TOKENIZER_FILE, Manifest, TensorSpec
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import DeviceMemoryError
+from xsam_edge.runtime.units import size
 
 GIB = 1 << 30
 # Interpreter, packages and the libraries of CUDA and TensorRT.
@@ -177,11 +178,6 @@ def line(wanted: MemoryPlan) -> str:
     """The plan in one line."""
     rows = ", ".join(f"{row.what} {size(row.bytes)}" for row in wanted.rows if row.place == "device")
     return f"device memory {size(wanted.needed(False))} for a context of {wanted.context} tokens: {rows}"
-
-
-def size(count: int) -> str:
-    """Bytes as text."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _typical(manifest: Manifest) -> ActivationSizes:

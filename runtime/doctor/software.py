@@ -13,9 +13,9 @@ from xsam_edge.runtime.bundle.engine_info import MODULES
 from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.device.compatibility import Environment, install_command
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version
-from xsam_edge.runtime.device.memory_plan import size
 from xsam_edge.runtime.doctor.host import Fact, Host, Section
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.units import size
 
 _PACKAGES = (
     "xsam-edge", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "cuda-python",

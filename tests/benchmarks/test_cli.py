@@ -86,8 +86,8 @@ def test_everything_around_a_number_is_there(report: dict[str, Any], phi3_bundle
     assert memory["kv_cache_bytes"] > 0 and memory["activation_bytes"] > 0 and memory["peak_over_needed"] > 0
     assert set(report["energy"]) & {"source", "reason"}
     assert report["settings"]["repeat"] == 2 and report["settings"]["warmup"] == 1
-    assert report["environment"]["threads"] == report["setup"]["threads"] == 1
-    assert report["environment"]["packages"] and report["included"]
+    assert report["environment"]["conditions"]["threads"] == report["setup"]["threads"] == 1
+    assert report["environment"]["python"]["packages"] and report["included"]
 
 
 def test_markdown_is_tables(report: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.prepare import from_checkpoint, from_random
 from xsam_edge.runtime.bundle.settings import ModelFacts, RegionSampling
 from xsam_edge.runtime.errors import CheckpointError, InputError
+from xsam_edge.runtime.progress import silent
 
 SMALL = {
     "llm.num_layers": 1,
@@ -24,12 +25,8 @@ SMALL = {
 }
 
 
-def quiet(_what: str, _done: int, _total: int) -> None:
-    pass
-
-
 def open_(path: Path, **options: object):
-    return from_checkpoint(str(path), report=quiet, **options)
+    return from_checkpoint(str(path), progress=silent, **options)
 
 
 def test_facts_of_a_checkpoint(phi3_reference: Path) -> None:

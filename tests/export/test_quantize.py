@@ -19,6 +19,7 @@ from xsam_edge.export.quantization.lowering import bundle_names
 from xsam_edge.export.quantize_plan import QuantizeOptions
 from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
 from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.progress import silent
 
 FEW = ["--calibration-samples", "6", "--gate-samples", "4"]
 
@@ -116,14 +117,14 @@ def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
 def test_a_bound_that_cannot_be_held_is_an_error(
     tmp_path: Path, cache: Path, traced_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = from_checkpoint("shapes", report=lambda *_: None)
+    request = from_checkpoint("shapes", progress=silent)
     options = QuantizeOptions("int8", samples=6, held_out=2, min_iou=0.97, cache=cache)
     monkeypatch.setattr(quantize.Search, "run", lambda self, plan: _hopeless(self, plan))
     with pytest.raises(XSamError, match=r"mean IoU of 0\.5\d*, below the bound of 0\.97.*--allow-degraded"):
-        quantize.quantize_bundle(request, tmp_path / "bundle", options, report=lambda *_: None)
+        quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
     assert list(tmp_path.iterdir()) == []
     manifest, facts = quantize.quantize_bundle(
-        request, tmp_path / "bundle", replace(options, allow_degraded=True, min_iou=1.0), report=lambda *_: None
+        request, tmp_path / "bundle", replace(options, allow_degraded=True, min_iou=1.0), progress=silent
     )
     assert manifest.degraded and facts.degraded and "shipped because" in " ".join(facts.notes)
     assert read_manifest(tmp_path / "bundle").degraded

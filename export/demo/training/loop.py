@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -30,7 +30,10 @@ from xsam_edge.export.demo.training.tokenizer import train_tokenizer
 from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.prepare import settings_for
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer
+from xsam_edge.runtime.progress import Step
 
 _CURVE_STEPS = 20  # between lines of the curve
 _VALIDATION_SEED = 10_000
@@ -75,17 +78,12 @@ def _work(rank: int, job: Job, tokenizer_json: str, address: str) -> None:
     recipe = job.recipe
     torch.set_flush_denormal(True)
     if job.device == "cpu":
-        torch.set_num_threads(max(1, _cores() // recipe.workers))
+        torch.set_num_threads(max(1, usable_cores() // recipe.workers))
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=recipe.workers)
     try:
         _Worker(rank, job, tokenizer_json).run()
     finally:
         dist.destroy_process_group()
-
-
-def _cores() -> int:
-    """Those that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
@@ -105,24 +103,38 @@ class _Worker:
         self.matrices = linear_matrices(self.model)
         self.parameters = list(self.model.parameters())
         self.start = time.monotonic()
+        self.progress = ProgressPrinter(sys.stderr)
 
     def run(self) -> None:
         """Train until the budget is spent."""
         step, reported, lines = 0, 0.0, []
-        while (progress := self._progress(step)) < 1:
-            set_rates(self.optimizers, schedule(step, progress, self.recipe))
-            lesson = int(progress >= self.recipe.second_lesson)
+        while (spent := self._spent(step)) < 1:
+            self._tell(step)
+            set_rates(self.optimizers, schedule(step, spent, self.recipe))
+            lesson = int(spent >= self.recipe.second_lesson)
             lines.append(self._step(self._batch(self._seeds(step), lesson)))
             step += 1
             if step % _CURVE_STEPS == 0:
-                self._write({"step": step, "progress": round(progress, 4), **_mean(lines)})
+                self._write({"step": step, "progress": round(spent, 4), **_mean(lines)})
                 lines.clear()
             if self._agreed(self._minutes() - reported > self.recipe.report_minutes):
                 self._report(step)
                 reported = self._minutes()
         self._report(step)
+        self.progress.clear()
 
-    def _progress(self, step: int) -> float:
+    def _tell(self, step: int) -> None:
+        """Show how far the training is; the first worker speaks for all."""
+        if self.rank:
+            return
+        if self.recipe.steps is not None:
+            self.progress(Step("train", step, self.recipe.steps, "steps"))
+        else:
+            seconds = int(60 * self._minutes()), int(60 * self.recipe.minutes)
+            self.progress(Step("train", *seconds, "seconds", f"step {step}"))
+
+    def _spent(self, step: int) -> float:
+        """The share of the budget."""
         if self.recipe.steps is not None:
             return step / self.recipe.steps
         return self._average(self._minutes() / self.recipe.minutes)
@@ -207,6 +219,7 @@ class _Worker:
             curve.write(json.dumps(line) + "\n")
         checked = line.pop("validation", None)
         shown = {**line, **checked} if isinstance(checked, dict) else line
+        self.progress.clear()
         print("  ".join(f"{key} {value}" for key, value in shown.items()), flush=True)
 
     def _average(self, value: float) -> float:

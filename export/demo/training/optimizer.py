@@ -41,10 +41,13 @@ def optimizers(model: XSam, recipe: Recipe, rank: int = 0) -> list[Optimizer]:
     ]
 
 
-def schedule(step: int, progress: float, recipe: Recipe) -> float:
-    """Factor on the rates: linear warm-up over steps, a plateau, then a linear fall to zero at ``progress`` 1."""
+def schedule(step: int, spent: float, recipe: Recipe) -> float:
+    """Factor on the rates: linear warm-up over steps, a plateau, then a linear fall to zero.
+
+    ``spent`` is the share of the budget, 0 to 1.
+    """
     warmup = min(1.0, (step + 1) / recipe.warmup_steps)
-    return warmup * min(1.0, max(0.0, (1 - progress) / recipe.cooldown))
+    return warmup * min(1.0, max(0.0, (1 - spent) / recipe.cooldown))
 
 
 def set_rates(chosen: Sequence[Optimizer], factor: float) -> None:

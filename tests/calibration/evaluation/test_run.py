@@ -6,6 +6,7 @@ from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.samples import Caption, Categories, Phrase, Regions, TrueSegment
 from xsam_edge.calibration.evaluation.run import Options, evaluate
 from xsam_edge.runtime.errors import InputError, XSamError
+from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
 
@@ -79,19 +80,19 @@ def test_a_short_reason_is_asked_as_a_phrase_and_counted_as_reason() -> None:
 
 def test_tasks_limit_and_progress() -> None:
     data = Data({"a": [PHRASE], "b": [EVERYTHING[1]], "c": [PHRASE], "d": [PHRASE]})
-    seen: list[tuple[int, int]] = []
+    seen: list[Step] = []
     watched: list[tuple[str, int]] = []
     found = evaluate(
         Model(lambda *_: one(MASK)),
         data,
         ["refer"],
         limit=2,
-        progress=lambda *state: seen.append(state),
+        progress=seen.append,
         watch=lambda name, number, ask, result: watched.append((name, number)),
     )
     assert list(found.tasks) == ["refer"]
     assert found.pictures == found.tasks["refer"]["n"] == 2
-    assert seen == [(0, 2), (1, 2)]
+    assert seen == [Step("evaluate", done, 2, "pictures") for done in range(2)]
     assert watched == [("a", 0), ("c", 0)]
 
 

@@ -19,6 +19,7 @@ from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import AlteredFileError, EngineBuildError, NoDeviceError
+from xsam_edge.runtime.progress import silent
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install xsam-edge[dev])")
 pytest.importorskip("polygraphy", reason="polygraphy is not installed (pip install xsam-edge[dev])")
@@ -147,10 +148,6 @@ def graph(path: Path, nodes: list[Any], weights: dict[str, Any], kind: int = Ten
 
 def job(onnx: Path) -> EngineJob:
     return EngineJob("llm", onnx, onnx.with_suffix(".engine"), "tensorrt-rtx", ("8.9",), ())
-
-
-def silent(_name: str, _step: int, _steps: int) -> None:
-    pass
 
 
 @pytest.mark.engines
