@@ -52,16 +52,16 @@ def _marked(pixels: Picture, index: int) -> Picture:
     return marked
 
 
-def phrases(given: Sequence[str] | None) -> list[str]:
+def phrases(arguments: Sequence[str] | None) -> list[str]:
     """Phrases of the command line: texts, and files with one per line.
 
     Raises:
         InputError: a file that is not text or holds no phrase.
     """
-    found: list[str] = []
-    for text in given or PHRASES:
+    texts: list[str] = []
+    for text in arguments or PHRASES:
         if not _is_file(text):
-            found.append(text)
+            texts.append(text)
             continue
         try:
             lines = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines()]
@@ -69,8 +69,8 @@ def phrases(given: Sequence[str] | None) -> list[str]:
             raise InputError(f"{text} is not UTF-8 text; --prompts takes a file with one phrase per line") from None
         if not any(lines):
             raise InputError(f"{text} holds no phrase; write one per line")
-        found += filter(None, lines)
-    return found
+        texts += filter(None, lines)
+    return texts
 
 
 def _is_file(text: str) -> bool:

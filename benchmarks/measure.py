@@ -123,12 +123,12 @@ def alternate(
             else Step("measure", index - warmup, repeat, "rounds")
         )
         pixels = picture(index)
-        asked, further = (phrases[(index + step) % len(phrases)] for step in (0, 1))
+        phrase, further = (phrases[(index + step) % len(phrases)] for step in (0, 1))
         for turn in range(len(sides)):
             number = (index + turn) % len(sides)
             time.sleep(SETTLE_SECONDS)
             start = time.perf_counter()
-            done = Round(sides[number].first(pixels, asked), sides[number].next(further))
+            done = Round(sides[number].first(pixels, phrase), sides[number].next(further))
             if warming_up:
                 warming[number] += time.perf_counter() - start
             else:

@@ -133,12 +133,14 @@ class TorchSide:
     def _ask(self, phrase: str, start: float, preprocess_ms: float) -> Sample:
         hidden, conditions, segs, ids = self._answer(phrase)
         began = self.clock()
-        found = reference.segment(self._model, self._features, hidden, conditions, segs)
+        segmentation = reference.segment(self._model, self._features, hidden, conditions, segs)
         mask, decoded = None, self.clock()
-        if found is not None:
-            self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: found.class_logits.shape[-1] - 1})
+        if segmentation is not None:
+            self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: segmentation.class_logits.shape[-1] - 1})
             decoded = self.clock()
-            classes, masks = (values[0].float().cpu().numpy() for values in (found.class_logits, found.mask_logits))
+            classes, masks = (
+                values[0].float().cpu().numpy() for values in (segmentation.class_logits, segmentation.mask_logits)
+            )
             result = referred_mask(classes, masks, self._frame)
             mask = Segment.from_mask(result.mask, result.score).mask
         end = self.clock()

@@ -140,7 +140,7 @@ class _Quantization:
             plan=plan,
             precisions=precisions,
             names=self.names,
-            found=outcome,
+            outcome=outcome,
             score=score,
             min_iou=self.options.min_iou,
             seconds=time.perf_counter() - started,

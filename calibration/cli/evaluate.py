@@ -104,9 +104,9 @@ def run(options: argparse.Namespace) -> int:
             against = {**other_facts, "metrics": second.tasks, "agreement": agreement.result()}
     if options.json:
         described = {"name": data.name, **data.describe()}
-        asked = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
-        found = {**facts, "data": described, **asked, "unreadable": first.unreadable, "against": against}
-        print(json.dumps({"version": package_version(), **found, **first.tasks}, allow_nan=False))
+        settings = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
+        facts = {**facts, "data": described, **settings, "unreadable": first.unreadable, "against": against}
+        print(json.dumps({"version": package_version(), **facts, **first.tasks}, allow_nan=False))
         return 0
     print(f"{_title(facts)} on {data.name}" + (f" against {_title(against)}" if against else "") + "\n")
     print(report.comparison_table(first, second, against["agreement"]) if against else report.table(first))

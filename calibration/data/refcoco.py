@@ -127,9 +127,9 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
         size = images[record.image_id].size
         mask = partial(_union, tuple(parsed[annotation] for annotation in ids), size) if ids else None
         several = isinstance(record.ann_id, tuple)
-        asked = phrases.setdefault(record.image_id, {})
+        of_image = phrases.setdefault(record.image_id, {})
         for text in filter(None, (sentence.text for sentence in record.sentences)):
-            asked.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
+            of_image.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
     if not any(phrases.values()):
         raise InputError(f"{path} has no sentence for the split {split}")
     folders = [
@@ -139,9 +139,9 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
     ]
     folder = find_folder([images[image].file_name for image in phrases], folders, f"{instances}: its images")
     entries = [
-        Entry(folder / images[image].file_name, images[image].size, {"refer": partial(_asks, tuple(asked.values()))})
-        for image, asked in phrases.items()
-        if asked
+        Entry(folder / images[image].file_name, images[image].size, {"refer": partial(_asks, tuple(of_image.values()))})
+        for image, of_image in phrases.items()
+        if of_image
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
     return AnnotationFile("RefCOCO", tuple(entries), facts)

@@ -126,15 +126,18 @@ class _SceneAsks:
 
     def _refer(self) -> list[Ask]:
         """A phrase of each kind that the scene allows, and one for something absent."""
-        found = [*phrases.references(self.scene), *phrases.absent(self.scene)]
-        return [self._phrase("refer", self._one(found, kind)) for kind in dict.fromkeys(item.kind for item in found)]
+        references = [*phrases.references(self.scene), *phrases.absent(self.scene)]
+        return [
+            self._phrase("refer", self._one(references, kind))
+            for kind in dict.fromkeys(item.kind for item in references)
+        ]
 
     def _reason(self) -> list[Ask]:
-        found = phrases.sentences(self.scene)
-        return [self._phrase("reason", found[int(self.rng.integers(len(found)))])] if found else []
+        references = phrases.sentences(self.scene)
+        return [self._phrase("reason", references[int(self.rng.integers(len(references)))])] if references else []
 
-    def _one(self, found: Sequence[phrases.Reference], kind: str) -> phrases.Reference:
-        of_kind = [item for item in found if item.kind == kind]
+    def _one(self, references: Sequence[phrases.Reference], kind: str) -> phrases.Reference:
+        of_kind = [item for item in references if item.kind == kind]
         return of_kind[int(self.rng.integers(len(of_kind)))]
 
     def _phrase(self, task: Task, reference: phrases.Reference) -> Phrase:

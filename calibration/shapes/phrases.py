@@ -76,7 +76,7 @@ def of_kind(scene: Scene, kind: str) -> list[Reference]:
     if kind == "reason":
         return sentences(scene)
     makers = {"position": _positions, "relation": _relations, "extreme": _extremes}
-    return [found for found in makers.get(kind, _attributes)(scene.things) if found.kind == kind]
+    return [reference for reference in makers.get(kind, _attributes)(scene.things) if reference.kind == kind]
 
 
 def absent(scene: Scene) -> list[Reference]:

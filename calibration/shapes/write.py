@@ -53,10 +53,10 @@ def write_folder(
         Image.fromarray(drawing.pixels).save(folder / "images" / f"{name}.png")
         images.append({"id": seed, "file_name": f"{name}.png", "height": size, "width": size})
         first = len(instances) + 1
-        found = [_instance(scene, drawing, index, first) for index in range(len(scene.things))]
-        instances += found
+        things = [_instance(scene, drawing, index, first) for index in range(len(scene.things))]
+        instances += things
         panoptic.append(_panoptic(scene, drawing, maps / f"{name}.png"))
-        refs += _refs(scene, f"{name}.png", found, split, len(refs))
+        refs += _refs(scene, f"{name}.png", things, split, len(refs))
         captions.append(_caption(scene, drawing, f"{name}.png"))
         _write_reasoning(scene, size, drawing, folder / split / name)
         drawn.add(1)

@@ -102,8 +102,8 @@ class Asker:
         out: list[Ask] = []
         order = rng.choice(len(kinds), np.count_nonzero(weights), replace=False, p=weights / weights.sum())
         for kind in (kinds[index] for index in order):
-            if len(out) < self.recipe.refer_asks[lesson] and (found := phrases.of_kind(scene, kind)):
-                out.append(self.refer(found[int(rng.integers(len(found)))], kind))
+            if len(out) < self.recipe.refer_asks[lesson] and (references := phrases.of_kind(scene, kind)):
+                out.append(self.refer(references[int(rng.integers(len(references)))], kind))
         return out
 
     def refer(self, reference: phrases.Reference, kind: str) -> Ask:

@@ -41,8 +41,8 @@ def _corpus() -> list[str]:
     words += ["It is.", " .", "Yes.", "No."]
     for seed in range(_CORPUS_SCENES):
         scene = make_scene(seed)
-        found = [*phrases.references(scene), *phrases.sentences(scene), *phrases.absent(scene)]
-        words += [f"{reference.text} {reference.text}" for reference in found]
+        references = [*phrases.references(scene), *phrases.sentences(scene), *phrases.absent(scene)]
+        words += [f"{reference.text} {reference.text}" for reference in references]
         words.append(phrases.caption(scene)[0].replace("<p>", "|").replace("</p>", "|"))
         rng = np.random.default_rng(seed)
         words += [text for _ in range(4) for text in phrases.questions(scene, rng)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.report.report_facts import EMPTY, FULL, GATE
+from tests.export.report.sample_reports import EMPTY, FULL, GATE
 from xsam_edge.export.report.facts import BlockFacts, CalibrationFacts, Raised, Report, StageFacts, WorstCase
 from xsam_edge.export.report.html import html
 from xsam_edge.export.report.write import write_report

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.export.report.report_facts import EMPTY, FULL, GATE
+from tests.export.report.sample_reports import EMPTY, FULL, GATE
 from xsam_edge.export.report.facts import Raised, Report, SizeFacts, StageFacts, WorstCase
 from xsam_edge.export.report.summary import WIDTH, summary_lines
 
