@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xsam_edge.benchmarks.chain import RuntimeSide
-from xsam_edge.benchmarks.measure import SETTLE_SECONDS, Distribution, Picture
+from xsam_edge.benchmarks.measure import SETTLE_SECONDS, Distribution, Pixels
 from xsam_edge.benchmarks.report import iou
 from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
@@ -19,7 +19,7 @@ INCLUDED = (
 
 def measure(
     side: RuntimeSide,
-    picture: Callable[[int], Picture],
+    picture: Callable[[int], Pixels],
     phrases: Sequence[str],
     *,
     prompts: int,

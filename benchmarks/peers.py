@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.benchmarks.chain import ANSWERING, Answering, script_of
-from xsam_edge.benchmarks.measure import Picture, Sample
+from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Call, Script
 from xsam_edge.export import reference
 from xsam_edge.export.models.xsam import XSam as TorchXSam
@@ -93,7 +93,7 @@ class TorchSide:
             "answering": ANSWERING[self._answering],
         }
 
-    def first(self, picture: Picture, phrase: str) -> Sample:
+    def first(self, picture: Pixels, phrase: str) -> Sample:
         """See :class:`xsam_edge.benchmarks.measure.Side`."""
         self._prepare(phrase)
         start = self.clock()

@@ -122,7 +122,7 @@ def _evaluate(
     watch: Watch | None,
 ) -> tuple[dict[str, Any], Evaluation]:
     """Load one bundle, run it and let go of it; returns what it is, and what was found."""
-    from xsam_edge.calibration.evaluation.run import Options, evaluate
+    from xsam_edge.calibration.evaluation.run import AskOptions, evaluate
 
     model = load_bundle(
         bundle,
@@ -137,7 +137,7 @@ def _evaluate(
         data,
         tasks,
         limit=options.limit,
-        options=Options(options.answer, options.threshold),
+        options=AskOptions(options.answer, options.threshold),
         progress=lambda step: progress(replace(step, detail=bundle.name)),
         watch=watch,
     )

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Size, choose_split, find_folder, read_annotations
-from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
+from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, Caption
 from xsam_edge.runtime.bundle.constraints import FileName
 from xsam_edge.runtime.bundle.conversion import at_key
@@ -88,7 +88,7 @@ def _split(path: Path) -> str:
     return last if last in _SPLITS else path.stem
 
 
-Grounded = tuple[str, Segmentation]
+Grounded = tuple[str, CocoSegmentation]
 
 
 def _phrases(caption: str, groundings: Mapping[str, _Grounding], where: str) -> Iterator[Grounded]:

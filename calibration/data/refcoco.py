@@ -17,7 +17,7 @@ import numpy as np
 
 from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Id, ImageRecord, Size, choose_split, find_folder, read_annotations
-from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
+from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
 from xsam_edge.runtime.errors import InputError
 
@@ -111,7 +111,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
     data = read_annotations(instances, _Instances)
     images = {image.id: image for image in data.images}
     annotations = {record.id: (record, index) for index, record in enumerate(data.annotations)}
-    parsed: dict[Id, Segmentation] = {}
+    parsed: dict[Id, CocoSegmentation] = {}
     phrases: dict[Id, dict[tuple[Any, ...], Phrase]] = {}
     for record, where in refs:
         if record.image_id not in images:
@@ -147,7 +147,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
     return AnnotationFile("RefCOCO", tuple(entries), facts)
 
 
-def _union(parts: Sequence[Segmentation], size: Size) -> BoolMask:
+def _union(parts: Sequence[CocoSegmentation], size: Size) -> BoolMask:
     mask = np.zeros(size, bool)
     for part in parts:
         mask |= part.mask(size)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.calibration.verify import compare
-from xsam_edge.calibration.verify.compare import Array, Found, Measure
+from xsam_edge.calibration.verify.compare import Array, KeyMeasure, Measure
 from xsam_edge.calibration.verify.reference import Recording
 from xsam_edge.runtime.postprocess.common import QueryMask
 from xsam_edge.runtime.results.iou import mask_box, mask_iou
@@ -29,14 +29,14 @@ class _Recorded:
     boxes: Array | None
 
 
-def measure_instances(key: str, ours: Sequence[QueryMask], recording: Recording) -> list[Found]:
+def measure_instances(key: str, ours: Sequence[QueryMask], recording: Recording) -> list[KeyMeasure]:
     """Pair every recorded instance of ``key`` ("post") with one of ours, and measure what the pairs differ by."""
     names = {name: f"{key}.inst.{name}" for name in ("pred_masks", "scores", "pred_classes", "pred_boxes")}
     if names["pred_masks"] not in recording:
         return _measure_scores(names["scores"], ours, recording)
     theirs = _read(key, names, recording)
     pairs = _pair(theirs, ours)
-    measures: list[Found] = [(names["pred_masks"], "masks", _measure_masks(theirs, ours, pairs))]
+    measures: list[KeyMeasure] = [(names["pred_masks"], "masks", _measure_masks(theirs, ours, pairs))]
     if theirs.scores is not None and names["scores"] in recording:
         scores = np.array([ours[index].score for index in pairs.values()])
         # A score is a mean over its mask: a pixel more or less, of probability 0.5, moves it by up to this much.
@@ -109,7 +109,7 @@ def _measure_masks(theirs: _Recorded, ours: Sequence[QueryMask], pairs: dict[int
     return replace(measure, iou=1.0 if measure.iou is None else measure.iou, max_abs=None, relative=None)
 
 
-def _measure_scores(name: str, ours: Sequence[QueryMask], recording: Recording) -> list[Found]:
+def _measure_scores(name: str, ours: Sequence[QueryMask], recording: Recording) -> list[KeyMeasure]:
     """Without recorded masks the scores are compared in order; 0 is that of an empty mask."""
     if name not in recording:
         return []

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.calibration.verify import compare
-from xsam_edge.calibration.verify.compare import Found
+from xsam_edge.calibration.verify.compare import KeyMeasure
 from xsam_edge.calibration.verify.instances import VOID, measure_instances
 from xsam_edge.calibration.verify.reference import Array, Recording
 from xsam_edge.runtime.image.resize import Frame
@@ -38,7 +38,7 @@ _OPTION = re.compile(r"([a-z])(\d*\.?\d+)")
 
 
 @dataclass(frozen=True)
-class Options:
+class RecordedOptions:
     """One recorded post-processing. ``things`` are class indices, None where all classes count as things."""
 
     key: str
@@ -62,7 +62,7 @@ class Decoded:
     region: npt.NDArray[np.bool_] | None  # of an interactive prompt, at the image's size
 
 
-def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator[Options]:
+def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator[RecordedOptions]:
     """The post-processings that a recording holds results of; ``tasks`` is what ``config.json`` says of its task."""
     classes = recording.meta.get("classes") or []
     for key, facts in recording.meta.items():
@@ -72,7 +72,7 @@ def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator
 
 def _options(
     key: str, facts: Mapping[str, Any], recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]
-) -> Options:
+) -> RecordedOptions:
     task = recording.text("task").removeprefix("img_")
     name = key[5:-1]
     first = name.split("_")[0]
@@ -93,7 +93,9 @@ def _options(
     things = None
     if classes and not (form == "instance" and recording.text("branch").startswith("aaai")):
         things = frozenset(index for index, label in enumerate(classes) if label in _things(recording, tasks, classes))
-    return Options(key, form, named.get("t", usual), named.get("o", 0.8), named.get("m", 0.5), things, len(classes))
+    return RecordedOptions(
+        key, form, named.get("t", usual), named.get("o", 0.8), named.get("m", 0.5), things, len(classes)
+    )
 
 
 def _things(recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]) -> set[str]:
@@ -114,7 +116,7 @@ def _things(recording: Recording, tasks: Mapping[str, Any], classes: Sequence[st
     return things
 
 
-def nearby(options: Options, distance: float) -> Iterator[Options]:
+def nearby(options: RecordedOptions, distance: float) -> Iterator[RecordedOptions]:
     """The same options with a threshold moved by ``distance``: the other side of a score that lies this close."""
     for name in ("threshold", "overlap") if options.form == "panoptic" else ("threshold",):
         for step in (-distance, distance):
@@ -122,7 +124,7 @@ def nearby(options: Options, distance: float) -> Iterator[Options]:
             yield replace(options, **{name: moved})
 
 
-def measure(options: Options, decoded: Decoded, recording: Recording) -> list[Found]:
+def measure(options: RecordedOptions, decoded: Decoded, recording: Recording) -> list[KeyMeasure]:
     """Run one post-processing and measure each of its recorded keys."""
     c, m, frame = decoded.class_logits, decoded.mask_logits, decoded.frame
     infos = recording.meta[options.key].get("segments_info")
@@ -148,18 +150,18 @@ def measure(options: Options, decoded: Decoded, recording: Recording) -> list[Fo
         one = generalised_mask(c, m, frame, options.threshold, options.mask)
     else:
         one = referred_mask(c, m, frame, options.mask)
-    masks: list[Found] = []
+    masks: list[KeyMeasure] = []
     if (key := f"{options.key}.segmentation") in recording:
         masks = [(key, "masks", compare.masks(one.mask, recording[key] == 1))]
     return [*_scores(options.key, [one.score], [infos] if infos else None), *masks]
 
 
-def _map(key: str, ours: Array, recording: Recording) -> list[Found]:
+def _map(key: str, ours: Array, recording: Recording) -> list[KeyMeasure]:
     key += ".segmentation"
     return [(key, "maps", compare.label_maps(ours, recording[key]))] if key in recording else []
 
 
-def _scores(key: str, ours: Sequence[float], infos: Sequence[Mapping[str, Any]] | None) -> list[Found]:
+def _scores(key: str, ours: Sequence[float], infos: Sequence[Mapping[str, Any]] | None) -> list[KeyMeasure]:
     recorded = [info["score"] for info in infos or ()]
     return (
         [(f"{key}.scores", "floats", compare.numbers(np.array(ours), np.array(recorded)))] if recorded or ours else []
@@ -175,11 +177,13 @@ def _paint(
     return painted
 
 
-def _panoptic(key: str, panoptic: Panoptic, infos: Sequence[Mapping[str, Any]], recording: Recording) -> list[Found]:
+def _panoptic(
+    key: str, panoptic: Panoptic, infos: Sequence[Mapping[str, Any]], recording: Recording
+) -> list[KeyMeasure]:
     """The official code may give two segments one id, so that ours are renamed before the maps are compared."""
     labels = [piece.label_id for piece in panoptic.pieces]
     recorded = [info["category_id"] for info in infos]
-    measures: list[Found] = [(f"{key}.labels", "ids", compare.numbers(np.array(labels), np.array(recorded)))]
+    measures: list[KeyMeasure] = [(f"{key}.labels", "ids", compare.numbers(np.array(labels), np.array(recorded)))]
     measures += _scores(key, [piece.score for piece in panoptic.pieces], infos)
     if labels != recorded:
         # Segments that one side alone has keep ids of their own, and count as missed.

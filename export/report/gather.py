@@ -11,16 +11,16 @@ from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.export.bundle import BundleRequest
 from xsam_edge.export.gate.measure import Score
 from xsam_edge.export.gate.observe import Error, compare, points
-from xsam_edge.export.gate.search import Found
+from xsam_edge.export.gate.search import SearchResult
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.export.precision.plan import GraphNames, NodePrecision, Plan, Rule, matches
 from xsam_edge.export.quantization import lowering
-from xsam_edge.export.quantization.smoothing import Group
+from xsam_edge.export.quantization.smoothing import SmoothingGroup
 from xsam_edge.export.report.facts import (
     BlockFacts,
     CalibrationFacts,
     GateFacts,
-    Raised,
+    RaisedNodes,
     Report,
     SizeFacts,
     SmoothingFacts,
@@ -46,12 +46,12 @@ class Measured:
     plan: Plan
     precisions: Mapping[str, NodePrecision]
     names: GraphNames
-    outcome: Found | None
+    outcome: SearchResult | None
     score: Score | None
     min_iou: float
     seconds: float
     calibration: CalibrationFacts
-    groups: tuple[Group, ...]
+    groups: tuple[SmoothingGroup, ...]
     pictures: Sequence[Picture]
     notes: tuple[str, ...]
     threads: int
@@ -78,7 +78,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
             if (error := errors.get((graph, name))) and error.signal > 0
         ),
         blocks=tuple(_blocks(measured, blocks, errors)),
-        raised=tuple(Raised(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
+        raised=tuple(RaisedNodes(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
         sizes=tuple(
             SizeFacts(name, entry.bytes, base.files[name].bytes)
             for name, entry in manifest.files.items()
@@ -116,7 +116,7 @@ def pictures_of(score: Score | None) -> dict[WorstCase, bytes]:
     }
 
 
-def _gate(measured: Measured, score: Score, outcome: Found, passed: bool) -> GateFacts:
+def _gate(measured: Measured, score: Score, outcome: SearchResult, passed: bool) -> GateFacts:
     return GateFacts(
         min_iou=measured.min_iou,
         mean_iou=score.mean_iou,
