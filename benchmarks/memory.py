@@ -33,26 +33,26 @@ def measure(bundle: Path, *, device: str, threads: int, context: int | None, phr
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         if done.returncode == 0:
-            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-            return found
+            usage: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            return usage
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
     return {"host_peak_bytes": None, "reason": f"the measuring process failed: {reason}"}
 
 
-def judge(found: dict[str, Any], activation_bytes: int) -> dict[str, Any]:
+def judge(usage: dict[str, Any], activation_bytes: int) -> dict[str, Any]:
     """Add what the peak should be at most: weights, cache and the largest stage's activations, and the shares of it."""
-    if not found.get("host_peak_bytes"):
-        return found
-    needed = found["weight_bytes"] + found["kv_cache_bytes"] + activation_bytes
-    peak = found["host_peak_bytes"]
+    if not usage.get("host_peak_bytes"):
+        return usage
+    needed = usage["weight_bytes"] + usage["kv_cache_bytes"] + activation_bytes
+    peak = usage["host_peak_bytes"]
     return {
-        **found,
+        **usage,
         "activation_bytes": activation_bytes,
         "needed_bytes": needed,
         "peak_over_needed": round(peak / needed, 3),
-        "peak_without_imports_over_needed": round((peak - found["imports_bytes"]) / needed, 3),
+        "peak_without_imports_over_needed": round((peak - usage["imports_bytes"]) / needed, 3),
     }
 
 

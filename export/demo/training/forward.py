@@ -52,13 +52,13 @@ def forward(model: XSam, batch: Batch, settings: Settings, all_layers: bool = Tr
     image = torch.cat((vision, model.seg_projector(selected)), dim=1)
     seg, conditions, next_logits = _language(model, batch, image, settings)
 
-    asked = batch.ask_picture
-    resized = [level[asked] for level in MaskDecoder.prepare(mask_features, multi_scale)]
-    features = [level[asked] for level in multi_scale]
-    queries, masks = segmentor.decoder(seg[:, None], mask_features[asked], features, resized, all_layers)
-    background = model.bg_embeds.weight.expand(len(asked), -1, -1)
+    picture = batch.ask_picture
+    resized = [level[picture] for level in MaskDecoder.prepare(mask_features, multi_scale)]
+    features = [level[picture] for level in multi_scale]
+    queries, masks = segmentor.decoder(seg[:, None], mask_features[picture], features, resized, all_layers)
+    background = model.bg_embeds.weight.expand(len(picture), -1, -1)
     conditions = torch.cat((conditions, background), dim=1)
-    absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(asked), 1)), dim=1)[:, None]
+    absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(picture), 1)), dim=1)[:, None]
     classes = [segmentor.class_predictor(query, conditions).masked_fill(absent, float("-inf")) for query in queries]
     return Predictions(classes, masks, next_logits)
 

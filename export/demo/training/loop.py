@@ -198,8 +198,8 @@ class _Worker:
         first = _VALIDATION_SEED + self.rank * self.recipe.validation_scenes
         with torch.no_grad():
             for seed in range(first, first + self.recipe.validation_scenes, batch):
-                given = self._batch(list(range(seed, seed + batch)))
-                scores.add(forward(self.model, given, self.settings, all_layers=False), given)
+                packed = self._batch(list(range(seed, seed + batch)))
+                scores.add(forward(self.model, packed, self.settings, all_layers=False), packed)
         gathered: list[dict[str, list[float]]] = [{}] * self.recipe.workers
         dist.all_gather_object(gathered, dict(scores.totals))
         everything = Scores()

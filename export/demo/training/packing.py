@@ -51,9 +51,9 @@ class Batch:
         return _moved(self, device)
 
 
-def pack(views: Sequence[View], asked: Sequence[Sequence[Ask]], prefix: Ids, groups: int = 3) -> Batch:
+def pack(views: Sequence[View], asks_of: Sequence[Sequence[Ask]], prefix: Ids, groups: int = 3) -> Batch:
     """Lay out pictures with their asks; ``prefix`` are the tokens that all prompts begin with."""
-    asks = [(picture, ask) for picture, given in enumerate(asked) for ask in given]
+    asks = [(picture, ask) for picture, of_picture in enumerate(asks_of) for ask in of_picture]
     asks.sort(key=lambda item: len(item[1].row))
     parts = [asks[len(asks) * i // groups : len(asks) * (i + 1) // groups] for i in range(groups)]
     ordered = [item for part in parts for item in part if item[1].has_masks]

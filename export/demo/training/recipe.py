@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES
 
 THINGS, STUFF = SHAPES, GROUNDS
 """The categories of a panoptic prompt, in the order in which the evaluation gives them."""

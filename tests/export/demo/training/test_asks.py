@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from xsam_edge.calibration.shapes import phrases
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.export.demo.training.asks import Asker, view
 from xsam_edge.export.demo.training.forward import normalise
 from xsam_edge.runtime.bundle.settings import Settings
@@ -22,7 +22,7 @@ def test_a_view_is_what_the_runtime_shows_the_model(seed: int, settings: Setting
     import torch
 
     drawn = SIZE if seed == 0 else 2 * SIZE
-    image = Image.fromarray(draw(make_scene(seed), drawn).pixels)
+    image = Image.fromarray(draw(compose(seed), drawn).pixels)
     pixels = torch.from_numpy(view(seed, SIZE, GRID).pixels.copy())[None]
     assert np.allclose(normalise(pixels, settings.mask_input), mask_pixels(image, settings.mask_input)[0], atol=1e-5)
     assert np.allclose(normalise(pixels, settings.vision_input), vision_pixels(image, settings.vision_input), atol=1e-5)
@@ -30,7 +30,7 @@ def test_a_view_is_what_the_runtime_shows_the_model(seed: int, settings: Setting
 
 def test_cover_is_the_share_of_each_cell() -> None:
     seen = view(5, SIZE, GRID)
-    segments = len(seen.scene.things) + len(seen.scene.grounds)
+    segments = len(seen.composition.things) + len(seen.composition.grounds)
     assert seen.cover.shape == (segments, GRID, GRID)
     assert np.abs(seen.cover.astype(int).sum(0) - 255).max() <= segments  # every pixel shows one thing
     areas = (seen.index == np.arange(segments)[:, None, None]).mean((1, 2))
@@ -39,10 +39,10 @@ def test_cover_is_the_share_of_each_cell() -> None:
 
 def test_rows_are_the_runtime_s_prompts(asker: Asker, settings: Settings, tokenizer_json: str) -> None:
     """Prefix and row together are the ids of the runtime's prompt and answer, and the answer starts where it should."""
-    tokenizer, scene = Tokenizer(tokenizer_json), make_scene(9)
-    reference = phrases.references(scene)[0]
-    ask = asker.refer(reference, "category")
-    prompt = prompts.refer(reference.text, settings.prompt)
+    tokenizer, composition = Tokenizer(tokenizer_json), compose(9)
+    expression = phrases.expressions(composition)[0]
+    ask = asker.refer(expression, "category")
+    prompt = prompts.refer(expression.text, settings.prompt)
     question, answer = tokenizer.encode_prompt(prompt.text), tokenizer.encode(prompt.answer or "")
     whole = np.concatenate([asker.prefix(), ask.row.input_ids])
     image = np.flatnonzero(question == IMAGE_ID)[0]
@@ -58,8 +58,8 @@ def test_targets_are_what_is_asked_for(asker: Asker) -> None:
     kinds = set()
     for seed in range(60):
         seen, rng = view(seed, SIZE, GRID), np.random.default_rng(seed)
-        scene = seen.scene
-        segments = [thing.shape for thing in scene.things] + list(scene.grounds)
+        composition = seen.composition
+        segments = [thing.shape for thing in composition.things] + list(composition.grounds)
         for ask in asker.asks(seen, rng, lesson=seed % 2):
             kinds.add(ask.kind)
             assert len(ask.targets) == len(ask.labels)
@@ -81,9 +81,9 @@ def test_targets_are_what_is_asked_for(asker: Asker) -> None:
 def test_categories_name_their_segments(asker: Asker, tokenizer_json: str) -> None:
     tokenizer = Tokenizer(tokenizer_json)
     for seed in range(20):
-        scene = make_scene(seed)
-        ask = asker.categories(scene, np.random.default_rng(seed))
-        segments = [thing.shape for thing in scene.things] + list(scene.grounds)
+        composition = compose(seed)
+        ask = asker.categories(composition, np.random.default_rng(seed))
+        segments = [thing.shape for thing in composition.things] + list(composition.grounds)
         for target, label in zip(ask.targets, ask.labels, strict=True):
             words = tokenizer.decode(ask.row.input_ids[ask.row.cond_ids == label])
             assert words == f"<p>{segments[target[0]]}</p>"
@@ -92,7 +92,7 @@ def test_categories_name_their_segments(asker: Asker, tokenizer_json: str) -> No
 def test_every_word_is_one_token(tokenizer_json: str) -> None:
     tokenizer = Tokenizer(tokenizer_json)
     for seed in range(500, 520):  # not those that the tokenizer was trained on
-        for reference in phrases.references(make_scene(seed)):
-            assert len(tokenizer.encode(reference.text)) == len(reference.text.split())
+        for expression in phrases.expressions(compose(seed)):
+            assert len(tokenizer.encode(expression.text)) == len(expression.text.split())
     odd = "a zebra – café"
     assert tokenizer.decode(tokenizer.encode(odd)) == odd
