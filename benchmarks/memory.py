@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from xsam_edge.runtime.doctor.host import Host
 from xsam_edge.runtime.model import XSam
@@ -66,8 +69,6 @@ def _status(field: str) -> int | None:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     if field == "VmHWM":
-        import resource
-
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return None
 
@@ -81,7 +82,6 @@ def _device_bytes() -> int | None:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    import numpy as np
     import onnxruntime  # noqa: F401  # counted as an import, not as the bundle's
 
     imports = _status("VmRSS")
