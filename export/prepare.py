@@ -11,18 +11,17 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from xsam_edge.export.bundle import BundleRequest, expected_tensors
-from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint, sha256
-from xsam_edge.export.config.hub import download_tokenizer, resolve
+from xsam_edge.export.checkpoint.checkpoint import Checkpoint, sha256
+from xsam_edge.export.config.hub import download_tokenizer
 from xsam_edge.export.config.inits import find_part, read_json
 from xsam_edge.export.config.input_settings import mask_input, vision_input
-from xsam_edge.export.config.naming import dead_tensors, main_name, match
+from xsam_edge.export.config.naming import dead_tensors, match
 from xsam_edge.export.config.overrides import random_config
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import Variant, get_variant
 from xsam_edge.export.graph.graphs import level_sizes
 from xsam_edge.export.graph.weights import RandomWeights
-from xsam_edge.export.infer.config import config_from_checkpoint
-from xsam_edge.export.infer.variant import guess_variant
+from xsam_edge.export.infer.model import open_model
 from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS, stand_in_tokenizer, with_special_tokens
 from xsam_edge.runtime.bundle.manifest import Provenance
@@ -50,20 +49,19 @@ def from_checkpoint(
         InputError: an unknown variant or override.
     """
     progress(Step("checkpoint: open"))
-    opened = open_checkpoint(resolve(checkpoint, progress=progress))
-    inits = inits or opened.inits
-    chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
-    weights = opened.renamed(main_name)
-    config = config_from_checkpoint(weights.shapes, chosen, inits, overrides)
-    match(expected_tensors(config), weights.shapes, dead_tensors(config))
-    tokenizer_json, eos = _tokenizer(chosen, inits, progress)
+    model = open_model(checkpoint, inits, variant, overrides, progress)
+    config = model.config
+    match(expected_tensors(config), model.weights.shapes, dead_tensors(config))
+    tokenizer_json, eos = _tokenizer(model.variant, model.inits, progress)
     return BundleRequest(
         config=config,
-        variant=chosen.name,
-        settings=settings_for(config, chosen, tokenizer_json, eos, inits),
-        weights=weights,
+        variant=model.variant.name,
+        settings=settings_for(config, model.variant, tokenizer_json, eos, model.inits),
+        weights=model.weights,
         tokenizer_json=tokenizer_json,
-        source=Provenance(_text(Path(checkpoint).name or checkpoint), _hash(opened, progress), chosen.line),
+        source=Provenance(
+            _text(Path(checkpoint).name or checkpoint), _hash(model.weights, progress), model.variant.line
+        ),
         precision=precision,
     )
 
