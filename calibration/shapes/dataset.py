@@ -153,17 +153,17 @@ class _CompositionAsks:
     def _regions(self) -> list[Ask]:
         """One thing by a mask, by a box and by a point, and all things of the shapes of one thing each."""
         things = self.composition.things
-        out: list[Ask] = []
+        asks: list[Ask] = []
         for kind in ("mask", "box", "point"):
             index, pick = int(self.rng.integers(len(things))), float(self.rng.random())
             truth = TrueSegment(self._mask(index), 0)
-            out.append(Regions((self._region(index, kind, pick),), (truth,), False, kind))
+            asks.append(Regions((self._region(index, kind, pick),), (truth,), False, kind))
         shapes = sorted({thing.shape for thing in things})
         members = [[i for i, thing in enumerate(things) if thing.shape == shape] for shape in shapes]
         prompts = tuple(self._mask(int(self.rng.choice(group))) for group in members)
         segments = [TrueSegment(self._mask(i), label) for label, group in enumerate(members) for i in group]
-        out.append(Regions(prompts, tuple(segments), True))
-        return out
+        asks.append(Regions(prompts, tuple(segments), True))
+        return asks
 
     def _region(self, index: int, kind: str, pick: float) -> Lazy:
         def make() -> BoolMask:

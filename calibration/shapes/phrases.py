@@ -96,13 +96,13 @@ def absent(composition: Composition) -> list[ReferringExpression]:
 
 def sentences(composition: Composition) -> list[ReferringExpression]:
     """Sentences that name one thing by what follows from its colour or shape."""
-    out = []
+    expressions = []
     for part, hints in (("colour", _COLOUR_HINTS), ("shape", _SHAPE_HINTS)):
         values = [getattr(thing, part) for thing in composition.things]
         for index, value in enumerate(values):
             if values.count(value) == 1:
-                out += [ReferringExpression(text, index, f"{part} hint") for text in hints[value]]
-    return out
+                expressions += [ReferringExpression(text, index, f"{part} hint") for text in hints[value]]
+    return expressions
 
 
 def caption(composition: Composition) -> tuple[str, list[tuple[str, int | None]]]:

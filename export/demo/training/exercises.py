@@ -1,6 +1,6 @@
 """What one picture is asked in training: token ids and target masks, made as the runtime makes its prompts.
 
-All asks of a picture begin with the same tokens up to the image, and share them in one sequence (``packing``).
+All exercises of a picture begin with the same tokens up to the image, and share them in one sequence (``packing``).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class View:
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class Exercise:
     """One prompt with its answer, and the masks to be found.
 
     ``row`` is the sequence after the prefix, ``answer_start`` the row where the answer begins. Target i is the union
@@ -78,43 +78,45 @@ def view(seed: int, size: int, grid: int) -> View:
     )
 
 
-class Asker:
-    """Makes asks. Knows the tokenizer and the settings that the exported bundle will have."""
+class ExerciseMaker:
+    """Makes exercises. Knows the tokenizer and the settings that the exported bundle will have."""
 
     def __init__(self, tokenizer: Tokenizer, settings: Settings, recipe: Recipe) -> None:
         self.tokenizer, self.settings, self.recipe = tokenizer, settings, recipe
         self._layout = lru_cache(maxsize=50_000)(self._lay_out)
 
-    def asks(self, seen: View, rng: np.random.Generator, lesson: int = 1) -> list[Ask]:
+    def exercises(self, seen: View, rng: np.random.Generator, lesson: int = 1) -> list[Exercise]:
         """What a picture is asked this time; ``lesson`` 0 or 1 chooses the recipe's mixture."""
-        out = self.referring(seen.composition, rng, lesson)
-        makers: dict[str, Callable[[], Ask]] = {
+        referring = self.referring(seen.composition, rng, lesson)
+        makers: dict[str, Callable[[], Exercise]] = {
             "categories": lambda: self.categories(seen.composition, rng),
             "interactive": lambda: self.interactive(seen, rng),
             "similar": lambda: self.similar(seen, rng),
             "caption": lambda: self.caption(seen.composition),
             "chat": lambda: self.chat(seen.composition, rng),
         }
-        return out + [makers[kind]() for kind, chances in self.recipe.others.items() if rng.random() < chances[lesson]]
+        return referring + [
+            makers[kind]() for kind, chances in self.recipe.others.items() if rng.random() < chances[lesson]
+        ]
 
-    def referring(self, composition: Composition, rng: np.random.Generator, lesson: int = 1) -> list[Ask]:
+    def referring(self, composition: Composition, rng: np.random.Generator, lesson: int = 1) -> list[Exercise]:
         """Phrases and sentences of different kinds."""
         kinds = list(self.recipe.kinds)
         weights = np.array([chances[lesson] for chances in self.recipe.kinds.values()])
-        out: list[Ask] = []
+        exercises: list[Exercise] = []
         order = rng.choice(len(kinds), np.count_nonzero(weights), replace=False, p=weights / weights.sum())
         for kind in (kinds[index] for index in order):
-            if len(out) < self.recipe.refer_asks[lesson] and (expressions := phrases.of_kind(composition, kind)):
-                out.append(self.refer(expressions[int(rng.integers(len(expressions)))], kind))
-        return out
+            if len(exercises) < self.recipe.refer_asks[lesson] and (expressions := phrases.of_kind(composition, kind)):
+                exercises.append(self.refer(expressions[int(rng.integers(len(expressions)))], kind))
+        return exercises
 
-    def refer(self, expression: phrases.ReferringExpression, kind: str) -> Ask:
+    def refer(self, expression: phrases.ReferringExpression, kind: str) -> Exercise:
         """A phrase, or a sentence where ``kind`` is "reason"."""
         make = prompts.reason if kind == "reason" else prompts.refer
         targets = () if expression.thing is None else ((expression.thing,),)
-        return self._ask(kind, make(expression.text, self.settings.prompt), targets, (0,) * len(targets))
+        return self._exercise(kind, make(expression.text, self.settings.prompt), targets, (0,) * len(targets))
 
-    def categories(self, composition: Composition, rng: np.random.Generator) -> Ask:
+    def categories(self, composition: Composition, rng: np.random.Generator) -> Exercise:
         """Every category, or half of the time some of them in any order."""
         names = [*THINGS, *STUFF]
         if rng.random() < 0.5:
@@ -129,18 +131,18 @@ class Asker:
                 targets.append((len(composition.things) + index,))
                 labels.append(names.index(ground))
         prompt = prompts.categories([str(name) for name in names], self.settings.prompt)
-        return self._ask("categories", prompt, tuple(targets), tuple(labels))
+        return self._exercise("categories", prompt, tuple(targets), tuple(labels))
 
-    def interactive(self, seen: View, rng: np.random.Generator) -> Ask:
+    def interactive(self, seen: View, rng: np.random.Generator) -> Exercise:
         """A mask, a box or a point on one thing, or on a ground."""
         segments = len(seen.composition.things) + len(seen.composition.grounds)
         things = len(seen.composition.things)
         weights = np.array([1.0] * things + [0.3] * (segments - things))
         index = int(rng.choice(segments, p=weights / weights.sum()))
         region = self._region(seen, index, rng, ("mask", "box", "point") if index < things else ("mask", "point"))
-        return self._ask("interactive", prompts.interactive(self.settings.prompt), ((index,),), (0,), [region])
+        return self._exercise("interactive", prompts.interactive(self.settings.prompt), ((index,),), (0,), [region])
 
-    def similar(self, seen: View, rng: np.random.Generator) -> Ask:
+    def similar(self, seen: View, rng: np.random.Generator) -> Exercise:
         """One thing of some shapes; all things of each of these shapes are wanted."""
         shapes = list(rng.permutation(sorted({thing.shape for thing in seen.composition.things})))
         shapes = shapes[: int(rng.integers(1, len(shapes) + 1))] if rng.random() < 0.4 else shapes
@@ -151,23 +153,25 @@ class Asker:
             targets += [(index,) for index in members]
             labels += [label] * len(members)
         prompt = prompts.regions(len(shapes), self.settings.prompt)
-        return self._ask("similar", prompt, tuple(targets), tuple(labels), regions)
+        return self._exercise("similar", prompt, tuple(targets), tuple(labels), regions)
 
-    def caption(self, composition: Composition) -> Ask:
+    def caption(self, composition: Composition) -> Exercise:
         """The caption with its phrases' masks."""
         text, named = phrases.caption(composition)
         ground = len(composition.things) + len(composition.grounds) - 1
         targets = tuple((ground if index is None else index,) for _, index in named)
         answer = text + _CAPTION_END + self.settings.prompt.answer_suffix
-        return self._ask("caption", prompts.describe(self.settings.prompt), targets, range(len(named)), answer=answer)
+        prompt = prompts.describe(self.settings.prompt)
+        return self._exercise("caption", prompt, targets, range(len(named)), answer=answer)
 
-    def chat(self, composition: Composition, rng: np.random.Generator) -> Ask:
+    def chat(self, composition: Composition, rng: np.random.Generator) -> Exercise:
         """A question whose answer is text."""
         question, answer = phrases.questions(composition, rng)
         prompt = prompts.chat(question, self.settings.prompt)
-        return self._ask("chat", prompt, (), (), answer=answer + self.settings.prompt.answer_suffix, has_masks=False)
+        answer += self.settings.prompt.answer_suffix
+        return self._exercise("chat", prompt, (), (), answer=answer, has_masks=False)
 
-    def _ask(
+    def _exercise(
         self,
         kind: str,
         prompt: prompts.Prompt,
@@ -176,10 +180,10 @@ class Asker:
         regions: Sequence[npt.NDArray[np.float32]] | None = None,
         answer: str | None = None,
         has_masks: bool = True,
-    ) -> Ask:
+    ) -> Exercise:
         row, start = self._layout(prompt.text, answer or prompt.answer)
         points = None if regions is None else np.stack(regions)
-        return Ask(kind, row, start, tuple(targets), tuple(labels), points, has_masks)
+        return Exercise(kind, row, start, tuple(targets), tuple(labels), points, has_masks)
 
     def _region(
         self, seen: View, index: int, rng: np.random.Generator, forms: tuple[str, ...]

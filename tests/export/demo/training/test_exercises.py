@@ -7,7 +7,7 @@ from PIL import Image
 from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.export.demo.training.asks import Asker, view
+from xsam_edge.export.demo.training.exercises import ExerciseMaker, view
 from xsam_edge.export.demo.training.forward import normalise
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.image.preprocess import mask_pixels, vision_pixels
@@ -37,55 +37,56 @@ def test_cover_is_the_share_of_each_cell() -> None:
     assert np.allclose(seen.cover.mean((1, 2)) / 255, areas, atol=0.01)
 
 
-def test_rows_are_the_runtime_s_prompts(asker: Asker, settings: Settings, tokenizer_json: str) -> None:
+def test_rows_are_the_runtime_s_prompts(maker: ExerciseMaker, settings: Settings, tokenizer_json: str) -> None:
     """Prefix and row together are the ids of the runtime's prompt and answer, and the answer starts where it should."""
     tokenizer, composition = Tokenizer(tokenizer_json), compose(9)
     expression = phrases.expressions(composition)[0]
-    ask = asker.refer(expression, "category")
+    exercise = maker.refer(expression, "category")
     prompt = prompts.refer(expression.text, settings.prompt)
     question, answer = tokenizer.encode_prompt(prompt.text), tokenizer.encode(prompt.answer or "")
-    whole = np.concatenate([asker.prefix(), ask.row.input_ids])
+    whole = np.concatenate([maker.prefix(), exercise.row.input_ids])
     image = np.flatnonzero(question == IMAGE_ID)[0]
     expected = np.concatenate(
         [question[:image], np.full(settings.model.image_tokens, IMAGE_ID), question[image + 1 :], answer]
     )
     assert (whole == expected).all()
-    assert (ask.row.input_ids[ask.answer_start :] == answer).all()
-    assert ask.row.input_ids[ask.row.seg_ids >= 0].tolist() == [settings.tokens.seg]
+    assert (exercise.row.input_ids[exercise.answer_start :] == answer).all()
+    assert exercise.row.input_ids[exercise.row.seg_ids >= 0].tolist() == [settings.tokens.seg]
 
 
-def test_targets_are_what_is_asked_for(asker: Asker) -> None:
+def test_targets_are_what_is_asked_for(maker: ExerciseMaker) -> None:
     kinds = set()
     for seed in range(60):
         seen, rng = view(seed, SIZE, GRID), np.random.default_rng(seed)
         composition = seen.composition
         segments = [thing.shape for thing in composition.things] + list(composition.grounds)
-        for ask in asker.asks(seen, rng, lesson=seed % 2):
-            kinds.add(ask.kind)
-            assert len(ask.targets) == len(ask.labels)
-            conditions = int(ask.row.cond_ids.max()) + 1
-            assert all(0 <= label < conditions for label in ask.labels)
-            assert all(0 <= index < len(segments) for target in ask.targets for index in target)
-            if ask.kind == "absent":
-                assert not ask.targets
-            if ask.kind == "similar":
-                for label in set(ask.labels):
-                    shapes = {segments[t[0]] for t, own in zip(ask.targets, ask.labels, strict=True) if own == label}
+        for exercise in maker.exercises(seen, rng, lesson=seed % 2):
+            kinds.add(exercise.kind)
+            assert len(exercise.targets) == len(exercise.labels)
+            conditions = int(exercise.row.cond_ids.max()) + 1
+            assert all(0 <= label < conditions for label in exercise.labels)
+            assert all(0 <= index < len(segments) for target in exercise.targets for index in target)
+            if exercise.kind == "absent":
+                assert not exercise.targets
+            if exercise.kind == "similar":
+                for label in set(exercise.labels):
+                    targets = zip(exercise.targets, exercise.labels, strict=True)
+                    shapes = {segments[target[0]] for target, own in targets if own == label}
                     assert len(shapes) == 1
-            if ask.points is not None:
-                regions = int((ask.row.input_ids == REGION_ID).sum()) // asker.settings.regions.tokens
-                assert len(ask.points) == regions == conditions
-    assert kinds == {*asker.recipe.kinds, *asker.recipe.others}
+            if exercise.points is not None:
+                regions = int((exercise.row.input_ids == REGION_ID).sum()) // maker.settings.regions.tokens
+                assert len(exercise.points) == regions == conditions
+    assert kinds == {*maker.recipe.kinds, *maker.recipe.others}
 
 
-def test_categories_name_their_segments(asker: Asker, tokenizer_json: str) -> None:
+def test_categories_name_their_segments(maker: ExerciseMaker, tokenizer_json: str) -> None:
     tokenizer = Tokenizer(tokenizer_json)
     for seed in range(20):
         composition = compose(seed)
-        ask = asker.categories(composition, np.random.default_rng(seed))
+        exercise = maker.categories(composition, np.random.default_rng(seed))
         segments = [thing.shape for thing in composition.things] + list(composition.grounds)
-        for target, label in zip(ask.targets, ask.labels, strict=True):
-            words = tokenizer.decode(ask.row.input_ids[ask.row.cond_ids == label])
+        for target, label in zip(exercise.targets, exercise.labels, strict=True):
+            words = tokenizer.decode(exercise.row.input_ids[exercise.row.cond_ids == label])
             assert words == f"<p>{segments[target[0]]}</p>"
 
 
