@@ -49,7 +49,7 @@ gpu-test: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration -p xsam_edge.export -p xsam_edge.benchmarks
+	$(BIN)/mypy
 
 format: setup
 	$(BIN)/ruff check --fix .
