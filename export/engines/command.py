@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.export.config.overrides import random_config
-from xsam_edge.export.config.sizes import ModelConfig
-from xsam_edge.export.config.variants import Variant, get_variant
+from xsam_edge.export.config.variants import get_variant
 from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.build import BuiltEngine
 from xsam_edge.export.engines.builder import find_builder, find_destination
-from xsam_edge.export.engines.convert import convert
+from xsam_edge.export.engines.convert import convert, read_graphs
 from xsam_edge.export.engines.fit import Fit, check_fits, fit_target
 from xsam_edge.export.engines.footprint import config_footprint
 from xsam_edge.export.engines.targets import Target
@@ -52,23 +51,17 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
     if options.plan:
         return _plan(options, overrides, destination.target)
     builder = find_builder(options.engine, destination, options.optimization_level)
-
-    def show(fit: Fit) -> None:
-        progress.clear()
-        print(table(fit.memory, fit.target.memory, fit.target.name), file=sys.stderr)
-
     with (
         ProgressPrinter(sys.stderr, plain=not options.json) as progress,
         _graphs(options, overrides, destination.target, export, progress) as bundle,
     ):
+        graphs = read_graphs(bundle, options.output)
+        fit = fit_target(footprint(graphs), options.context, destination.target)
+        check_fits(fit)
+        progress.clear()
+        print(table(fit.memory, fit.target.memory, fit.target.name), file=sys.stderr)
         manifest, built = convert(
-            bundle,
-            options.output,
-            builder,
-            options.context,
-            overwrite=options.overwrite,
-            progress=progress,
-            show=show,
+            bundle, graphs, options.output, builder, fit.memory, overwrite=options.overwrite, progress=progress
         )
     _print(options, manifest, built, time.perf_counter() - start)
     return 0
@@ -93,7 +86,8 @@ def _graphs(
         yield options.bundle
         return
     # Before hours of export, and again of the bundle, whose sizes are exact.
-    check_fits(_fit(options, overrides, target, progress))
+    fit = _fit(options, overrides, target, progress)
+    check_fits(fit)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.", dir=options.output.parent) as folder:
         export(Path(folder) / "onnx", options.precision or target.precision, progress)
@@ -123,21 +117,15 @@ def _plan_result(fit: Fit) -> dict[str, Any]:
 def _fit(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, progress: Progress) -> Fit:
     """How what a command line names fits: a bundle's files, or a model that is yet to be exported."""
     if options.bundle is not None:
-        facts = footprint(read_manifest(options.bundle))
-    else:
-        variant, config = _model(options, overrides, progress)
-        facts = config_footprint(config, variant.name, options.precision or target.precision)
-    return fit_target(facts, options.context, target)
-
-
-def _model(
-    options: argparse.Namespace, overrides: Mapping[str, Any], progress: Progress
-) -> tuple[Variant, ModelConfig]:
+        return fit_target(footprint(read_manifest(options.bundle)), options.context, target)
     if options.random_weights:
         variant = get_variant(options.variant)
-        return variant, random_config(variant, overrides)
-    model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
-    return model.variant, model.config
+        config = random_config(variant, overrides)
+    else:
+        model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
+        variant, config = model.variant, model.config
+    facts = config_footprint(config, variant.name, options.precision or target.precision)
+    return fit_target(facts, options.context, target)
 
 
 def _print(

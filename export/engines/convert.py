@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.build import BuiltEngine, EngineJob, build_engine, timing_cache
 from xsam_edge.export.engines.builder import Builder
-from xsam_edge.export.engines.fit import Fit, check_fits, fit_target
 from xsam_edge.export.engines.profiles import input_shapes, profiles_for
-from xsam_edge.export.staging import check_output, check_space, hash_files, staged
+from xsam_edge.export.staging import check_space, hash_files, staged
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
@@ -22,49 +21,49 @@ from xsam_edge.runtime.bundle.manifest import (
     check_files,
     read_manifest,
 )
-from xsam_edge.runtime.device.memory_plan import MemoryPlan, footprint
+from xsam_edge.runtime.device.memory_plan import MemoryPlan
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress
 
-Show = Callable[[Fit], None]
 
-
-def convert(
-    bundle: Path,
-    output: Path,
-    builder: Builder,
-    context: int,
-    *,
-    overwrite: bool = False,
-    progress: Progress,
-    show: Show | None = None,
-) -> tuple[Manifest, tuple[BuiltEngine, ...]]:
-    """Compile a bundle of ONNX graphs for a context (0: the target's); needs neither torch nor onnx.
-
-    ``show`` is called with the memory plan before anything is built.
+def read_graphs(bundle: Path, output: Path) -> Manifest:
+    """The manifest of a bundle of ONNX graphs that is to be compiled into ``output``.
 
     Raises:
-        BundleError: no bundle, or an altered one.
-        EngineBuildError: a graph cannot be compiled; names the node.
-        InputError: the bundle holds engines, cannot be put at ``output``, or has no such context.
-        DeviceMemoryError: the model does not fit; the message names what would.
+        BundleError: no bundle.
+        InputError: it holds engines, or is ``output`` itself.
     """
     manifest = read_manifest(bundle)
     if manifest.engine is not None:
         raise InputError(f"{bundle} holds engines of {manifest.engine.flavour} already; give the bundle of ONNX graphs")
     if output.resolve() == bundle.resolve():
         raise InputError(f"{output} is the bundle that is read; choose another output")
-    check_output(output, overwrite)
-    fit = fit_target(footprint(manifest), context, builder.destination.target)
-    check_fits(fit)
-    if show is not None:
-        show(fit)
+    return manifest
+
+
+def convert(
+    bundle: Path,
+    manifest: Manifest,
+    output: Path,
+    builder: Builder,
+    memory: MemoryPlan,
+    *,
+    overwrite: bool = False,
+    progress: Progress,
+) -> tuple[Manifest, tuple[BuiltEngine, ...]]:
+    """Compile a bundle of ONNX graphs for the context of a memory plan; needs neither torch nor onnx.
+
+    Raises:
+        BundleError: an altered bundle.
+        EngineBuildError: a graph cannot be compiled; names the node.
+        InputError: the engines cannot be put at ``output``.
+    """
     paths = check_files(bundle, manifest, progress=progress)
     with staged(output, overwrite) as folder:
-        check_space(folder, sum(path.stat().st_size for path in paths.values()))
+        check_space(folder, sum(entry.bytes for entry in manifest.files.values()))
         _copy_rest(paths, folder)
         profiles = {
-            name: profiles_for(graph, name, manifest.settings.model, fit.memory.context)
+            name: profiles_for(graph, name, manifest.settings.model, memory.context)
             for name, graph in manifest.graphs.items()
         }
         built = tuple(build_engine(job, progress) for job in _jobs(manifest.graphs, profiles, paths, builder, folder))
@@ -73,7 +72,7 @@ def convert(
             graphs={name: replace(graph, file=_engine_file(name)) for name, graph in manifest.graphs.items()},
             files=hash_files(folder, progress),
             producer={**manifest.producer, "polygraphy": importlib.metadata.version("polygraphy")},
-            engine=_info(manifest, builder, fit.memory, profiles),
+            engine=_info(manifest, builder, memory, profiles),
         )
         (folder / MANIFEST_FILE).write_text(engines.to_json(), encoding="utf-8")
     return engines, built

@@ -38,7 +38,8 @@ def open_model(
         CheckpointError: unreadable, unsafe, or of another model.
         InputError: an unknown variant or override.
     """
-    opened = open_checkpoint(resolve(checkpoint, progress=progress))
+    path = resolve(checkpoint, progress=progress)
+    opened = open_checkpoint(path)
     inits = inits or opened.inits
     chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
     weights = opened.renamed(main_name)

@@ -29,7 +29,7 @@ from xsam_edge.export.demo.training.save import save_inits, save_weights
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
 from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.export.prepare import settings_for
+from xsam_edge.export.settings import settings_for
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer

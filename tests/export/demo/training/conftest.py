@@ -9,7 +9,7 @@ from xsam_edge.export.demo.training.exercises import ExerciseMaker
 from xsam_edge.export.demo.training.loop import with_vocabulary
 from xsam_edge.export.demo.training.recipe import Recipe
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
-from xsam_edge.export.prepare import settings_for
+from xsam_edge.export.settings import settings_for
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 
