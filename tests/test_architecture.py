@@ -65,6 +65,7 @@ ROOMS = {
         "graph",
         "bundle",
         "infer",
+        "settings",
         "prepare",
         "quantization",
         "gate",
