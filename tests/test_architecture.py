@@ -56,9 +56,9 @@ ROOMS = {
     "export": (
         "__init__",
         "staging",
-        "tokenizer",
         "checkpoint",
         "config",
+        "tokenizer",
         "models",
         "reference",
         "precision",
