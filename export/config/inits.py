@@ -6,6 +6,7 @@ Everything is read as plain JSON.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,9 +51,14 @@ def find_part(inits: Path, part: Part, variant: Variant) -> Path | None:
     return next(iter(named or fitting), None)
 
 
-def language_models(inits: Path, model_type: str) -> list[Path]:
-    """List the folders with a language model of one type."""
-    return [folder for folder in _parts(inits) if read_json(folder / "config.json").get("model_type") == model_type]
+def language_models(inits: Path, types: Collection[str]) -> dict[str, list[Path]]:
+    """List the folders with a language model of each of some types; a type without one is left out."""
+    folders: dict[str, list[Path]] = {}
+    for folder in _parts(inits):
+        model_type = read_json(folder / "config.json").get("model_type")
+        if model_type in types:
+            folders.setdefault(model_type, []).append(folder)
+    return folders
 
 
 def vision_section(folder: Path) -> dict[str, Any]:

@@ -24,8 +24,8 @@ def guess_variant(shapes: Mapping[str, tuple[int, ...]], inits: Path | None = No
     sizes = _llm_sizes(shapes)
     line = detect_line(shapes)
     types = fitting_types(shapes)
-    folders = {} if inits is None else {name: language_models(inits, name) for name in types}
-    types = tuple(name for name in types if folders.get(name)) or types
+    folders = {} if inits is None else language_models(inits, types)
+    types = tuple(name for name in types if name in folders) or types
     fitting = [v for v in VARIANTS.values() if v.line == line and v.config.llm.model_type in types]
     if not fitting:
         raise CheckpointError(f"no variant has a {' or '.join(types)} language model with names of the {line} line")
