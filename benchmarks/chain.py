@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from xsam_edge.benchmarks.measure import Picture, Sample
+from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
@@ -61,7 +61,7 @@ class RuntimeSide:
             "answering": ANSWERING[self.answering],
         }
 
-    def first(self, picture: Picture, phrase: str) -> Sample:
+    def first(self, picture: Pixels, phrase: str) -> Sample:
         """See :class:`xsam_edge.benchmarks.measure.Side`."""
         if self._scene is not None:
             self._scene.close()
@@ -75,7 +75,7 @@ class RuntimeSide:
         self._prepare(phrase)
         return self._ask(phrase, time.perf_counter(), 0.0)
 
-    def look(self, picture: Picture) -> Scene:
+    def look(self, picture: Pixels) -> Scene:
         """Encode a picture."""
         return self.xsam.look(picture)
 

@@ -147,21 +147,21 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         runtime = side if isinstance(side, RuntimeSide) else own
         bundle, manifest = Path(runtime.name), runtime.xsam.manifest
         costs = report.Costs(bundle, manifest)
-        found = report.side_report(done, costs, peaks[precision_of(side)], progress)
-        found |= {"setup": side.setup, "warmup_rounds": options.warmup, "warmup_seconds": round(warm, 3)}
+        entry = report.side_report(done, costs, peaks[precision_of(side)], progress)
+        entry |= {"setup": side.setup, "warmup_rounds": options.warmup, "warmup_seconds": round(warm, 3)}
         if runtime is side:
             progress(Step("memory"))
             used = memory.measure(
                 bundle, device=options.device, threads=options.threads, context=options.context, phrase=phrases[0]
             )
-            found["memory"] = memory.judge(used, costs.largest_activations())
-            found = {"bundle": report.describe_bundle(bundle, manifest)} | found
+            entry["memory"] = memory.judge(used, costs.largest_activations())
+            entry = {"bundle": report.describe_bundle(bundle, manifest)} | entry
             if options.device == "cpu":
                 progress(Step("count integer products"))
-                found["products"] = fusion.integer_products(bundle, manifest)
+                entry["products"] = fusion.integer_products(bundle, manifest)
         else:
-            found["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
-        reports.append({"name": side.name, **found})
+            entry["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
+        reports.append({"name": side.name, **entry})
     together = None
     if options.together:
         repeat = min(options.repeat, 5)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.benchmarks.chain import ANSWERING, Answering, script_of
-from xsam_edge.benchmarks.measure import Picture, Sample
+from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Call, Script
 from xsam_edge.export import reference
 from xsam_edge.export.models.xsam import XSam as TorchXSam
@@ -93,7 +93,7 @@ class TorchSide:
             "answering": ANSWERING[self._answering],
         }
 
-    def first(self, picture: Picture, phrase: str) -> Sample:
+    def first(self, picture: Pixels, phrase: str) -> Sample:
         """See :class:`xsam_edge.benchmarks.measure.Side`."""
         self._prepare(phrase)
         start = self.clock()
@@ -133,12 +133,14 @@ class TorchSide:
     def _ask(self, phrase: str, start: float, preprocess_ms: float) -> Sample:
         hidden, conditions, segs, ids = self._answer(phrase)
         began = self.clock()
-        found = reference.segment(self._model, self._features, hidden, conditions, segs)
+        segmentation = reference.segment(self._model, self._features, hidden, conditions, segs)
         mask, decoded = None, self.clock()
-        if found is not None:
-            self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: found.class_logits.shape[-1] - 1})
+        if segmentation is not None:
+            self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: segmentation.class_logits.shape[-1] - 1})
             decoded = self.clock()
-            classes, masks = (values[0].float().cpu().numpy() for values in (found.class_logits, found.mask_logits))
+            classes, masks = (
+                values[0].float().cpu().numpy() for values in (segmentation.class_logits, segmentation.mask_logits)
+            )
             result = referred_mask(classes, masks, self._frame)
             mask = Segment.from_mask(result.mask, result.score).mask
         end = self.clock()

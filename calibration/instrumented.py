@@ -47,8 +47,8 @@ class EditedGraph:
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {one_line(error)}") from error
         if self._listen is not None:
-            found = zip(self._order, binding.get_outputs(), strict=True)
-            self._listen(self.spec.file, {name: value.numpy() for name, value in found if name not in outputs})
+            produced = zip(self._order, binding.get_outputs(), strict=True)
+            self._listen(self.spec.file, {name: value.numpy() for name, value in produced if name not in outputs})
 
 
 class EditedBackend(OnnxRuntimeBackend):

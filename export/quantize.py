@@ -24,7 +24,7 @@ from xsam_edge.calibration.statistics.ranges import activation_range, parse_meth
 from xsam_edge.calibration.statistics.stats import TensorStats
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, seal, write_graph
 from xsam_edge.export.gate.measure import Exam, Score
-from xsam_edge.export.gate.search import Found, Precisions, Search, Trial
+from xsam_edge.export.gate.search import Precisions, Search, SearchResult, Trial
 from xsam_edge.export.gate.trial import Trials
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.precision.plan import GraphNames, Plan, check_plan, resolve
@@ -103,7 +103,7 @@ class _Quantization:
         check_plan(self.plan, self.names)
         parse_method(self.plan.ranges)
         self.calibration = CalibrationFacts(options.data, 0)
-        self.groups: list[smoothing.Group] = []
+        self.groups: list[smoothing.SmoothingGroup] = []
         self.ranges: dict[str, float] = {}
         self.notes: list[str] = list(data.notes) if data else []
 
@@ -140,7 +140,7 @@ class _Quantization:
             plan=plan,
             precisions=precisions,
             names=self.names,
-            found=outcome,
+            outcome=outcome,
             score=score,
             min_iou=self.options.min_iou,
             seconds=time.perf_counter() - started,
@@ -213,7 +213,7 @@ class _Quantization:
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.progress, annotated=False)
 
-    def _below(self, score: Score, outcome: Found) -> None:
+    def _below(self, score: Score, outcome: SearchResult) -> None:
         if self.options.allow_degraded:
             self.notes.append("the masks agree less with FP32 than was asked for; shipped because that was allowed")
             return

@@ -19,8 +19,8 @@ from PIL import Image
 from xsam_edge.benchmarks import cli as bench
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.calibration.shapes import __main__ as shapes
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
@@ -89,7 +89,7 @@ def test_programs_run(path: Path, shapes_bundle: Path, tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     Path("shapes-fp32").symlink_to(shapes_bundle)
     Path("scenes").mkdir()
-    Image.fromarray(draw(make_scene(83), 480).pixels).save("scenes/00000083.png")
+    Image.fromarray(draw(compose(83), 480).pixels).save("scenes/00000083.png")
     exec("\n".join(blocks(path, "python")), {})
     assert Path("out.png").is_file()
 

@@ -13,7 +13,7 @@ from typing import Any
 from xsam_edge.calibration.data.samples import TASKS, DataSet, Task
 from xsam_edge.calibration.evaluation import report
 from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
-from xsam_edge.calibration.evaluation.run import Evaluation, Options, Watch, choose_tasks, evaluate
+from xsam_edge.calibration.evaluation.run import AskOptions, Evaluation, Watch, choose_tasks, evaluate
 from xsam_edge.calibration.open_data import open_data
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.cli.common import (
@@ -98,9 +98,9 @@ def run(options: argparse.Namespace) -> int:
             against = {**other_facts, "metrics": second.tasks, "agreement": agreement.result()}
     if options.json:
         described = {"name": data.name, **data.describe()}
-        asked = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
-        found = {**facts, "data": described, **asked, "unreadable": first.unreadable, "against": against}
-        print(json.dumps({"version": package_version(), **found, **first.tasks}, allow_nan=False))
+        settings = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
+        facts = {**facts, "data": described, **settings, "unreadable": first.unreadable, "against": against}
+        print(json.dumps({"version": package_version(), **facts, **first.tasks}, allow_nan=False))
         return 0
     print(f"{_title(facts)} on {data.name}" + (f" against {_title(against)}" if against else "") + "\n")
     print(report.comparison_table(first, second, against["agreement"]) if against else report.table(first))
@@ -129,7 +129,7 @@ def _evaluate(
         data,
         tasks,
         limit=options.limit,
-        options=Options(options.answer, options.threshold),
+        options=AskOptions(options.answer, options.threshold),
         progress=lambda step: progress(replace(step, detail=bundle.name)),
         watch=watch,
     )

@@ -125,24 +125,24 @@ def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[
     """
     panoptic, instances = _files(root, "panoptic", untagged), _files(root, "instances", untagged)
     sources = []
-    for kind, found in (("panoptic", panoptic), ("instances", instances)):
-        tag = choose_split(list(found), split, root) if found else None
+    for kind, files in (("panoptic", panoptic), ("instances", instances)):
+        tag = choose_split(list(files), split, root) if files else None
         if tag is not None and kind == "panoptic":
-            sources.append(_open_panoptic(root, found[tag], tag, regions=not instances))
+            sources.append(_open_panoptic(root, files[tag], tag, regions=not instances))
         elif tag is not None:
-            sources.append(_open_instances(root, found[tag], tag))
+            sources.append(_open_instances(root, files[tag], tag))
     return sources, sorted({*panoptic, *instances})
 
 
 def _files(root: Path, kind: Literal["panoptic", "instances"], untagged: bool) -> dict[str, Path]:
     """Annotation files by what follows ``kind_`` in their names ("" for ``kind.json``)."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted((root / folder).glob(f"{kind}*.json")):
             rest = path.stem.removeprefix(kind)
             if rest[0] in "_-" if rest else untagged:
-                found.setdefault(rest[1:], path)
-    return found
+                files.setdefault(rest[1:], path)
+    return files
 
 
 def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:

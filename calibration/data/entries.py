@@ -68,8 +68,8 @@ class FolderData:
         return {"folder": str(self._root), "pictures": len(self._entries), "sources": sources}
 
     def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:
-        asked = [entry for entry in self._entries if not entry.asks.keys().isdisjoint(tasks)]
-        return asked[:limit]
+        chosen = [entry for entry in self._entries if not entry.asks.keys().isdisjoint(tasks)]
+        return chosen[:limit]
 
     def _picture(self, entry: Entry, tasks: Sequence[Task]) -> Picture:
         asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
@@ -81,16 +81,16 @@ class FolderData:
 
 def _merged(entries: Iterable[Entry]) -> list[Entry]:
     """One entry for each path, with the asks of all."""
-    found: dict[Path, Entry] = {}
+    merged: dict[Path, Entry] = {}
     for entry in entries:
-        known = found.get(entry.path)
+        known = merged.get(entry.path)
         if known is None:
-            found[entry.path] = entry
+            merged[entry.path] = entry
             continue
         if None not in (known.size, entry.size) and known.size != entry.size:
             raise InputError(f"{entry.path} is {known.size} in one annotation file and {entry.size} in another")
-        found[entry.path] = replace(known, size=known.size or entry.size, asks=_joined(known.asks, entry.asks))
-    return [found[path] for path in sorted(found)]
+        merged[entry.path] = replace(known, size=known.size or entry.size, asks=_joined(known.asks, entry.asks))
+    return [merged[path] for path in sorted(merged)]
 
 
 def _joined(first: Mapping[Task, MakeAsks], second: Mapping[Task, MakeAsks]) -> Mapping[Task, MakeAsks]:

@@ -44,8 +44,8 @@ def open_folder(folder: Path, split: str | None = None) -> FolderData:
     openers: tuple[Opener, ...] = (partial(open_coco, untagged=not ref_splits), open_reasonseg, open_captions)
     files, splits = refers, set(ref_splits)
     for opener in openers:
-        found, held = opener(folder, split)
-        files += found
+        opened, held = opener(folder, split)
+        files += opened
         splits.update(held)
     if not files and splits:
         raise InputError(f"{folder} has no split {split!r}; it holds {', '.join(sorted(splits))}")

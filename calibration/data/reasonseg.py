@@ -59,18 +59,18 @@ def open_reasonseg(root: Path, split: str | None) -> tuple[list[AnnotationFile],
 
     Raises InputError for a file that is damaged, and for annotations without an image.
     """
-    found = {name: root / name for name in _SPLITS if _holds(root / name)}
-    if not found and _holds(root):
-        found = {"": root}
+    splits = {name: root / name for name in _SPLITS if _holds(root / name)}
+    if not splits and _holds(root):
+        splits = {"": root}
         split = None  # the folder is the split
-    chosen = choose_split(list(found), split, root) if found else None
+    chosen = choose_split(list(splits), split, root) if splits else None
     if chosen is None:
-        return [], list(found)
-    entries = [entry for path in sorted(found[chosen].glob("*.json")) if (entry := _entry(path))]
+        return [], list(splits)
+    entries = [entry for path in sorted(splits[chosen].glob("*.json")) if (entry := _entry(path))]
     if not entries:
-        raise InputError(f"{found[chosen]} holds no file with 'text' and an outline to segment")
-    facts = {"images": str(found[chosen]), "split": chosen}
-    return [AnnotationFile("ReasonSeg", tuple(entries), facts)], list(found)
+        raise InputError(f"{splits[chosen]} holds no file with 'text' and an outline to segment")
+    facts = {"images": str(splits[chosen]), "split": chosen}
+    return [AnnotationFile("ReasonSeg", tuple(entries), facts)], list(splits)
 
 
 def _holds(folder: Path) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Id, ImageRecord, Size, choose_split, find_folder, read_annotations
-from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
+from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
 from xsam_edge.runtime.errors import InputError
 
@@ -111,7 +111,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
     data = read_annotations(instances, _Instances)
     images = {image.id: image for image in data.images}
     annotations = {record.id: (record, index) for index, record in enumerate(data.annotations)}
-    parsed: dict[Id, Segmentation] = {}
+    parsed: dict[Id, CocoSegmentation] = {}
     phrases: dict[Id, dict[tuple[Any, ...], Phrase]] = {}
     for record, where in refs:
         if record.image_id not in images:
@@ -127,9 +127,9 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
         size = images[record.image_id].size
         mask = partial(_union, tuple(parsed[annotation] for annotation in ids), size) if ids else None
         several = isinstance(record.ann_id, tuple)
-        asked = phrases.setdefault(record.image_id, {})
+        of_image = phrases.setdefault(record.image_id, {})
         for text in filter(None, (sentence.text for sentence in record.sentences)):
-            asked.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
+            of_image.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
     if not any(phrases.values()):
         raise InputError(f"{path} has no sentence for the split {split}")
     folders = [
@@ -139,15 +139,15 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
     ]
     folder = find_folder([images[image].file_name for image in phrases], folders, f"{instances}: its images")
     entries = [
-        Entry(folder / images[image].file_name, images[image].size, {"refer": partial(_asks, tuple(asked.values()))})
-        for image, asked in phrases.items()
-        if asked
+        Entry(folder / images[image].file_name, images[image].size, {"refer": partial(_asks, tuple(of_image.values()))})
+        for image, of_image in phrases.items()
+        if of_image
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
     return AnnotationFile("RefCOCO", tuple(entries), facts)
 
 
-def _union(parts: Sequence[Segmentation], size: Size) -> BoolMask:
+def _union(parts: Sequence[CocoSegmentation], size: Size) -> BoolMask:
     mask = np.zeros(size, bool)
     for part in parts:
         mask |= part.mask(size)

@@ -34,7 +34,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Options:
+class AskOptions:
     """How to ask. ``threshold`` is the score to keep a panoptic segment, 0..1.
 
     The official benchmarks append the answer and keep every segment. Average precision is taken over all scores.
@@ -64,7 +64,7 @@ def evaluate(
     tasks: Sequence[Task] = (),
     *,
     limit: int | None = None,
-    options: Options | None = None,
+    options: AskOptions | None = None,
     progress: Progress = silent,
     watch: Watch | None = None,
 ) -> Evaluation:
@@ -84,7 +84,7 @@ def evaluate(
             unreadable, or a prompt that the model cannot take.
         XSamError: average precision is asked for, but pycocotools is not installed.
     """
-    options = options or Options()
+    options = options or AskOptions()
     chosen = choose_tasks(data, tasks)
     total = data.count(chosen, limit)
     if not total:
@@ -114,7 +114,7 @@ def choose_tasks(data: DataSet, tasks: Sequence[Task]) -> tuple[Task, ...]:
     return chosen
 
 
-def ask_scene(scene: Scene, ask: Ask, options: Options) -> Result:
+def ask_scene(scene: Scene, ask: Ask, options: AskOptions) -> Result:
     """Put one question to an image that was looked at."""
     answer = options.answer
     if isinstance(ask, Phrase):
@@ -136,7 +136,7 @@ def ask_scene(scene: Scene, ask: Ask, options: Options) -> Result:
     return scene.categories(things, stuff, instances=False, semantic=False, threshold=threshold, answer=answer)
 
 
-def _look(model: Model, picture: Picture, options: Options, metrics: _Metrics, watch: Watch | None) -> bool:
+def _look(model: Model, picture: Picture, options: AskOptions, metrics: _Metrics, watch: Watch | None) -> bool:
     """Ask all of one picture; false where its image cannot be read."""
     if not picture.asks:
         return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from xsam_edge.calibration.page.markup import Markup, tag
-from xsam_edge.calibration.page.scale import Scale, labels
+from xsam_edge.calibration.page.scale import AxisScale, labels
 
 _LEFT, _RIGHT, _HEAD, _PLOT = 44, 12, 22, 170  # pixels
 _PITCH = (9, 44)  # of a column, least and most
@@ -49,7 +49,7 @@ def columns(shown: Sequence[Column], low: float, high: float, unit: str, label: 
     """
     families = _families(shown)
     right = families[-1].left + families[-1].width if families else _LEFT
-    scale = Scale(low, high, _HEAD + _PLOT, _HEAD)
+    scale = AxisScale(low, high, _HEAD + _PLOT, _HEAD)
     parts = _axis(scale, right, unit)
     for family in families:
         pitch = family.width / len(family.columns)
@@ -64,7 +64,7 @@ def columns(shown: Sequence[Column], low: float, high: float, unit: str, label: 
     )  # fmt: skip
 
 
-def _axis(scale: Scale, right: float, unit: str) -> list[Markup]:
+def _axis(scale: AxisScale, right: float, unit: str) -> list[Markup]:
     parts: list[Markup] = []
     ticks = scale.ticks(_TICKS)
     for tick, text in zip(ticks, labels(ticks), strict=True):
@@ -85,7 +85,7 @@ def _families(shown: Sequence[Column]) -> list[_Family]:
     return families
 
 
-def _column(column: Column, left: float, pitch: float, scale: Scale) -> Markup:
+def _column(column: Column, left: float, pitch: float, scale: AxisScale) -> Markup:
     middle, half, base = left + pitch / 2, min(12.0, pitch * 0.36), scale.at(0)
     if column.value is None:
         top = base - 5

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xsam_edge.calibration.page.markup import Markup, tag
-from xsam_edge.calibration.page.scale import Scale, labels
+from xsam_edge.calibration.page.scale import AxisScale, labels
 from xsam_edge.calibration.page.style import SERIES, file_style
 
 _WIDTH, _HEIGHT = 480, 280  # pixels of a panel
@@ -14,7 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 106, 36, 44
 _APART = 14  # pixels between two names
 _TICKS = 6
 
-Line = Sequence[tuple[float, float]]
+Polyline = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Panel:
     """Lines by name, as points (x, y), within x and y from low to high; ``log`` is of y."""
 
     title: str
-    lines: Mapping[str, Line]
+    lines: Mapping[str, Polyline]
     x: tuple[float, float]
     y: tuple[float, float]
     x_label: str
@@ -41,8 +41,8 @@ def panels(drawn: Sequence[Panel], label: str, *, alone: bool = False) -> Markup
 
 
 def _panel(panel: Panel) -> list[Markup]:
-    x = Scale(*panel.x, _LEFT, _WIDTH - _RIGHT)
-    y = Scale(*panel.y, _HEIGHT - _BOTTOM, _TOP, panel.log)
+    x = AxisScale(*panel.x, _LEFT, _WIDTH - _RIGHT)
+    y = AxisScale(*panel.y, _HEIGHT - _BOTTOM, _TOP, panel.log)
     parts = [tag("text", panel.title, class_="strong", x=_LEFT, y=18), *_axes(x, y, panel.x_label)]
     kinds = {name: _kind(number) for number, name in enumerate(panel.lines)}
     for name, line in panel.lines.items():
@@ -56,7 +56,7 @@ def _panel(panel: Panel) -> list[Markup]:
     return parts
 
 
-def _axes(x: Scale, y: Scale, label: str) -> list[Markup]:
+def _axes(x: AxisScale, y: AxisScale, label: str) -> list[Markup]:
     parts: list[Markup] = []
     ticks = y.ticks(_TICKS)
     for tick, text in zip(ticks, labels(ticks), strict=True):

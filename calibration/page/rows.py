@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from xsam_edge.calibration.page.markup import Markup, tag
-from xsam_edge.calibration.page.scale import Scale, clip, labels
+from xsam_edge.calibration.page.scale import AxisScale, clip, labels
 
 _EDGE = 1.0  # percent of the width that stay free at both ends, for what is drawn around a place
 _ROW = 44  # pixels
@@ -27,7 +27,7 @@ def bar(share: float, kind: str, of: float = 1.0) -> Markup:
 
 def dot(value: float, bound: float, low: float, kind: str) -> Markup:
     """A value of a table's cell as a dot on a line from ``low`` to 1, with a tick at the bound."""
-    scale = Scale(low, 1.0, 2.0, 98.0)
+    scale = AxisScale(low, 1.0, 2.0, 98.0)
     tick = _percent(scale.at(bound))
     return _cell(
         14,
@@ -48,7 +48,7 @@ def interval(value: float, error: float, bound: float, kind: str, words: tuple[s
     """
     value, error, bound = (number if math.isfinite(number) else 0.0 for number in (value, error, bound))
     low = max(0.0, min(value - 2 * error, bound) - 0.25 * (1 - min(value, bound)) - 0.002)
-    scale = Scale(low, 1.0, _EDGE, 100 - _EDGE)
+    scale = AxisScale(low, 1.0, _EDGE, 100 - _EDGE)
     at, tick, y = scale.at(value), scale.at(bound), 34
     left, right = scale.at(value - 2 * error), scale.at(value + 2 * error)
     return _rows(
@@ -122,8 +122,8 @@ def dots(rows: Sequence[Dots], label: str, show: Callable[[float], str], kind: s
     return _rows(len(rows) * _ROW + _AXIS, label, *_axis(scale, len(rows) * _ROW), *parts)
 
 
-def _from_zero(values: Iterable[float]) -> Scale:
-    return Scale(0.0, max(values, default=1.0) or 1.0, _EDGE, 100 - _EDGE)
+def _from_zero(values: Iterable[float]) -> AxisScale:
+    return AxisScale(0.0, max(values, default=1.0) or 1.0, _EDGE, 100 - _EDGE)
 
 
 def _heading(name: str, text: str, top: float) -> list[Markup]:
@@ -134,7 +134,7 @@ def _heading(name: str, text: str, top: float) -> list[Markup]:
     ]
 
 
-def _axis(scale: Scale, y: float) -> list[Markup]:
+def _axis(scale: AxisScale, y: float) -> list[Markup]:
     parts = [tag("line", class_="axis", x1=_percent(scale.start), x2=_percent(scale.end), y1=y, y2=y)]
     ticks = scale.ticks(_TICKS)
     for tick, text in zip(ticks, labels(ticks), strict=True):
@@ -154,12 +154,12 @@ def _text(text: str, place: float, y: float, kind: str | None = None, room: floa
     return tag("text", text, class_=kind, x=_percent(place), y=y, text_anchor=anchor)
 
 
-def _span(scale: Scale, value: float) -> dict[str, str]:
+def _span(scale: AxisScale, value: float) -> dict[str, str]:
     """Left end and width of a bar, which is seen however short."""
     return {"x": _percent(scale.start), "width": _percent(max(0.2, scale.at(value) - scale.start))}
 
 
-def _place(scale: Scale, value: float) -> str:
+def _place(scale: AxisScale, value: float) -> str:
     return _percent(scale.at(value))
 
 

@@ -12,7 +12,7 @@ _LARGE = 1e4  # from which a tick is written with a unit
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """Values from ``low`` to ``high`` at places from ``start`` to ``end``; what lies outside ends at the edge.
 
     ``log`` spreads powers of ten evenly; both ends are above 0 then.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.calibration.shapes.write import write_folder
 from xsam_edge.runtime.cli.common import Parser, command, count
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
                 aside.mkdir(parents=True)
                 drawn = Tally(progress, "draw", len(seeds), "scenes")
                 for seed in seeds:
-                    Image.fromarray(draw(make_scene(seed), options.size).pixels).save(aside / f"{seed:08d}.png")
+                    Image.fromarray(draw(compose(seed), options.size).pixels).save(aside / f"{seed:08d}.png")
                     drawn.add(1)
             aside.rename(options.output)
         finally:

@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.calibration_data import CalibrationData
 from xsam_edge.calibration.data.samples import Picture
-from xsam_edge.calibration.evaluation.run import MAX_UNREADABLE, Options, ask_scene
+from xsam_edge.calibration.evaluation.run import MAX_UNREADABLE, AskOptions, ask_scene
 from xsam_edge.calibration.statistics.backend import ProbedBackend, load_graph
 from xsam_edge.calibration.statistics.probes import Probe
 from xsam_edge.calibration.statistics.stats import NotFiniteError, TensorStats
@@ -120,7 +120,7 @@ def collect(
     if not state.is_whole:
         backend = ProbedBackend(lambda model: [probe for probe, _ in choose(model)], partial(_listen, state), threads)
         model = XSam.load(bundle, backend=backend, verify=False)
-        _go_on(state, path, model, data.calibration, Options(answer), progress)
+        _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
     tensors = {name: state.tensors[name] for name in wanted}
     return Statistics(tensors, state.done - len(state.unreadable), tuple(state.unreadable))
 
@@ -163,7 +163,7 @@ def _listen(state: Saved, file: str, probe: Probe, parts: Mapping[str, npt.NDArr
 
 
 def _go_on(
-    state: Saved, path: Path, model: XSam, pictures: Sequence[Picture], options: Options, progress: Progress
+    state: Saved, path: Path, model: XSam, pictures: Sequence[Picture], options: AskOptions, progress: Progress
 ) -> None:
     """Ask what is left, and save now and then and at the end."""
     next_save = time.monotonic() + SAVE_SECONDS
@@ -184,7 +184,7 @@ def _go_on(
             next_save = time.monotonic() + max(SAVE_SECONDS, 20 * (time.monotonic() - start))
 
 
-def _look(model: XSam, picture: Picture, options: Options) -> bool:
+def _look(model: XSam, picture: Picture, options: AskOptions) -> bool:
     """Ask all of one picture; false where its image cannot be read."""
     try:
         image = picture.image()

@@ -273,11 +273,11 @@ def _segment(
         _postprocess(options, decoded, checks)
 
 
-def _postprocess(options: postprocessing.Options, decoded: postprocessing.Decoded, checks: Checks) -> None:
+def _postprocess(options: postprocessing.RecordedOptions, decoded: postprocessing.Decoded, checks: Checks) -> None:
     bounds = checks.bounds
     judged = bounds.variants or options.key == "post"
 
-    def fits(measures: list[compare.Found]) -> bool:
+    def fits(measures: list[compare.KeyMeasure]) -> bool:
         return all(compare.judge(measure, kind, bounds)[1] for _, kind, measure in measures)
 
     measured = postprocessing.measure(options, decoded, checks.recording)

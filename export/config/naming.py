@@ -16,7 +16,7 @@ from typing import Literal
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.runtime.errors import CheckpointError
 
-Line = Literal["main", "aaai26"]
+ModelLine = Literal["main", "aaai26"]
 
 _RENAMED_PREFIXES = {"visual_encoder.": "vision_encoder."}
 _RENAMED = {"segmentor.logit_scale": "segmentor.class_predictor.logit_scale"}
@@ -35,7 +35,7 @@ class DeadTensor:
         return re.fullmatch(self.pattern, name) is not None
 
 
-def detect_line(names: Iterable[str]) -> Line:
+def detect_line(names: Iterable[str]) -> ModelLine:
     """Tell which line of the official code wrote a checkpoint.
 
     Raises CheckpointError for names of both lines or of none.

@@ -17,7 +17,7 @@ from xsam_edge.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
-class Kind:
+class ValueType:
     """A type of values with its range. ``expected`` says it in words."""
 
     expected: str
@@ -32,26 +32,26 @@ def _list_of(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list | tuple) and all(map(holds, value))
 
 
-_COUNT = Kind("a whole number above 0", lambda value: type(value) is int and value > 0)
-_NUMBER = Kind("a number above 0", _positive)
-_INDEX = Kind("a whole number", lambda value: type(value) is int)
-_KINDS: Mapping[Any, Kind] = {
+_COUNT = ValueType("a whole number above 0", lambda value: type(value) is int and value > 0)
+_NUMBER = ValueType("a number above 0", _positive)
+_INDEX = ValueType("a whole number", lambda value: type(value) is int)
+_KINDS: Mapping[Any, ValueType] = {
     int: _COUNT,
     float: _NUMBER,
-    bool: Kind("true or false", lambda value: type(value) is bool),
-    str: Kind("a text", lambda value: type(value) is str and value != ""),
-    tuple[int, ...]: Kind("a list of whole numbers", _list_of(_INDEX.holds)),
-    tuple[float, ...]: Kind("a list of numbers above 0", _list_of(_positive)),
+    bool: ValueType("true or false", lambda value: type(value) is bool),
+    str: ValueType("a text", lambda value: type(value) is str and value != ""),
+    tuple[int, ...]: ValueType("a list of whole numbers", _list_of(_INDEX.holds)),
+    tuple[float, ...]: ValueType("a list of numbers above 0", _list_of(_positive)),
 }
 _INDICES = ("select_layer",)  # of hidden states, which may be counted from the end
 
 
 @dataclass(frozen=True)
-class Size:
+class SizeField:
     """One field of one part of a model."""
 
     name: str  # part.field
-    kind: Kind
+    kind: ValueType
     nullable: bool
     meaning: str
 
@@ -71,14 +71,14 @@ class Size:
         return float(value) if self.kind is _NUMBER else value
 
 
-def _sizes() -> Iterator[Size]:
+def _sizes() -> Iterator[SizeField]:
     for part, config in typing.get_type_hints(ModelConfig).items():
         for field, annotated in typing.get_type_hints(config, include_extras=True).items():
             hint, meaning = typing.get_args(annotated)
             nullable = isinstance(hint, types.UnionType)
             kind = _INDEX if field in _INDICES else _KINDS[typing.get_args(hint)[0] if nullable else hint]
-            yield Size(f"{part}.{field}", kind, nullable, meaning)
+            yield SizeField(f"{part}.{field}", kind, nullable, meaning)
 
 
 #: Dotted name -> size.
-SIZES: Mapping[str, Size] = {size.name: size for size in _sizes()}
+SIZES: Mapping[str, SizeField] = {size.name: size for size in _sizes()}

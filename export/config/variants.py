@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from xsam_edge.export.config.naming import Line
+from xsam_edge.export.config.naming import ModelLine
 from xsam_edge.export.config.sizes import (
     ConnectorConfig,
     LLMConfig,
@@ -41,7 +41,7 @@ class Variant:
     """One model of the family. ``config`` has the logit clamp, ``vision_input`` the padding, ``prompt`` the BOS."""
 
     name: str
-    line: Line
+    line: ModelLine
     config: ModelConfig
     hub: HubIds
     prompt: PromptFormat

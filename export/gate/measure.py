@@ -15,7 +15,7 @@ from PIL import Image
 
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Picture, Regions, Task
 from xsam_edge.calibration.evaluation.agreement import Agreement, Compared, Recorder
-from xsam_edge.calibration.evaluation.run import Options, ask_scene
+from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
@@ -134,7 +134,7 @@ def _ask(
     with model.look(image) as scene:
         for number, ask in enumerate(picture.asks):
             try:
-                result = ask_scene(scene, ask, Options(threshold=0.5))
+                result = ask_scene(scene, ask, AskOptions(threshold=0.5))
             except XSamError:  # numbers that are not finite, an answer without end
                 if fail is None:
                     raise

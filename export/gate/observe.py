@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.calibration.data.samples import Caption, Picture
-from xsam_edge.calibration.evaluation.run import Options, ask_scene
+from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.calibration.instrumented import EditedBackend, Extra
 from xsam_edge.export.gate.measure import decibels
 from xsam_edge.export.graph.passes import initializer
@@ -172,4 +172,4 @@ def _run(bundle: Path, backend: Backend, pictures: Sequence[Picture]) -> None:
                 # A caption is decoded, and may be as long as each likes. What fails in post-processing has run.
                 if not isinstance(ask, Caption):
                     with contextlib.suppress(XSamError):
-                        ask_scene(scene, ask, Options(answer="append", threshold=0.5))
+                        ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))

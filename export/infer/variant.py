@@ -21,6 +21,7 @@ def guess_variant(shapes: Mapping[str, tuple[int, ...]], inits: Path | None = No
     Raises:
         CheckpointError: no registered variant fits, or several do and ``inits`` does not tell which.
     """
+    sizes = _llm_sizes(shapes)
     line = detect_line(shapes)
     types = fitting_types(shapes)
     folders = {} if inits is None else {name: language_models(inits, name) for name in types}
@@ -29,7 +30,6 @@ def guess_variant(shapes: Mapping[str, tuple[int, ...]], inits: Path | None = No
     if not fitting:
         raise CheckpointError(f"no variant has a {' or '.join(types)} language model with names of the {line} line")
     if len(fitting) > 1:
-        sizes = _llm_sizes(shapes)
         of_size = [v for v in fitting if (v.config.llm.hidden_size, v.config.llm.num_layers) == sizes]
         fitting = of_size or [v for v in fitting if v.name != DEMO_VARIANT]
     if len(fitting) > 1:

@@ -85,7 +85,7 @@ class CrossAttention(nn.Module):
         return attended
 
 
-class DecoderLayer(nn.Module):
+class MaskDecoderLayer(nn.Module):
     """Post-norm layer: masked cross-attention, self-attention, feed-forward."""
 
     def __init__(self, config: MaskDecoderConfig) -> None:
@@ -143,7 +143,7 @@ class DecoderStack(nn.Module):
 
     def __init__(self, config: MaskDecoderConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(MaskDecoderLayer(config) for _ in range(config.decoder_layers))
         self.layernorm = nn.LayerNorm(config.hidden_dim)
         self.mask_predictor = MaskPredictor(config)
 

@@ -54,7 +54,7 @@ class XSam(nn.Module):
         self.bg_embeds = nn.Embedding(1, embed_width)
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoderGraph(nn.Module):
     """Everything that depends on the image only."""
 
     def __init__(self, model: XSam) -> None:
@@ -87,7 +87,7 @@ class ImageEncoder(nn.Module):
         return image_embeds, mask_features, *multi_scale, *(x for x in resized if x is not mask_features)
 
 
-class LanguageModel(nn.Module):
+class LanguageModelGraph(nn.Module):
     """The language model and the projection of its hidden states to segmentation embeddings."""
 
     def __init__(self, model: XSam) -> None:
@@ -136,7 +136,7 @@ class MaskDecoderGraph(nn.Module):
             seg_embed: [B, 1, E].
             condition_embeds: [B, C, E], background not included.
             mask_features: [B, Cm, gh, gw], or [1, Cm, gh, gw] where all prompts are of one image.
-            features: the other feature maps, in the order of ``ImageEncoder``'s results.
+            features: the other feature maps, in the order of ``ImageEncoderGraph``'s results.
 
         Returns:
             Class logits [B, Q, C + 1], background last, and mask logits [B, Q, gh, gw].

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from xsam_edge.export.precision.plan import GraphNames, Quantized
 
-Kind = Literal["matmul", "conv"]
+SiteKind = Literal["matmul", "conv"]
 
 INT4_BLOCK = 128
 _LEAST_BLOCK = 32  # below, the scales weigh as much as a wider code would
@@ -25,7 +25,7 @@ class Site:
     """A node with a weight. ``outputs_axis`` and ``inputs_axis`` are axes of the stored weight."""
 
     node: ir.Node
-    kind: Kind
+    kind: SiteKind
     activation: ir.Value
     weight: ir.Value
     inputs: int

@@ -20,7 +20,7 @@ _MOVES = {"Reshape", "Transpose", "Pad", "Squeeze", "Unsqueeze", "Identity", "Ca
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class DividedWeight:
     """An initialiser that is divided, from ``start`` on along ``axis``."""
 
     weight: ir.Value
@@ -33,7 +33,7 @@ class Predecessor:
     """What makes an activation: its initialisers, and the value at which the division takes effect."""
 
     name: str
-    targets: tuple[Target, ...]
+    divided: tuple[DividedWeight, ...]
     output: ir.Value
 
 
@@ -45,8 +45,8 @@ def predecessor_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.N
                 return None
             value = node.inputs[0]
             continue
-        targets = _targets(node, weights, sites)
-        return Predecessor(str(node.name), targets, value) if targets else None
+        divided = _divided(node, weights, sites)
+        return Predecessor(str(node.name), divided, value) if divided else None
     return None
 
 
@@ -82,24 +82,24 @@ def keeps_last_axis(node: ir.Node) -> bool:
     return True
 
 
-def _targets(node: ir.Node, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[Target, ...]:
+def _divided(node: ir.Node, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[DividedWeight, ...]:
     if node.op_type == "LayerNormalization":
         values = [value for value in node.inputs[1:3] if value is not None]
         if all(value.name in weights and len(value.uses()) == 1 for value in values):
-            return tuple(Target(value, 0) for value in values)
+            return tuple(DividedWeight(value, 0) for value in values)
     elif node.op_type == "Mul":
         for value in node.inputs:  # the last step of an RMS norm
             if value is not None and value.name in weights and value.shape is not None and len(value.shape) == 1:
-                return (Target(value, 0),) if len(value.uses()) == 1 else ()
+                return (DividedWeight(value, 0),) if len(value.uses()) == 1 else ()
         for value in node.inputs:
-            if value is not None and (targets := _linear(value, weights, sites)):
-                return targets
+            if value is not None and (divided := _linear(value, weights, sites)):
+                return divided
     elif node.op_type == "Relu" and node.inputs[0] is not None:
         return _linear(node.inputs[0], weights, sites)
     return ()
 
 
-def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[Target, ...]:
+def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[DividedWeight, ...]:
     """Weight and bias of the linear layer whose output, or a part of it, is ``value``, if nothing else reads it."""
     start, bias = 0, None
     node = value.producer()
@@ -122,5 +122,5 @@ def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Si
         return ()
     if bias is not None and len(bias.uses()) != 1:
         return ()
-    targets = [Target(sites[node].weight, sites[node].outputs_axis, start)]
-    return tuple(targets + ([Target(bias, 0, start)] if bias is not None else []))
+    divided = [DividedWeight(sites[node].weight, sites[node].outputs_axis, start)]
+    return tuple(divided + ([DividedWeight(bias, 0, start)] if bias is not None else []))

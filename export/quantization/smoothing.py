@@ -42,7 +42,7 @@ class Factors:
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class SmoothingGroup:
     """Sites that read the output of one predecessor, and the smoothing that was found for them."""
 
     predecessor: Predecessor
@@ -51,8 +51,8 @@ class Group:
 
     def factors(self) -> list[Factors]:
         """What the group changes."""
-        divisors, targets = self.smoothing.divisors, self.predecessor.targets
-        divided = [Factors(str(target.weight.name), target.axis, 1 / divisors, target.start) for target in targets]
+        divisors, weights = self.smoothing.divisors, self.predecessor.divided
+        divided = [Factors(str(item.weight.name), item.axis, 1 / divisors, item.start) for item in weights]
         return divided + [Factors(str(site.weight.name), site.inputs_axis, divisors) for site in self.sites]
 
 
@@ -66,7 +66,7 @@ def probed(graph: ir.Graph, plans: Mapping[str, object]) -> Iterator[tuple[Site,
 
 def smooth(
     opened: OpenGraph, quantized: Collection[str], stats: Mapping[str, TensorStats]
-) -> tuple[list[Group], dict[str, TensorStats]]:
+) -> tuple[list[SmoothingGroup], dict[str, TensorStats]]:
     """Smooth behind every predecessor whose readers are all products that ``quantized`` names, where it gains enough.
 
     Weights are changed in the data file; readers of the file see the new values. Linear layers whose outputs are
@@ -86,7 +86,7 @@ def smooth(
         if site.kind != "conv" and (made := predecessor_of(site.activation, opened.plans, by_node)) is not None:
             predecessors.setdefault(made.name, made)
     weights = {site.weight.name for site in by_node.values()}
-    ordered = sorted(predecessors.values(), key=lambda item: item.targets[0].weight.name not in weights)
+    ordered = sorted(predecessors.values(), key=lambda item: item.divided[0].weight.name not in weights)
     groups, current = [], dict(stats)
     for predecessor in ordered:
         products = readers(predecessor.output, by_node) or []
@@ -104,14 +104,14 @@ def smooth(
 
 def _search(
     opened: OpenGraph, predecessor: Predecessor, sites: tuple[Site, ...], stats: Mapping[str, TensorStats]
-) -> Group | None:
+) -> SmoothingGroup | None:
     watched = [stats[name] for site in sites if (name := str(site.activation.name)) in stats]
     # Readers of one output see the same values, some through moves or selections; the fullest statistics count.
     fullest = max(watched, key=lambda item: item.size, default=None)
     if fullest is None or not fullest.size:
         return None
     smoothing = search(fullest, lambda: _rows(sites, opened.source), MIN_GAIN)
-    return Group(predecessor, sites, smoothing) if smoothing.gain > MIN_GAIN else None
+    return SmoothingGroup(predecessor, sites, smoothing) if smoothing.gain > MIN_GAIN else None
 
 
 def _rows(sites: tuple[Site, ...], source: FileWeights) -> Iterator[np.ndarray]:
@@ -123,7 +123,7 @@ def _rows(sites: tuple[Site, ...], source: FileWeights) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(weight[:, start:stop].T)
 
 
-def _apply(opened: OpenGraph, group: Group) -> None:
+def _apply(opened: OpenGraph, group: SmoothingGroup) -> None:
     for factors in group.factors():
         tensor = opened.source.tensors[factors.weight]
         shape = tuple(tensor.shape.numpy())

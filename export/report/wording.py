@@ -12,7 +12,7 @@ from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, Report, Size
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """``kind`` chooses the colour, ``title`` is a few words, ``text`` the sentence with the figures."""
 
     kind: Literal["passed", "degraded", "failed", "open"]
@@ -20,18 +20,20 @@ class Verdict:
     text: str
 
 
-def verdict(report: Report) -> Verdict:
+def verdict(report: Report) -> GateVerdict:
     """Whether the masks hold."""
     gate = report.gate
     if gate is None:
         text = "The masks of this bundle were not compared with those of FP32."
-        return Verdict("degraded", "Degraded", text) if report.degraded else Verdict("open", "Not measured", text)
+        return (
+            GateVerdict("degraded", "Degraded", text) if report.degraded else GateVerdict("open", "Not measured", text)
+        )
     figures, bound = f"Mean mask IoU with FP32 is {ratio(gate.mean_iou)} ± {ratio(gate.stderr)}", ratio(gate.min_iou)
     if report.degraded:
-        return Verdict("degraded", "Degraded", f"{figures}; bound {bound} missed, as allowed.")
+        return GateVerdict("degraded", "Degraded", f"{figures}; bound {bound} missed, as allowed.")
     if not gate.passed:
-        return Verdict("failed", "Masks do not hold", f"{figures}; the bound is {bound}.")
-    return Verdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
+        return GateVerdict("failed", "Masks do not hold", f"{figures}; the bound is {bound}.")
+    return GateVerdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
 
 
 def decibels(value: float | None) -> str:

@@ -250,8 +250,13 @@ def bundle_path(bundle: Path, name: str) -> Path:
     return path
 
 
-def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress = silent) -> None:
+def check_files(
+    bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress = silent
+) -> dict[str, Path]:
     """Check that every file of the manifest is there, has its size and, with ``hashes``, its SHA-256.
+
+    Returns:
+        Name -> path of every file.
 
     Raises:
         BundleError: names the first file that is missing or altered.
@@ -260,18 +265,20 @@ def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progre
     named = {TOKENIZER_FILE, EMBEDDINGS_FILE} | {graph.file for graph in manifest.graphs.values()}
     if unlisted := sorted(named - set(manifest.files)):
         raise BundleError(f"{bundle / MANIFEST_FILE} has no hash of {', '.join(unlisted)}; {again}")
+    paths = {}
     for name, entry in manifest.files.items():
-        path = bundle_path(bundle, name)
+        path = paths[name] = bundle_path(bundle, name)
         if not path.is_file():
             raise BundleError(f"{path} is missing; {again}")
         if (size := path.stat().st_size) != entry.bytes:
             raise AlteredFileError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {again}")
     if not hashes:
-        return
+        return paths
     tally = Tally(progress, "check", sum(entry.bytes for entry in manifest.files.values()), "bytes")
-    for name, entry in manifest.files.items():
-        path = bundle_path(bundle, name)
-        if (found := hash_file(path, tally)) != entry.sha256:
+    for name, path in paths.items():
+        expected = manifest.files[name].sha256
+        if (actual := hash_file(path, tally)) != expected:
             raise AlteredFileError(
-                f"{path} was altered: its SHA-256 is {found[:12]}..., its manifest says {entry.sha256[:12]}...; {again}"
+                f"{path} was altered: its SHA-256 is {actual[:12]}..., its manifest says {expected[:12]}...; {again}"
             )
+    return paths

@@ -37,7 +37,7 @@ def scene(model: XSam, llama_reference: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture
-def image(llama: Recorded, llama_bundle: Path) -> reference.ImageFeatures:
+def image(llama: Recorded, llama_bundle: Path) -> reference.EncodedImage:
     pixels = prepare(llama.folder / "image.png", read_manifest(llama_bundle).settings)
     return reference.encode_image(
         llama.model, torch.from_numpy(pixels.pixel_values), torch.from_numpy(pixels.mask_pixel_values)

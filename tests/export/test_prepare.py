@@ -107,7 +107,7 @@ def test_a_damaged_tokenizer_is_named(qwen3_reference: Path, tmp_path: Path) -> 
         (
             SIGLIP,
             {"image_std": [0, 0.5, 0.5]},
-            r"settings: vision_input\.std\[0\] is 0\.0; expected a finite number from",
+            r"settings: vision_input\.std\[0\] is 0\.0; expected a finite number above",
         ),
         (SIGLIP, {"image_mean": [float("nan"), 0, 0]}, r"vision_input\.mean\[0\] is nan; expected a finite number"),
         (SAM, {"resample": 9}, r"mask_input\.resample is 9; expected one of 0, 1, 2, 3, 4, 5; check the files"),

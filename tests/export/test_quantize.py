@@ -132,9 +132,9 @@ def test_a_bound_that_cannot_be_held_is_an_error(
 
 def _hopeless(search: quantize.Search, plan: object) -> object:
     from xsam_edge.export.gate.measure import Score
-    from xsam_edge.export.gate.search import Found
+    from xsam_edge.export.gate.search import SearchResult
 
-    return Found(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
+    return SearchResult(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as BaseTokenizer
 from torch.multiprocessing.spawn import spawn
 
 from xsam_edge.export.config.variants import Variant
-from xsam_edge.export.demo.training.asks import Asker, view
+from xsam_edge.export.demo.training.exercises import ExerciseMaker, view
 from xsam_edge.export.demo.training.forward import forward
 from xsam_edge.export.demo.training.initialise import initialise
 from xsam_edge.export.demo.training.losses import loss
@@ -29,7 +29,7 @@ from xsam_edge.export.demo.training.save import save_inits, save_weights
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
 from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.export.prepare import settings_for
+from xsam_edge.export.settings import settings_for
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer
@@ -93,8 +93,8 @@ class _Worker:
         self.rank, self.job, self.recipe = rank, job, job.recipe
         config = job.variant.config
         self.settings = settings_for(config, job.variant, tokenizer_json, None, None)
-        self.asker = Asker(Tokenizer(tokenizer_json), self.settings, self.recipe)
-        self.prefix = self.asker.prefix()
+        self.maker = ExerciseMaker(Tokenizer(tokenizer_json), self.settings, self.recipe)
+        self.prefix = self.maker.prefix()
         self.model = initialise(XSam(config, deformable="grid_sample"), self.recipe.seed)
         if job.start is not None:
             self.model.load_state_dict(load_file(job.start))
@@ -150,11 +150,11 @@ class _Worker:
         model = self.settings.model
         size, grid = self.settings.mask_input.height, 2 * model.mask_grid[0]
         views = [view(seed, size, grid) for seed in seeds]
-        asks = [
-            self.asker.asks(seen, np.random.default_rng([seed, self.recipe.seed]), lesson)
+        exercises = [
+            self.maker.exercises(seen, np.random.default_rng([seed, self.recipe.seed]), lesson)
             for seen, seed in zip(views, seeds, strict=True)
         ]
-        return pack(views, asks, self.prefix).to(self.job.device)
+        return pack(views, exercises, self.prefix).to(self.job.device)
 
     def _step(self, batch: Batch) -> dict[str, float]:
         losses = loss(forward(self.model, batch, self.settings), batch, self.recipe)
@@ -198,8 +198,8 @@ class _Worker:
         first = _VALIDATION_SEED + self.rank * self.recipe.validation_scenes
         with torch.no_grad():
             for seed in range(first, first + self.recipe.validation_scenes, batch):
-                given = self._batch(list(range(seed, seed + batch)))
-                scores.add(forward(self.model, given, self.settings, all_layers=False), given)
+                packed = self._batch(list(range(seed, seed + batch)))
+                scores.add(forward(self.model, packed, self.settings, all_layers=False), packed)
         gathered: list[dict[str, list[float]]] = [{}] * self.recipe.workers
         dist.all_gather_object(gathered, dict(scores.totals))
         everything = Scores()

@@ -16,7 +16,7 @@ _LEAST = 1e-4  # of a loss: less is drawn there
 
 
 def plot(curve: Sequence[Mapping[str, Any]]) -> str:
-    """Draw the lines of a ``curve.jsonl``: the terms of the loss, and the validation by kind of ask."""
+    """Draw the lines of a ``curve.jsonl``: the terms of the loss, and the validation by kind of exercise."""
     losses = [line for line in curve if "total" in line]
     checks = [line for line in curve if "validation" in line]
     terms = {name: [(line["minutes"], max(line[name], _LEAST)) for line in losses] for name in _TERMS}

@@ -4,7 +4,7 @@ import pytest
 from tests.scripted import SIZE, Data, Model, answer, block, id_map, lazy, one
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.samples import Caption, Categories, Phrase, Regions, TrueSegment
-from xsam_edge.calibration.evaluation.run import Options, evaluate
+from xsam_edge.calibration.evaluation.run import AskOptions, evaluate
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
@@ -47,7 +47,7 @@ def test_every_task_is_asked_as_the_benchmarks_do() -> None:
     semantic = Result("genseg", (), SIZE, id_map=np.where(MASK, 0, 1).astype(np.int32))
     reply = model.reply
     model.reply = lambda method, arguments: semantic if model.calls[-1][2].get("semantic") else reply(method, arguments)
-    found = evaluate(model, data, options=Options("append", 0.25))
+    found = evaluate(model, data, options=AskOptions("append", 0.25))
     assert list(found.tasks) == ["refer", "reason", "panoptic", "semantic", "instances", "regions", "captions"]
     assert found.tasks["refer"]["ciou"] == found.tasks["reason"]["giou"] == 1
     assert found.tasks["panoptic"]["pq"] == found.tasks["semantic"]["miou"] == 1

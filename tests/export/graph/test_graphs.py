@@ -20,7 +20,7 @@ from xsam_edge.export.graph.graphs import feature_shapes, level_sizes
 from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import write_external_data
 from xsam_edge.export.models.random_weights import init_weights
-from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
+from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle.manifest import TensorSpec, read_manifest
 
 # Fixture of a bundle -> fixture of the model that it was exported from.
@@ -115,7 +115,7 @@ def test_levels_of_an_odd_grid() -> None:
     odd = replace(config, mask_encoder=replace(config.mask_encoder, image_size=144))
     assert level_sizes(odd) == [(5, 5), (10, 10), (20, 20)]
     with torch.no_grad():
-        _, mask_features, *rest = ImageEncoder(XSam(odd))(
+        _, mask_features, *rest = ImageEncoderGraph(XSam(odd))(
             torch.zeros(1, 3, config.vision_encoder.image_size, config.vision_encoder.image_size),
             torch.zeros(1, 3, 144, 144),
         )
@@ -159,7 +159,7 @@ def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str,
     vision, mask = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size
     pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
     found = run(request.getfixturevalue(bundle), "image_encoder", *pixels)
-    assert largest_difference(found, eager(ImageEncoder(model), *pixels)) < 1e-4
+    assert largest_difference(found, eager(ImageEncoderGraph(model), *pixels)) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_language_model_equals_torch(
     )
     cache_ = [noise(1, past, config.num_kv_heads, config.head_dim, seed=i + 1) for i in range(2 * config.num_layers)]
     found = run(request.getfixturevalue(bundle), "llm", *inputs, *cache_)
-    assert largest_difference(found, eager(LanguageModel(model), *inputs, cache_)) < 1e-4
+    assert largest_difference(found, eager(LanguageModelGraph(model), *inputs, cache_)) < 1e-4
     assert found[1].dtype == np.int64
     np.testing.assert_array_equal(found[1], found[0].argmax(-1))
 
@@ -250,11 +250,11 @@ def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str,
     model = request.getfixturevalue(source).model
     vision, mask, llm = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size, model.config.llm
     pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
-    pairs = zip(run(path, "image_encoder", *pixels), eager(ImageEncoder(model), *pixels), strict=True)
+    pairs = zip(run(path, "image_encoder", *pixels), eager(ImageEncoderGraph(model), *pixels), strict=True)
     assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02
     inputs = noise(1, 9, llm.hidden_size), torch.arange(9)[None], torch.arange(9)
     past = [noise(1, 0, llm.num_kv_heads, llm.head_dim)] * (2 * llm.num_layers)
-    pairs = zip(run(path, "llm", *inputs, *past), eager(LanguageModel(model), *inputs, past), strict=True)
+    pairs = zip(run(path, "llm", *inputs, *past), eager(LanguageModelGraph(model), *inputs, past), strict=True)
     assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02
 
 
@@ -293,8 +293,8 @@ def test_other_sizes_equal_torch(tmp_path: Path) -> None:
     features = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
     past = [noise(1, 7, 2, 10, seed=i) for i in range(2 * config.llm.num_layers)]
     cases = {
-        "image_encoder": (ImageEncoder(model), (noise(1, 3, 30, 30), noise(1, 3, 58, 58))),
-        "llm": (LanguageModel(model), (noise(1, 4, 24), torch.arange(7, 11)[None], torch.tensor([3]), past)),
+        "image_encoder": (ImageEncoderGraph(model), (noise(1, 3, 30, 30), noise(1, 3, 58, 58))),
+        "llm": (LanguageModelGraph(model), (noise(1, 4, 24), torch.arange(7, 11)[None], torch.tensor([3]), past)),
         "mask_decoder": (
             MaskDecoderGraph(model),
             (noise(1, 1, 64), noise(1, 3, 64), features[0], features[1:]),

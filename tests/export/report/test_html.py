@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.export.report.report_facts import EMPTY, FULL, GATE
-from xsam_edge.export.report.facts import BlockFacts, CalibrationFacts, Raised, Report, StageFacts, WorstCase
+from tests.export.report.sample_reports import EMPTY, FULL, GATE
+from xsam_edge.export.report.facts import BlockFacts, CalibrationFacts, RaisedNodes, Report, StageFacts, WorstCase
 from xsam_edge.export.report.html import html
 from xsam_edge.export.report.write import write_report
 
@@ -84,7 +84,7 @@ def _hostile() -> Report:
         calibration=CalibrationFacts(HOSTILE, 1, (HOSTILE,)),
         stages=tuple(replace(item, graph=HOSTILE, output=HOSTILE) for item in FULL.stages),
         blocks=tuple(replace(item, graph=HOSTILE, name=HOSTILE, precision=HOSTILE) for item in FULL.blocks),
-        raised=(Raised(HOSTILE, HOSTILE, HOSTILE),),
+        raised=(RaisedNodes(HOSTILE, HOSTILE, HOSTILE),),
         sizes=tuple(replace(item, file=HOSTILE) for item in FULL.sizes),
         tasks=tuple(replace(item, task=HOSTILE) for item in FULL.tasks),
         worst=(WorstCase(HOSTILE, HOSTILE, HOSTILE, 0.1),),
@@ -160,7 +160,7 @@ def test_raised_blocks_are_marked() -> None:
     ("pattern", "marked"), [("/llm/model/layers.0/**", 1), ("/llm/**", 2), ("**", 4), ("/llm/model/layers.0/norm", 0)]
 )
 def test_a_pattern_marks_the_blocks_within_it(pattern: str, marked: int) -> None:
-    page = html(replace(FULL, raised=(Raised(pattern, "fp16", ""),)), {})
+    page = html(replace(FULL, raised=(RaisedNodes(pattern, "fp16", ""),)), {})
     assert len(re.findall(r"<title>[^<]*, raised</title>", page)) == marked
 
 

@@ -9,8 +9,8 @@ from tests.recorded import DATA
 from tests.runtime.language.one import encode
 from tests.runtime.language.test_generate import counted
 from tests.runtime.loaded import load
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.language.batch import MAX_BATCH, batches
 from xsam_edge.runtime.model import XSam
@@ -47,7 +47,7 @@ def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
     """The demo model answers in the known form: the image, then all prompts, then all masks."""
     model = XSam.load(shapes_bundle, threads=1, verify=False)
     phrases = ["the circle", "the red shape", "the largest shape", "the star", "the blue square"]
-    pixels = draw(make_scene(11), 160).pixels
+    pixels = draw(compose(11), 160).pixels
     with model.look(pixels) as scene:
         one_by_one = [scene.refer(phrase) for phrase in phrases]
     with model.look(pixels) as scene, counted(model) as counts:
@@ -65,7 +65,7 @@ def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
 def test_only_an_answer_of_its_own_is_decoded(shapes_bundle: Path) -> None:
     """One prompt departs from what is expected, the others do not wait for it."""
     model = XSam.load(shapes_bundle, threads=1, verify=False)
-    pixels = draw(make_scene(11), 160).pixels
+    pixels = draw(compose(11), 160).pixels
     phrases = ["the circle", "the star", "the largest shape"]
     language = model.language
     with model.look(pixels) as scene:
@@ -84,7 +84,7 @@ def test_only_an_answer_of_its_own_is_decoded(shapes_bundle: Path) -> None:
 
 def test_a_small_context_divides_the_batch(shapes_bundle: Path) -> None:
     phrases = ["the circle", "the star", "the largest shape", "the red shape on the left"]
-    pixels = draw(make_scene(11), 160).pixels
+    pixels = draw(compose(11), 160).pixels
     wide = XSam.load(shapes_bundle, threads=1, verify=False)
     with wide.look(pixels) as scene:
         expected = scene.refer(phrases)
@@ -125,7 +125,7 @@ def test_a_prompt_that_is_too_long_among_others(phi3_bundle: Path) -> None:
 
 def test_a_bundle_for_one_prompt_at_a_time(shapes_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = XSam.load(shapes_bundle, threads=1, verify=False)
-    with model.look(draw(make_scene(11), 160).pixels) as scene:
+    with model.look(draw(compose(11), 160).pixels) as scene:
         for answer in ("greedy", "append"):
             expected = scene.refer(["the circle", "the star"], answer=answer)
             monkeypatch.setattr(model.pipeline, "batches", False)

@@ -164,13 +164,13 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_of_a_trained_model(models: tuple[XSam, XSam], task: str) -> None:
     """Tokens and masks, over three images, whatever was learnt from the answers before."""
+    from xsam_edge.calibration.shapes.composition import compose
     from xsam_edge.calibration.shapes.draw import draw
-    from xsam_edge.calibration.shapes.scene import make_scene
 
     plain, drafted = models
     drafted.language.drafter = Drafter()
     for seed in (3, 20_001, 20_002):
-        pixels = draw(make_scene(seed), 160).pixels
+        pixels = draw(compose(seed), 160).pixels
         with plain.look(pixels) as one, drafted.look(pixels) as other:
             expected, found = TASKS[task](one), TASKS[task](other)
         assert found.token_ids == expected.token_ids and same(found, expected)
@@ -183,11 +183,11 @@ def test_every_task_of_a_trained_model(models: tuple[XSam, XSam], task: str) -> 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_book_of_wrong_answers(models: tuple[XSam, XSam], task: str) -> None:
+    from xsam_edge.calibration.shapes.composition import compose
     from xsam_edge.calibration.shapes.draw import draw
-    from xsam_edge.calibration.shapes.scene import make_scene
 
     plain, drafted = models
-    with plain.look(draw(make_scene(5), 160).pixels) as one, drafted.look(one.image) as other:
+    with plain.look(draw(compose(5), 160).pixels) as one, drafted.look(one.image) as other:
         expected = TASKS[task](one)
         ids = np.array(expected.token_ids)
         for wrong in range(min(len(ids), 8)):

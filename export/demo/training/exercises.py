@@ -1,6 +1,6 @@
 """What one picture is asked in training: token ids and target masks, made as the runtime makes its prompts.
 
-All asks of a picture begin with the same tokens up to the image, and share them in one sequence (``packing``).
+All exercises of a picture begin with the same tokens up to the image, and share them in one sequence (``packing``).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from xsam_edge.calibration.shapes import phrases
+from xsam_edge.calibration.shapes.composition import Composition, compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import Scene, make_scene
 from xsam_edge.export.demo.training.recipe import STUFF, THINGS, Recipe
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.image.preprocess import mask_prompt
@@ -32,20 +32,20 @@ _CAPTION_END = " <SEG>."
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A scene as the model sees it.
+    """A composition as the model sees it.
 
     ``pixels`` uint8 [size, size, 3]; ``index`` uint8 [size, size] as ``Drawing.index``; ``cover`` uint8 [segments,
     grid, grid], how much of each cell a thing or ground fills, in 255ths.
     """
 
-    scene: Scene
+    composition: Composition
     pixels: npt.NDArray[np.uint8]
     index: npt.NDArray[np.uint8]
     cover: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Ask:
+class Exercise:
     """One prompt with its answer, and the masks to be found.
 
     ``row`` is the sequence after the prefix, ``answer_start`` the row where the answer begins. Target i is the union
@@ -62,110 +62,116 @@ class Ask:
 
 
 def view(seed: int, size: int, grid: int) -> View:
-    """Draw the scene of a seed for an input of ``size`` pixels, with targets on ``grid`` cells along an edge."""
-    scene = make_scene(seed)
+    """Draw the composition of a seed for an input of ``size`` pixels, with targets on ``grid`` cells along an edge."""
+    composition = compose(seed)
     drawn_size = size * _DRAWN[seed % len(_DRAWN)]
-    drawing = draw(scene, drawn_size)
+    drawing = draw(composition, drawn_size)
     image = Image.fromarray(drawing.pixels)
     if drawn_size != size:
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     step, cell = drawn_size // size, drawn_size // grid
-    segments = len(scene.things) + len(scene.grounds)
+    segments = len(composition.things) + len(composition.grounds)
     shown = drawing.index[None] == np.arange(segments, dtype=np.uint8)[:, None, None]
     cover = shown.reshape(segments, grid, cell, grid, cell).mean((2, 4), dtype=np.float32)
-    return View(scene, np.asarray(image), drawing.index[step // 2 :: step, step // 2 :: step], np.uint8(255 * cover))
+    return View(
+        composition, np.asarray(image), drawing.index[step // 2 :: step, step // 2 :: step], np.uint8(255 * cover)
+    )
 
 
-class Asker:
-    """Makes asks. Knows the tokenizer and the settings that the exported bundle will have."""
+class ExerciseMaker:
+    """Makes exercises. Knows the tokenizer and the settings that the exported bundle will have."""
 
     def __init__(self, tokenizer: Tokenizer, settings: Settings, recipe: Recipe) -> None:
         self.tokenizer, self.settings, self.recipe = tokenizer, settings, recipe
         self._layout = lru_cache(maxsize=50_000)(self._lay_out)
 
-    def asks(self, seen: View, rng: np.random.Generator, lesson: int = 1) -> list[Ask]:
+    def exercises(self, seen: View, rng: np.random.Generator, lesson: int = 1) -> list[Exercise]:
         """What a picture is asked this time; ``lesson`` 0 or 1 chooses the recipe's mixture."""
-        out = self.referring(seen.scene, rng, lesson)
-        makers: dict[str, Callable[[], Ask]] = {
-            "categories": lambda: self.categories(seen.scene, rng),
+        referring = self.referring(seen.composition, rng, lesson)
+        makers: dict[str, Callable[[], Exercise]] = {
+            "categories": lambda: self.categories(seen.composition, rng),
             "interactive": lambda: self.interactive(seen, rng),
             "similar": lambda: self.similar(seen, rng),
-            "caption": lambda: self.caption(seen.scene),
-            "chat": lambda: self.chat(seen.scene, rng),
+            "caption": lambda: self.caption(seen.composition),
+            "chat": lambda: self.chat(seen.composition, rng),
         }
-        return out + [makers[kind]() for kind, chances in self.recipe.others.items() if rng.random() < chances[lesson]]
+        return referring + [
+            makers[kind]() for kind, chances in self.recipe.others.items() if rng.random() < chances[lesson]
+        ]
 
-    def referring(self, scene: Scene, rng: np.random.Generator, lesson: int = 1) -> list[Ask]:
+    def referring(self, composition: Composition, rng: np.random.Generator, lesson: int = 1) -> list[Exercise]:
         """Phrases and sentences of different kinds."""
         kinds = list(self.recipe.kinds)
         weights = np.array([chances[lesson] for chances in self.recipe.kinds.values()])
-        out: list[Ask] = []
+        exercises: list[Exercise] = []
         order = rng.choice(len(kinds), np.count_nonzero(weights), replace=False, p=weights / weights.sum())
         for kind in (kinds[index] for index in order):
-            if len(out) < self.recipe.refer_asks[lesson] and (found := phrases.of_kind(scene, kind)):
-                out.append(self.refer(found[int(rng.integers(len(found)))], kind))
-        return out
+            if len(exercises) < self.recipe.refer_asks[lesson] and (expressions := phrases.of_kind(composition, kind)):
+                exercises.append(self.refer(expressions[int(rng.integers(len(expressions)))], kind))
+        return exercises
 
-    def refer(self, reference: phrases.Reference, kind: str) -> Ask:
+    def refer(self, expression: phrases.ReferringExpression, kind: str) -> Exercise:
         """A phrase, or a sentence where ``kind`` is "reason"."""
         make = prompts.reason if kind == "reason" else prompts.refer
-        targets = () if reference.thing is None else ((reference.thing,),)
-        return self._ask(kind, make(reference.text, self.settings.prompt), targets, (0,) * len(targets))
+        targets = () if expression.thing is None else ((expression.thing,),)
+        return self._exercise(kind, make(expression.text, self.settings.prompt), targets, (0,) * len(targets))
 
-    def categories(self, scene: Scene, rng: np.random.Generator) -> Ask:
+    def categories(self, composition: Composition, rng: np.random.Generator) -> Exercise:
         """Every category, or half of the time some of them in any order."""
         names = [*THINGS, *STUFF]
         if rng.random() < 0.5:
             names = list(rng.permutation(names)[: int(rng.integers(2, len(names) + 1))])
         targets, labels = [], []
-        for index, thing in enumerate(scene.things):
+        for index, thing in enumerate(composition.things):
             if thing.shape in names:
                 targets.append((index,))
                 labels.append(names.index(thing.shape))
-        for index, ground in enumerate(scene.grounds):
+        for index, ground in enumerate(composition.grounds):
             if ground in names:
-                targets.append((len(scene.things) + index,))
+                targets.append((len(composition.things) + index,))
                 labels.append(names.index(ground))
         prompt = prompts.categories([str(name) for name in names], self.settings.prompt)
-        return self._ask("categories", prompt, tuple(targets), tuple(labels))
+        return self._exercise("categories", prompt, tuple(targets), tuple(labels))
 
-    def interactive(self, seen: View, rng: np.random.Generator) -> Ask:
+    def interactive(self, seen: View, rng: np.random.Generator) -> Exercise:
         """A mask, a box or a point on one thing, or on a ground."""
-        segments = len(seen.scene.things) + len(seen.scene.grounds)
-        things = len(seen.scene.things)
+        segments = len(seen.composition.things) + len(seen.composition.grounds)
+        things = len(seen.composition.things)
         weights = np.array([1.0] * things + [0.3] * (segments - things))
         index = int(rng.choice(segments, p=weights / weights.sum()))
         region = self._region(seen, index, rng, ("mask", "box", "point") if index < things else ("mask", "point"))
-        return self._ask("interactive", prompts.interactive(self.settings.prompt), ((index,),), (0,), [region])
+        return self._exercise("interactive", prompts.interactive(self.settings.prompt), ((index,),), (0,), [region])
 
-    def similar(self, seen: View, rng: np.random.Generator) -> Ask:
+    def similar(self, seen: View, rng: np.random.Generator) -> Exercise:
         """One thing of some shapes; all things of each of these shapes are wanted."""
-        shapes = list(rng.permutation(sorted({thing.shape for thing in seen.scene.things})))
+        shapes = list(rng.permutation(sorted({thing.shape for thing in seen.composition.things})))
         shapes = shapes[: int(rng.integers(1, len(shapes) + 1))] if rng.random() < 0.4 else shapes
         regions, targets, labels = [], [], []
         for label, shape in enumerate(shapes):
-            members = [index for index, thing in enumerate(seen.scene.things) if thing.shape == shape]
+            members = [index for index, thing in enumerate(seen.composition.things) if thing.shape == shape]
             regions.append(self._region(seen, int(rng.choice(members)), rng, ("mask",)))
             targets += [(index,) for index in members]
             labels += [label] * len(members)
         prompt = prompts.regions(len(shapes), self.settings.prompt)
-        return self._ask("similar", prompt, tuple(targets), tuple(labels), regions)
+        return self._exercise("similar", prompt, tuple(targets), tuple(labels), regions)
 
-    def caption(self, scene: Scene) -> Ask:
+    def caption(self, composition: Composition) -> Exercise:
         """The caption with its phrases' masks."""
-        text, named = phrases.caption(scene)
-        ground = len(scene.things) + len(scene.grounds) - 1
+        text, named = phrases.caption(composition)
+        ground = len(composition.things) + len(composition.grounds) - 1
         targets = tuple((ground if index is None else index,) for _, index in named)
         answer = text + _CAPTION_END + self.settings.prompt.answer_suffix
-        return self._ask("caption", prompts.describe(self.settings.prompt), targets, range(len(named)), answer=answer)
+        prompt = prompts.describe(self.settings.prompt)
+        return self._exercise("caption", prompt, targets, range(len(named)), answer=answer)
 
-    def chat(self, scene: Scene, rng: np.random.Generator) -> Ask:
+    def chat(self, composition: Composition, rng: np.random.Generator) -> Exercise:
         """A question whose answer is text."""
-        question, answer = phrases.questions(scene, rng)
+        question, answer = phrases.questions(composition, rng)
         prompt = prompts.chat(question, self.settings.prompt)
-        return self._ask("chat", prompt, (), (), answer=answer + self.settings.prompt.answer_suffix, has_masks=False)
+        answer += self.settings.prompt.answer_suffix
+        return self._exercise("chat", prompt, (), (), answer=answer, has_masks=False)
 
-    def _ask(
+    def _exercise(
         self,
         kind: str,
         prompt: prompts.Prompt,
@@ -174,10 +180,10 @@ class Asker:
         regions: Sequence[npt.NDArray[np.float32]] | None = None,
         answer: str | None = None,
         has_masks: bool = True,
-    ) -> Ask:
+    ) -> Exercise:
         row, start = self._layout(prompt.text, answer or prompt.answer)
         points = None if regions is None else np.stack(regions)
-        return Ask(kind, row, start, tuple(targets), tuple(labels), points, has_masks)
+        return Exercise(kind, row, start, tuple(targets), tuple(labels), points, has_masks)
 
     def _region(
         self, seen: View, index: int, rng: np.random.Generator, forms: tuple[str, ...]

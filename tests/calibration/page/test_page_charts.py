@@ -11,7 +11,7 @@ import pytest
 
 from xsam_edge.calibration.page.lines import Panel, panels, spread
 from xsam_edge.calibration.page.rows import Bar, Dots, bar, bars, dot, dots, interval
-from xsam_edge.calibration.page.scale import Scale, labels
+from xsam_edge.calibration.page.scale import AxisScale, labels
 from xsam_edge.calibration.page.style import CSS, file_style
 
 
@@ -21,11 +21,11 @@ def percents(root: ElementTree.Element, element: str, attribute: str) -> list[fl
 
 
 def test_a_scale_ends_at_its_edges() -> None:
-    scale = Scale(10, 20, 100, 0)
+    scale = AxisScale(10, 20, 100, 0)
     assert [scale.at(value) for value in (10, 15, 20, -math.inf, math.inf)] == [100, 50, 0, 100, 0]
-    assert Scale(0.1, 1000, 0, 4, log=True).at(10) == pytest.approx(2)
-    assert Scale(0.1, 1000, 0, 4, log=True).at(0) == 0
-    assert Scale(1, 1, 0, 7).at(1) == 7, "nothing lies between"
+    assert AxisScale(0.1, 1000, 0, 4, log=True).at(10) == pytest.approx(2)
+    assert AxisScale(0.1, 1000, 0, 4, log=True).at(0) == 0
+    assert AxisScale(1, 1, 0, 7).at(1) == 7, "nothing lies between"
 
 
 @pytest.mark.parametrize(
@@ -42,12 +42,12 @@ def test_a_scale_ends_at_its_edges() -> None:
     ],
 )
 def test_ticks_are_round(low: float, high: float, expected: list[str]) -> None:
-    assert labels(Scale(low, high, 0, 1).ticks(7 if low < 0 else 6)) == expected
+    assert labels(AxisScale(low, high, 0, 1).ticks(7 if low < 0 else 6)) == expected
 
 
 def test_ticks_of_a_logarithm_are_powers() -> None:
-    assert labels(Scale(0.001, 10, 0, 1, log=True).ticks()) == ["0.001", "0.01", "0.1", "1", "10"]
-    assert labels(Scale(0.002, 30, 0, 1, log=True).ticks()) == ["0.01", "0.1", "1", "10"]
+    assert labels(AxisScale(0.001, 10, 0, 1, log=True).ticks()) == ["0.001", "0.01", "0.1", "1", "10"]
+    assert labels(AxisScale(0.002, 30, 0, 1, log=True).ticks()) == ["0.01", "0.1", "1", "10"]
 
 
 def test_bars_and_dots_stand_for_their_values() -> None:

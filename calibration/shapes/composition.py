@@ -1,6 +1,6 @@
-"""A scene as a description: which shapes lie where on which grounds. A seed gives a scene, always the same.
+"""A drawn scene as a description: which shapes lie where on which grounds. A seed gives a composition, always the same.
 
-Coordinates are fractions of the picture's edge, x to the right and y down, so that a scene can be drawn at any size.
+Coordinates are fractions of the picture's edge, x to the right and y down, so that it can be drawn at any size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 GROUNDS = ("sky", "grass", "sand", "water")
-Size = Literal["small", "large"]
+ThingSize = Literal["small", "large"]
 
 # Radii of the circle around a shape. The gap between small and large leaves no doubt which is which.
 _RADII = {"small": (0.095, 0.125), "large": (0.175, 0.235)}
@@ -28,7 +28,7 @@ class Thing:
 
     shape: str
     colour: str
-    size: Size
+    size: ThingSize
     x: float
     y: float
     radius: float
@@ -36,12 +36,12 @@ class Thing:
 
     @property
     def name(self) -> str:
-        """Colour and shape; no other thing of the scene has the same."""
+        """Colour and shape; no other thing of the composition has the same."""
         return f"{self.colour} {self.shape}"
 
 
 @dataclass(frozen=True)
-class Scene:
+class Composition:
     """Things, in the order in which they are painted, before one or two grounds.
 
     ``grounds`` are top and bottom where there are two; they meet at the wave
@@ -57,11 +57,11 @@ class Scene:
     phase: float
 
 
-def make_scene(seed: int) -> Scene:
-    """Make the scene of a seed (0 or more)."""
+def compose(seed: int) -> Composition:
+    """The composition of a seed (0 or more)."""
     rng = np.random.default_rng([seed, 0x5CE7E])
     wanted = int(rng.choice([2, 3, 4, 5, _MAX_OBJECTS], p=[0.12, 0.25, 0.28, 0.22, 0.13]))
-    # Few kinds and few colours in one scene, so that telling things apart takes more than one attribute.
+    # Few kinds and few colours in one composition, so that telling things apart takes more than one attribute.
     shapes = rng.permutation(SHAPES)[: int(rng.choice([2, 3, 5], p=[0.3, 0.35, 0.35]))]
     colours = rng.permutation(COLOURS)[: int(rng.choice([3, 4, 8], p=[0.25, 0.25, 0.5]))]
     placed: list[Thing] = []
@@ -70,7 +70,7 @@ def make_scene(seed: int) -> Scene:
         if len(placed) == wanted:
             break
         shape, colour = str(rng.choice(shapes)), str(rng.choice(colours))
-        size: Size = "large" if rng.random() < (0.5 if wanted < 5 else 0.35) else "small"
+        size: ThingSize = "large" if rng.random() < (0.5 if wanted < 5 else 0.35) else "small"
         radius = rng.uniform(*_RADII[size])
         x, y = rng.uniform(0.9 * radius, 1 - 0.9 * radius, 2)
         if (shape, colour) in used or any(
@@ -85,4 +85,4 @@ def make_scene(seed: int) -> Scene:
     if "sky" in grounds:  # above whatever else there is
         grounds.sort(key=lambda ground: ground != "sky")
     horizon, slope, swell, phase = rng.uniform((0.3, -0.25, 0.0, 0.0), (0.7, 0.25, 0.04, 1.0))
-    return Scene(seed, tuple(placed), tuple(grounds), float(horizon), float(slope), float(swell), float(phase))
+    return Composition(seed, tuple(placed), tuple(grounds), float(horizon), float(slope), float(swell), float(phase))
