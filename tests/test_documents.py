@@ -1,4 +1,4 @@
-"""What the documents say can be done: links lead somewhere, command lines are understood, programs run."""
+"""What the documents say can be done: links and names lead somewhere, command lines are understood, programs run."""
 
 from __future__ import annotations
 
@@ -77,6 +77,12 @@ def test_links_lead_somewhere(path: Path) -> None:
         target = (path.parent / file).resolve() if file else path
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+def test_files_that_are_named_are_there() -> None:
+    text = "".join(path.read_text() for path in DOCUMENTS if path.name != "CHANGELOG.md")
+    named = set(re.findall(rf"`((?:{'|'.join((*PACKAGES, 'tests'))})/[\w/]+\.py)`", text))
+    assert {file for file in named if not (ROOT / file).is_file()} <= {"export/models/qwen2.py"}  # the example
 
 
 @pytest.mark.parametrize(("program", "arguments"), list(command_lines()))
