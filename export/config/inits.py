@@ -56,7 +56,7 @@ def language_models(inits: Path, types: Collection[str]) -> dict[str, list[Path]
     folders: dict[str, list[Path]] = {}
     for folder in _parts(inits):
         model_type = read_json(folder / "config.json").get("model_type")
-        if model_type in types:
+        if isinstance(model_type, str) and model_type in types:
             folders.setdefault(model_type, []).append(folder)
     return folders
 
