@@ -6,11 +6,12 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 help setup demo test test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 help setup demo test test-engines test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
-	@echo "make test       run the tests"
+	@echo "make test       run the tests, some five minutes of one core, and print the ten slowest"
+	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make lint       ruff and mypy"
@@ -32,7 +33,10 @@ demo: setup
 	$(BIN)/python examples/demo.py --output $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10
+
+test-engines: setup
+	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -45,7 +49,7 @@ gpu-test: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy -p xsam_edge.runtime -p xsam_edge.calibration
+	$(BIN)/mypy
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import Any, Literal
 
-from xsam_edge.benchmarks.measure import Picture, Sample
+from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
-from xsam_edge.runtime.cli.common import Progress, load_bundle
+from xsam_edge.runtime.cli.common import load_bundle
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.model import XSam
@@ -60,7 +61,7 @@ class RuntimeSide:
             "answering": ANSWERING[self.answering],
         }
 
-    def first(self, picture: Picture, phrase: str) -> Sample:
+    def first(self, picture: Pixels, phrase: str) -> Sample:
         """See :class:`xsam_edge.benchmarks.measure.Side`."""
         if self._scene is not None:
             self._scene.close()
@@ -74,7 +75,7 @@ class RuntimeSide:
         self._prepare(phrase)
         return self._ask(phrase, time.perf_counter(), 0.0)
 
-    def look(self, picture: Picture) -> Scene:
+    def look(self, picture: Pixels) -> Scene:
         """Encode a picture."""
         return self.xsam.look(picture)
 
@@ -110,7 +111,7 @@ def script_of(xsam: XSam, phrase: str) -> Script:
 
 def open_bundle(
     bundle: Path,
-    progress: Progress,
+    progress: ProgressPrinter,
     *,
     answering: Answering | None,
     device: str,
@@ -131,9 +132,4 @@ def open_bundle(
         raise InputError(f"--answer scripted needs --device cpu, not {device}; use --answer append")
     watch = WatchedBackend(OnnxRuntimeBackend(device, threads), manifest)
     xsam = load_bundle(bundle, progress, verify=verify, context=context, backend=watch)
-    return RuntimeSide(str(bundle), xsam, watch, answering, threads or cores())
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return RuntimeSide(str(bundle), xsam, watch, answering, threads or usable_cores())

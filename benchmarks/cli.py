@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xsam_edge.runtime.cli.common import Parser, Progress, add_running_options, command, count, package_version
+from xsam_edge.runtime.cli.common import Parser, add_running_options, command, count, package_version
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Progress, Step
 
 if TYPE_CHECKING:
     from xsam_edge.benchmarks.chain import RuntimeSide
@@ -92,17 +94,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Measure and print; returns the exit code."""
     _check(options)
-    with Progress(sys.stderr) as progress:
-        progress("load")
-        found = benchmark(options, progress)
-    from xsam_edge.benchmarks import page
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("load"))
+        result = benchmark(options, progress)
+    from xsam_edge.benchmarks import markdown, page
 
     if options.html is not None:
-        options.html.write_text(page.html(found), encoding="utf-8")
+        options.html.write_text(page.html(result), encoding="utf-8")
     if options.json:
-        print(json.dumps(found, allow_nan=False))
+        print(json.dumps(result, allow_nan=False))
     else:
-        print(page.markdown(found, stages=options.stages or options.markdown, facts=options.markdown))
+        print(markdown.markdown(result, stages=options.stages or options.markdown, facts=options.markdown))
     return 0
 
 
@@ -120,7 +122,7 @@ def _check(options: argparse.Namespace) -> None:
         read_manifest(bundle)
 
 
-def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
+def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[str, Any]:
     """The object that ``--json`` prints."""
     # Here, not at the top: they take a moment, and a wrong option should not.
     try:
@@ -145,26 +147,26 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         runtime = side if isinstance(side, RuntimeSide) else own
         bundle, manifest = Path(runtime.name), runtime.xsam.manifest
         costs = report.Costs(bundle, manifest)
-        found = report.side_report(done, costs, peaks[precision_of(side)], progress)
-        found |= {"setup": side.setup, "warmup_rounds": options.warmup, "warmup_seconds": round(warm, 3)}
+        entry = report.side_report(done, costs, peaks[precision_of(side)], progress)
+        entry |= {"setup": side.setup, "warmup_rounds": options.warmup, "warmup_seconds": round(warm, 3)}
         if runtime is side:
-            progress("memory")
+            progress(Step("memory"))
             used = memory.measure(
                 bundle, device=options.device, threads=options.threads, context=options.context, phrase=phrases[0]
             )
-            found["memory"] = memory.judge(used, costs.largest_activations())
-            found = {"bundle": report.describe_bundle(bundle, manifest)} | found
+            entry["memory"] = memory.judge(used, costs.largest_activations())
+            entry = {"bundle": report.describe_bundle(bundle, manifest)} | entry
             if options.device == "cpu":
-                progress("count integer products")
-                found["products"] = fusion.integer_products(bundle, manifest)
+                progress(Step("count integer products"))
+                entry["products"] = fusion.integer_products(bundle, manifest)
         else:
-            found["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
-        reports.append({"name": side.name, **found})
+            entry["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
+        reports.append({"name": side.name, **entry})
     together = None
     if options.together:
         repeat = min(options.repeat, 5)
         together = batch.measure(own, picture, phrases, prompts=options.together, repeat=repeat, progress=progress)
-    progress("energy")
+    progress(Step("energy"))
     fresh = iter(range(options.warmup + options.repeat, 1 << 31))
     used = energy.measure(lambda: own.first(picture(next(fresh)), phrases[0]), min(options.repeat, 5), options.device)
     against = [
@@ -184,7 +186,6 @@ def benchmark(options: argparse.Namespace, progress: Progress) -> dict[str, Any]
         "against": against[0] if against else None,
         "others": against[1:],
         "peaks": {name: peak.to_json() for name, peak in peaks.items()},
-        "peers": _other_peers(),
         "settings": {
             "repeat": options.repeat,
             "warmup": options.warmup,
@@ -207,7 +208,7 @@ def precision_of(side: Side) -> str:
     return str(side.setup["precision"])
 
 
-def _open(options: argparse.Namespace, bundle: Path, answering: Any, progress: Progress) -> RuntimeSide:
+def _open(options: argparse.Namespace, bundle: Path, answering: Any, progress: ProgressPrinter) -> RuntimeSide:
     from xsam_edge.benchmarks.chain import open_bundle
 
     return open_bundle(
@@ -221,10 +222,10 @@ def _open(options: argparse.Namespace, bundle: Path, answering: Any, progress: P
     )
 
 
-def _peer(options: argparse.Namespace, name: str, own: RuntimeSide, progress: Progress) -> Side:
+def _peer(options: argparse.Namespace, name: str, own: RuntimeSide, progress: ProgressPrinter) -> Side:
     if name not in TORCH:
         return _open(options, Path(name), own.answering, progress)
-    progress("build the torch model")
+    progress(Step("build the torch model"))
     try:
         from xsam_edge.benchmarks.peers import TorchSide
         from xsam_edge.benchmarks.restore import torch_model
@@ -239,15 +240,9 @@ def _peaks(options: argparse.Namespace, precision: str, own: RuntimeSide, progre
     from xsam_edge.benchmarks import peaks
     from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-    progress(f"measure the peaks of {precision}")
+    progress(Step(f"measure the peaks of {precision}"))
     backend = OnnxRuntimeBackend(options.device, options.threads)
     return peaks.measure(backend, precision, own.threads, options.device)
-
-
-def _other_peers() -> list[dict[str, Any]]:
-    from xsam_edge.benchmarks.others import other_peers
-
-    return other_peers()
 
 
 if __name__ == "__main__":

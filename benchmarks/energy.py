@@ -77,8 +77,8 @@ class Tegrastats:
 
 def board_watts(line: str) -> float | None:
     """The board's input power of a line of tegrastats; None where it does not tell."""
-    found = _INPUT_POWER.search(line)
-    return int(found[1]) / 1e3 if found else None
+    power = _INPUT_POWER.search(line)
+    return int(power[1]) / 1e3 if power else None
 
 
 def find_meter(device: str) -> tuple[Meter | None, str]:

@@ -69,7 +69,7 @@ def _resolved(path: Path, axes: Mapping[str, int]) -> ir.Model:
     for value in graph.inputs:
         assert value.shape is not None
         try:
-            value.shape = ir.Shape([axes[d.value] if isinstance(d, ir.SymbolicDim) else d for d in value.shape])
+            value.shape = ir.Shape([axes[str(d.value)] if isinstance(d, ir.SymbolicDim) else d for d in value.shape])
         except KeyError as error:
             raise BundleError(f"{path} has an axis {error} of unknown size") from None
     level = logging.getLogger("onnx_ir").level
@@ -83,9 +83,10 @@ def _resolved(path: Path, axes: Mapping[str, int]) -> ir.Model:
 
 
 def _dims(value: ir.Value | None) -> tuple[int, ...]:
-    if value is None or value.shape is None or not all(isinstance(d, int) for d in value.shape):
+    dims = () if value is None or value.shape is None else tuple(d for d in value.shape if isinstance(d, int))
+    if value is None or value.shape is None or len(dims) < len(value.shape):
         raise BundleError(f"the shape of {value.name if value else 'an input'} cannot be told")
-    return tuple(int(d) for d in value.shape)
+    return dims
 
 
 def _nbytes(value: ir.Value) -> int:

@@ -48,5 +48,5 @@ def _count(path: Path, spec: GraphSpec) -> dict[str, int]:
             str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=cpu_disabled(spec)
         )
         graph = onnx.load(optimised, load_external_data=False).graph
-    found = Counter(node.op_type for node in graph.node)
-    return {op: found[op] for op in (*INTEGER_PRODUCTS, *_FLOAT_PRODUCTS) if found[op]}
+    counts = Counter(node.op_type for node in graph.node)
+    return {op: counts[op] for op in (*INTEGER_PRODUCTS, *_FLOAT_PRODUCTS) if counts[op]}

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from xsam_edge.benchmarks.measure import Picture
+from xsam_edge.benchmarks.measure import Pixels
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import load_image
 
@@ -18,7 +18,7 @@ _SIZE = (480, 640)
 _DRAWN = 8  # different pictures; from then on, they come again with another pixel in a corner
 
 
-def pictures(image: Path | None = None) -> tuple[Callable[[int], Picture], str]:
+def pictures(image: Path | None = None) -> tuple[Callable[[int], Pixels], str]:
     """A function that gives the picture of a round, and what the pictures are.
 
     No two rounds have the same picture, so that nothing which is kept of one can help with another: those of an image
@@ -32,36 +32,36 @@ def pictures(image: Path | None = None) -> tuple[Callable[[int], Picture], str]:
         height, width = pixels.shape[:2]
         return lambda index: _marked(pixels, index), f"{image}, {width} x {height}"
     height, width = _SIZE
-    drawn: dict[int, Picture] = {}
+    drawn: dict[int, Pixels] = {}
 
-    def picture(index: int) -> Picture:
+    def picture(index: int) -> Pixels:
         number = index % _DRAWN
         if number not in drawn:
-            drawn[number] = draw(make_scene(number), width).pixels[:height]
+            drawn[number] = draw(compose(number), width).pixels[:height]
         return _marked(drawn[number], index)
 
     return picture, f"drawn scenes, {width} x {height}"
 
 
-def _marked(pixels: Picture, index: int) -> Picture:
+def _marked(pixels: Pixels, index: int) -> Pixels:
     """A copy whose first pixels spell ``index``."""
-    marked = np.ascontiguousarray(pixels).copy()
+    marked: Pixels = np.ascontiguousarray(pixels).copy()
     row = marked[0].reshape(-1)
     digits = np.frombuffer(index.to_bytes(4, "little"), np.uint8)[: row.size]
     row[: digits.size] ^= digits
     return marked
 
 
-def phrases(given: Sequence[str] | None) -> list[str]:
+def phrases(arguments: Sequence[str] | None) -> list[str]:
     """Phrases of the command line: texts, and files with one per line.
 
     Raises:
         InputError: a file that is not text or holds no phrase.
     """
-    found: list[str] = []
-    for text in given or PHRASES:
+    texts: list[str] = []
+    for text in arguments or PHRASES:
         if not _is_file(text):
-            found.append(text)
+            texts.append(text)
             continue
         try:
             lines = [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines()]
@@ -69,8 +69,8 @@ def phrases(given: Sequence[str] | None) -> list[str]:
             raise InputError(f"{text} is not UTF-8 text; --prompts takes a file with one phrase per line") from None
         if not any(lines):
             raise InputError(f"{text} holds no phrase; write one per line")
-        found += filter(None, lines)
-    return found
+        texts += filter(None, lines)
+    return texts
 
 
 def _is_file(text: str) -> bool:

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.benchmarks.watch import Call
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 # Thread pools spin for some milliseconds after their work is done, which would be the next side's time.
 SETTLE_SECONDS = 0.05
 
-Picture = npt.NDArray[np.uint8]  # [H, W, 3]
+Pixels = npt.NDArray[np.uint8]  # [H, W, 3]
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Side(Protocol):
     def setup(self) -> dict[str, Any]:
         """How this side runs, for the output."""
 
-    def first(self, picture: Picture, phrase: str) -> Sample:
+    def first(self, picture: Pixels, phrase: str) -> Sample:
         """Answer about a picture that was not seen before."""
 
     def next(self, phrase: str) -> Sample:
@@ -97,12 +98,12 @@ class Round:
 
 def alternate(
     sides: Sequence[Side],
-    picture: Callable[[int], Picture],
+    picture: Callable[[int], Pixels],
     phrases: Sequence[str],
     *,
     repeat: int,
     warmup: int,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> tuple[list[list[Round]], list[float]]:
     """Run ``warmup`` rounds that are not counted and ``repeat`` that are.
 
@@ -115,15 +116,20 @@ def alternate(
     warming = [0.0] * len(sides)
     gc.collect()
     for index in range(warmup + repeat):
-        progress(f"warm up, round {index + 1}" if index < warmup else f"round {index - warmup + 1} of {repeat}")
+        warming_up = index < warmup
+        progress(
+            Step("warm up", index, warmup, "rounds")
+            if warming_up
+            else Step("measure", index - warmup, repeat, "rounds")
+        )
         pixels = picture(index)
-        asked, further = (phrases[(index + step) % len(phrases)] for step in (0, 1))
+        phrase, further = (phrases[(index + step) % len(phrases)] for step in (0, 1))
         for turn in range(len(sides)):
             number = (index + turn) % len(sides)
             time.sleep(SETTLE_SECONDS)
             start = time.perf_counter()
-            done = Round(sides[number].first(pixels, asked), sides[number].next(further))
-            if index < warmup:
+            done = Round(sides[number].first(pixels, phrase), sides[number].next(further))
+            if warming_up:
                 warming[number] += time.perf_counter() - start
             else:
                 rounds[number].append(done)

@@ -10,11 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from xsam_edge.runtime.doctor.host import Host
+from xsam_edge.runtime.model import XSam
 
 _TIMEOUT = 1800  # seconds; loading a large bundle from a slow disk takes minutes
 
@@ -30,26 +36,26 @@ def measure(bundle: Path, *, device: str, threads: int, context: int | None, phr
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
         if done.returncode == 0:
-            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-            return found
+            usage: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+            return usage
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         reason = f"{type(error).__name__}: {error}"
     return {"host_peak_bytes": None, "reason": f"the measuring process failed: {reason}"}
 
 
-def judge(found: dict[str, Any], activation_bytes: int) -> dict[str, Any]:
+def judge(usage: dict[str, Any], activation_bytes: int) -> dict[str, Any]:
     """Add what the peak should be at most: weights, cache and the largest stage's activations, and the shares of it."""
-    if not found.get("host_peak_bytes"):
-        return found
-    needed = found["weight_bytes"] + found["kv_cache_bytes"] + activation_bytes
-    peak = found["host_peak_bytes"]
+    if not usage.get("host_peak_bytes"):
+        return usage
+    needed = usage["weight_bytes"] + usage["kv_cache_bytes"] + activation_bytes
+    peak = usage["host_peak_bytes"]
     return {
-        **found,
+        **usage,
         "activation_bytes": activation_bytes,
         "needed_bytes": needed,
         "peak_over_needed": round(peak / needed, 3),
-        "peak_without_imports_over_needed": round((peak - found["imports_bytes"]) / needed, 3),
+        "peak_without_imports_over_needed": round((peak - usage["imports_bytes"]) / needed, 3),
     }
 
 
@@ -63,27 +69,20 @@ def _status(field: str) -> int | None:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     if field == "VmHWM":
-        import resource
-
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return None
 
 
 def _device_bytes() -> int | None:
     """GPU memory of this process."""
-    from xsam_edge.benchmarks.environment import output
-
-    text = output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits") or ""
+    text = Host().output("nvidia-smi", "--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits") or ""
     rows = [line.split(",") for line in text.splitlines() if line.count(",") == 1]
     used = [int(mib) << 20 for pid, mib in rows if pid.strip() == str(os.getpid()) and mib.strip().isdigit()]
     return sum(used) if used else None
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    import numpy as np
     import onnxruntime  # noqa: F401  # counted as an import, not as the bundle's
-
-    from xsam_edge.runtime.model import XSam
 
     imports = _status("VmRSS")
     # Hashes are not checked: that reads files, which says nothing about what the model needs.

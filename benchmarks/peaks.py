@@ -132,7 +132,7 @@ def _gemm_model(kind: str, size: int, dtype: np.dtype[Any]) -> ir.Model:
 
 def _constant(name: str, value: npt.NDArray[Any]) -> ir.Value:
     tensor = ir.tensor(value, name=name)
-    return ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    return ir.Value(name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
 
 def _copy(backend: Backend, threads: int, device: str) -> tuple[float, str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.benchmarks.chain import ANSWERING, Answering, script_of
-from xsam_edge.benchmarks.measure import Picture, Sample
+from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Call, Script
 from xsam_edge.export import reference
 from xsam_edge.export.models.xsam import XSam as TorchXSam
@@ -20,11 +20,11 @@ from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.image.preprocess import mask_pixels, vision_pixels
 from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.language import prompts
-from xsam_edge.runtime.language.generate import MAX_NEW_TOKENS
+from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS
 from xsam_edge.runtime.language.tokenizer import phrase_spans, seg_positions
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.postprocess import referred_mask
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 
 class _Watched:
@@ -93,7 +93,7 @@ class TorchSide:
             "answering": ANSWERING[self._answering],
         }
 
-    def first(self, picture: Picture, phrase: str) -> Sample:
+    def first(self, picture: Pixels, phrase: str) -> Sample:
         """See :class:`xsam_edge.benchmarks.measure.Side`."""
         self._prepare(phrase)
         start = self.clock()
@@ -133,13 +133,15 @@ class TorchSide:
     def _ask(self, phrase: str, start: float, preprocess_ms: float) -> Sample:
         hidden, conditions, segs, ids = self._answer(phrase)
         began = self.clock()
-        found = reference.segment(self._model, self._features, hidden, conditions, segs)
+        segmentation = reference.segment(self._model, self._features, hidden, conditions, segs)
         mask, decoded = None, self.clock()
-        if found is not None:
-            self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: found.class_logits.shape[-1] - 1})
+        if segmentation is not None:
+            self.note(contract.MASK_DECODER, began, {contract.CONDITIONS: segmentation.class_logits.shape[-1] - 1})
             decoded = self.clock()
-            logits = (values[0].float().cpu().numpy() for values in (found.class_logits, found.mask_logits))
-            result = referred_mask(*logits, self._frame)
+            classes, masks = (
+                values[0].float().cpu().numpy() for values in (segmentation.class_logits, segmentation.mask_logits)
+            )
+            result = referred_mask(classes, masks, self._frame)
             mask = Segment.from_mask(result.mask, result.score).mask
         end = self.clock()
         return Sample(1e3 * (end - start), preprocess_ms, 1e3 * (end - decoded), tuple(self._calls), tuple(ids), mask)
@@ -156,8 +158,8 @@ class TorchSide:
             if len(places := np.flatnonzero(seg_positions(ids, special) >= 0)) == 1:
                 ids = ids[: places[0] + 1]
         spans = phrase_spans(ids, special)
-        inputs = (torch.from_numpy(values).to(self._device)[None] for values in (ids, spans))
-        tokens = reference.expand(self._model, *inputs, self._features.image_embeds)
+        rows, phrases = (torch.from_numpy(values).to(self._device)[None] for values in (ids, spans))
+        tokens = reference.expand(self._model, rows, phrases, self._features.image_embeds)
         length = tokens.inputs_embeds.shape[1]
         state = reference.prefill(self._language, tokens.inputs_embeds)
         if self._answering == "append":

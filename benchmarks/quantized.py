@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-from xsam_edge.benchmarks.environment import describe
 from xsam_edge.benchmarks.fusion import integer_products
 from xsam_edge.runtime.backends.base import output_shapes
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor.host import Host
+from xsam_edge.runtime.doctor.machine import processor
+from xsam_edge.runtime.progress import Progress, Step
 
 _PROMPT = 96  # tokens of text around an image
 
@@ -48,6 +52,28 @@ def stage(bundle: Path, manifest: Manifest, graph: str, threads: int) -> Callabl
     return lambda: opened.run(inputs, outputs)
 
 
+def alternate(
+    sides: Mapping[Path, Callable[[], None]], repeat: int, name: str, progress: Progress
+) -> dict[Path, list[float]]:
+    """Milliseconds of ``repeat`` runs of each side, which take turns; one run of each before them is not counted."""
+    times: dict[Path, list[float]] = {path: [] for path in sides}
+    for number in range(repeat + 1):
+        progress(Step(name, number, repeat + 1, "rounds"))
+        for path, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if number:
+                times[path].append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def row(name: str, full: Sequence[float], lower: Sequence[float]) -> str:
+    """A stage's line of the table: medians, their ratio, and that of the fastest runs."""
+    medians = statistics.median(full), statistics.median(lower)
+    ratios = f"{medians[0] / medians[1]:.2f} | {min(full) / min(lower):.2f}"
+    return f"| {name} | {medians[0]:.0f} | {medians[1]:.0f} | {ratios} |"
+
+
 def main() -> None:
     """Entry point; prints Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -61,24 +87,18 @@ def main() -> None:
     print(f"| stage | fp32, ms | {manifests[options.lower].precision}, ms | ratio | fastest of each |")
     print("|---|---|---|---|---|")
     names = {contract.IMAGE_ENCODER: "image encoder", contract.LLM: f"prefill of {tokens} tokens"}
-    for graph, name in names.items():
-        sides = {path: stage(path, manifest, graph, options.threads) for path, manifest in manifests.items()}
-        times: dict[Path, list[float]] = {path: [] for path in sides}
-        for round_ in range(options.repeat + 1):
-            for path, run in sides.items():
-                start = time.perf_counter()
-                run()
-                if round_:
-                    times[path].append(1e3 * (time.perf_counter() - start))
-        full, lower = times[options.full], times[options.lower]
-        medians = statistics.median(full), statistics.median(lower)
-        ratios = f"{medians[0] / medians[1]:.2f} | {min(full) / min(lower):.2f}"
-        print(f"| {name} | {medians[0]:.0f} | {medians[1]:.0f} | {ratios} |", flush=True)
+    with ProgressPrinter(sys.stderr) as progress:
+        for graph, name in names.items():
+            progress(Step(f"load the {name}"))
+            sides = {path: stage(path, manifest, graph, options.threads) for path, manifest in manifests.items()}
+            times = alternate(sides, options.repeat, name, progress)
+            progress.clear()
+            print(row(name, times[options.full], times[options.lower]), flush=True)
     print()
     for graph, counts in integer_products(options.lower, manifests[options.lower]).items():
         print(f"- products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items()))
-    cpu = describe(options.threads)["cpu"]
-    print(f"- {cpu['model']}, {cpu['cores_allowed']} cores, onnxruntime {onnxruntime.__version__}")
+    cpu = processor(Host()).values()
+    print(f"- {cpu['CPU']}, {cpu['usable cores']} cores, onnxruntime {onnxruntime.__version__}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from xsam_edge.benchmarks.peaks import Peaks
 from xsam_edge.benchmarks.watch import STAGES, Call
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file
+from xsam_edge.runtime.progress import Progress, Step
 
 #: What each number of a side is, for the output.
 EXPLAINED = {
@@ -70,7 +71,7 @@ def describe_bundle(bundle: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def side_report(rounds: Sequence[Round], costs: Costs, peaks: Peaks, progress: Callable[[str], None]) -> dict[str, Any]:
+def side_report(rounds: Sequence[Round], costs: Costs, peaks: Peaks, progress: Progress) -> dict[str, Any]:
     """Everything that is measured of one side."""
     firsts, nexts = [item.first for item in rounds], [item.next for item in rounds]
     samples = [*firsts, *nexts]
@@ -116,9 +117,7 @@ def overhead(samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def stage_reports(
-    calls: Sequence[Call], costs: Costs, peaks: Peaks, progress: Callable[[str], None]
-) -> list[dict[str, Any]]:
+def stage_reports(calls: Sequence[Call], costs: Costs, peaks: Peaks, progress: Progress) -> list[dict[str, Any]]:
     """One entry per stage that ran, in the order of the chain.
 
     Cost is that of the stage's median run: sizes differ from answer to answer by a few tokens.
@@ -128,7 +127,7 @@ def stage_reports(
         runs = [call for call in calls if call.stage == stage]
         if not runs:
             continue
-        progress(f"count the work of {stage}")
+        progress(Step(f"count the work of {stage}"))
         axes = sorted(runs, key=lambda call: sorted(call.axes.items()))[len(runs) // 2].axes
         work = costs.of(runs[0].graph, axes)
         times = Distribution.of([call.ms for call in runs])

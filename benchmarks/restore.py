@@ -1,7 +1,7 @@
 """The torch model of a bundle: its sizes from ``model_config.json``, its weights from its graphs.
 
 A graph's initialisers are parameters: as they are, transposed, or the result of a small program that was evaluated
-when the bundle was written (``export/graph_passes.py``). Tracing the model again gives those programs; nearly all of
+when the bundle was written (``export/graph/passes.py``). Tracing the model again gives those programs; nearly all of
 them only move values, which is undone by following where each value went.
 """
 
@@ -27,6 +27,7 @@ from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, Manifest, bundle_path
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import BundleError
+from xsam_edge.runtime.progress import silent
 
 #: Precisions whose graphs hold the weights themselves.
 UNQUANTISED = ("fp32", "fp16")
@@ -59,10 +60,10 @@ def torch_model(bundle: Path, manifest: Manifest) -> XSam:
 
 def _source(manifest: Manifest, shapes: Mapping[str, tuple[int, ...]]) -> WeightSource | None:
     """The weights that a bundle was made of, where they can be had: random ones, or those of the demo model."""
-    if found := _RANDOM.fullmatch(manifest.source.checkpoint):
-        return RandomWeights(shapes, int(found[1]))
+    if seed := _RANDOM.fullmatch(manifest.source.checkpoint):
+        return RandomWeights(shapes, int(seed[1]))
     if manifest.source.checkpoint == "shapes":
-        request = from_checkpoint("shapes", variant=manifest.variant, report=lambda *_: None)
+        request = from_checkpoint("shapes", variant=manifest.variant, progress=silent)
         return request.weights if request.source == manifest.source else None
     return None
 
@@ -95,7 +96,7 @@ def restore(bundle: Path, manifest: Manifest, config: ModelConfig) -> dict[str, 
     shapes = expected_tensors(config)
     table = manifest.embeddings
     rows = np.fromfile(bundle / EMBEDDINGS_FILE, table.dtype).reshape(table.rows, table.columns)
-    found: dict[str, np.ndarray] = {EMBEDDINGS: rows}
+    tensors: dict[str, np.ndarray] = {EMBEDDINGS: rows}
     programs: list[tuple[WeightPlan, np.ndarray]] = []
     with fake_tensors():
         model = XSam(config)
@@ -103,7 +104,7 @@ def restore(bundle: Path, manifest: Manifest, config: ModelConfig) -> dict[str, 
         stored = ir.load(bundle_path(bundle, manifest.graphs[name].file)).graph.initializers
         _, plans = build_graph(model, name, "fp16" if manifest.precision == "fp16" else "fp32")
         for key, plan in plans.items():
-            if plan.program is None and plan.parameters[0] in found:
+            if plan.program is None and plan.parameters[0] in tensors:
                 continue
             # A bundle of another version may hold a matrix the other way round.
             turned = "" if plan.program else plan.parameters[0] + ("" if plan.transpose else ".T")
@@ -112,20 +113,20 @@ def restore(bundle: Path, manifest: Manifest, config: ModelConfig) -> dict[str, 
                 continue
             array = value.const_value.numpy()
             if plan.program is None:
-                found[plan.parameters[0]] = array.T if str(value.name).endswith(".T") else array
+                tensors[plan.parameters[0]] = array.T if str(value.name).endswith(".T") else array
             else:
                 programs.append((plan, array))
     partial: dict[str, np.ndarray] = {}
     for plan, array in programs:
-        if len(plan.parameters) == 1 and plan.parameters[0] not in found:
+        if len(plan.parameters) == 1 and plan.parameters[0] not in tensors:
             parameter = plan.parameters[0]
             values = partial.setdefault(parameter, np.full(shapes[parameter], np.nan))
             invert(plan, array, values)
     # Rows that no program takes, such as relative positions that never occur, make no difference.
-    found |= {name: np.nan_to_num(values) for name, values in partial.items()}
-    if missing := sorted(set(shapes) - set(found)):
+    tensors |= {name: np.nan_to_num(values) for name, values in partial.items()}
+    if missing := sorted(set(shapes) - set(tensors)):
         raise BundleError(f"the graphs of {bundle} do not tell {missing[0]}; export the bundle again")
-    return found
+    return tensors
 
 
 def invert(plan: WeightPlan, result: np.ndarray, values: np.ndarray) -> None:

@@ -144,4 +144,5 @@ def _array(buffer: Buffer) -> npt.NDArray[Any]:
     if not prod(buffer.shape):
         return np.empty(buffer.shape, buffer.dtype)
     memory = (ctypes.c_char * buffer.nbytes).from_address(buffer.address)
-    return np.frombuffer(memory, buffer.dtype).reshape(buffer.shape)
+    values: npt.NDArray[Any] = np.frombuffer(memoryview(memory), buffer.dtype)
+    return values.reshape(buffer.shape)

@@ -1,1 +1,1 @@
-"""Ranges, precision search and figures of accuracy for quantised bundles (built on the runtime only)."""
+"""Data sets, metrics, statistics of activations, comparison with recorded outputs; built on the runtime alone."""

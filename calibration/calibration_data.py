@@ -188,8 +188,8 @@ def _files(value: object) -> list[Path]:
 
 
 def _stamp(path: Path) -> list[object]:
-    found = path.stat()
-    return [path.name, found.st_size, found.st_mtime_ns]
+    status = path.stat()
+    return [path.name, status.st_size, status.st_mtime_ns]
 
 
 def _pictures(count: int) -> str:

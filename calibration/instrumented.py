@@ -15,7 +15,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend, one_line
+from xsam_edge.runtime.backends.onnxruntime import THREAD_ENTRIES, OnnxRuntimeBackend, one_line
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 
@@ -47,8 +47,8 @@ class EditedGraph:
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{self.spec.file} failed in ONNX Runtime: {one_line(error)}") from error
         if self._listen is not None:
-            found = zip(self._order, binding.get_outputs(), strict=True)
-            self._listen(self.spec.file, {name: value.numpy() for name, value in found if name not in outputs})
+            produced = zip(self._order, binding.get_outputs(), strict=True)
+            self._listen(self.spec.file, {name: value.numpy() for name, value in produced if name not in outputs})
 
 
 class EditedBackend(OnnxRuntimeBackend):
@@ -83,6 +83,8 @@ class EditedBackend(OnnxRuntimeBackend):
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         options.enable_cpu_mem_arena = False
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+        for name, value in THREAD_ENTRIES.items():
+            options.add_session_config_entry(name, value)
         data = ir.to_proto(model).SerializeToString()
         try:
             session = onnxruntime.InferenceSession(

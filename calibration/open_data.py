@@ -7,12 +7,11 @@ from pathlib import Path
 
 from xsam_edge.calibration.data.folder import open_folder
 from xsam_edge.calibration.data.samples import DataSet
+from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.runtime.errors import InputError
 
 
 def _shapes(split: str | None) -> DataSet:
-    from xsam_edge.calibration.shapes.dataset import ShapesData
-
     data: DataSet = ShapesData(split or "test")
     return data
 

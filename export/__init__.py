@@ -1,1 +1,1 @@
-"""From a checkpoint to a bundle. Needs the extra ``export`` (torch, transformers, onnx)."""
+"""From a checkpoint to a bundle of graphs or of engines. Needs the extra ``export`` (torch, transformers, onnx)."""

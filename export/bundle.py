@@ -11,7 +11,6 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,11 @@ from xsam_edge.export.graph.floats import FloatTypes, apply
 from xsam_edge.export.graph.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.graph.passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graph.trace import fake_tensors, trace
-from xsam_edge.export.graph.weights import WeightSource, blocks, cast, write_external_data
+from xsam_edge.export.graph.weights import WeightSource, blocks, cast, stored_bytes, write_external_data
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
-from xsam_edge.export.staging import Report, check_space, hash_files, staged
+from xsam_edge.export.staging import check_space, hash_files, staged
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
@@ -36,15 +35,15 @@ from xsam_edge.runtime.bundle.manifest import (
     EmbeddingTable,
     GraphSpec,
     Manifest,
-    Source,
-    running_total,
+    Provenance,
 )
 from xsam_edge.runtime.bundle.settings import Settings
+from xsam_edge.runtime.progress import Progress, Step, Tally, silent
 
 EMBEDDINGS = "llm.model.embed_tokens.weight"
 # Sizes of the parts, for who builds the torch model of a bundle; the runtime does not read it.
 CONFIG_FILE = "model_config.json"
-_NUMPY = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
+_NUMPY: Mapping[FloatType, np.dtype[np.floating]] = {"fp32": np.dtype(np.float32), "fp16": np.dtype(np.float16)}
 _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
 
 
@@ -57,7 +56,7 @@ class BundleRequest:
     settings: Settings
     weights: WeightSource
     tokenizer_json: str
-    source: Source
+    source: Provenance
     precision: FloatType = "fp32"
 
 
@@ -72,12 +71,8 @@ def tensor_shapes(model: XSam) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
 
 
-def _ignore(_what: str, _done: int, _total: int) -> None:
-    pass
-
-
 def write_bundle(
-    request: BundleRequest, output: Path, *, overwrite: bool = False, report: Report = _ignore
+    request: BundleRequest, output: Path, *, overwrite: bool = False, progress: Progress = silent
 ) -> Manifest:
     """Write a bundle to ``output``.
 
@@ -87,19 +82,19 @@ def write_bundle(
         CheckpointError: a tensor cannot be read, or does not fit the precision.
     """
     with staged(output, overwrite) as folder:
-        return fill_bundle(request, folder, report)
+        return fill_bundle(request, folder, progress)
 
 
-def fill_bundle(request: BundleRequest, folder: Path, report: Report = _ignore) -> Manifest:
+def fill_bundle(request: BundleRequest, folder: Path, progress: Progress = silent) -> Manifest:
     """Write a bundle into an empty folder; raises as :func:`write_bundle`."""
     with fake_tensors():
         model = XSam(request.config)
     check_space(folder, bundle_bytes(request, model, request.precision))
     graphs = {}
     for name in GRAPHS:
-        report(f"{name}: trace", 0, 0)
-        graphs[name] = _build_and_write(request, model, name, folder, report)
-    return seal(request, folder, request.precision, request.precision, graphs, report)
+        progress(Step(f"{name}: trace"))
+        graphs[name] = _build_and_write(request, model, name, folder, progress)
+    return seal(request, folder, request.precision, request.precision, graphs, progress)
 
 
 def bundle_bytes(request: BundleRequest, model: XSam, precision: FloatType) -> int:
@@ -121,7 +116,7 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     if precision == "fp16":
         names = GraphNames(tuple(str(node.name) for node in graph.graph), {}, {})
         chosen = resolve(preset("fp16", names.nodes), names)
-        fp32 = frozenset(node for node, found in chosen.items() if found.float == "fp32")
+        fp32 = frozenset(node for node, node_precision in chosen.items() if node_precision.float == "fp32")
         apply(graph, plans, FloatTypes("fp16", fp32, FP32_TENSORS))
     graph.graph.name = name
     graph.producer_name = "xsam-edge"
@@ -129,9 +124,9 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     return graph, plans
 
 
-def _build_and_write(request: BundleRequest, model: XSam, name: str, folder: Path, report: Report) -> GraphSpec:
+def _build_and_write(request: BundleRequest, model: XSam, name: str, folder: Path, progress: Progress) -> GraphSpec:
     graph, plans = build_graph(model, name, request.precision)
-    return write_graph(graph, plans, request.weights, name, folder, report)
+    return write_graph(graph, plans, request.weights, name, folder, progress)
 
 
 def write_graph(
@@ -140,7 +135,7 @@ def write_graph(
     weights: WeightSource,
     name: str,
     folder: Path,
-    report: Report,
+    progress: Progress,
     *,
     annotated: bool = True,
 ) -> GraphSpec:
@@ -148,10 +143,10 @@ def write_graph(
 
     ``annotated`` keeps type and shape of every value in the file, a quarter of a small graph's bytes.
     """
-    total = sum(int(np.prod(v.shape.numpy()) * v.dtype.itemsize) for v in graph.graph.initializers.values())
-    progress = running_total(partial(report, f"{name}: weights"), total)
+    total = sum(stored_bytes(value) for value in graph.graph.initializers.values())
+    tally = Tally(progress, f"{name}: weights", total, "bytes")
     file = f"{name}.onnx"
-    write_external_data(graph, plans, weights, folder / f"{file}.data", progress)
+    write_external_data(graph, plans, weights, folder / f"{file}.data", tally)
     spec = graph_spec(graph, file)
     if not annotated:
         outputs = set(graph.graph.outputs)
@@ -169,13 +164,13 @@ def seal(
     precision: str,
     embeddings: FloatType,
     graphs: Mapping[str, GraphSpec],
-    report: Report,
+    progress: Progress,
     *,
     degraded: bool = False,
 ) -> Manifest:
     """Add what is not a graph to a bundle's folder, then the manifest, which binds all files that are there."""
     rows, columns = request.config.llm.vocab_size, request.config.llm.hidden_size
-    _write_embeddings(request.weights, (rows, columns), _NUMPY[embeddings], folder / EMBEDDINGS_FILE, report)
+    _write_embeddings(request.weights, (rows, columns), _NUMPY[embeddings], folder / EMBEDDINGS_FILE, progress)
     (folder / TOKENIZER_FILE).write_text(request.tokenizer_json, encoding="utf-8")
     config = json.dumps(dataclasses.asdict(request.config), indent=1)
     (folder / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
@@ -186,7 +181,7 @@ def seal(
         settings=request.settings,
         embeddings=EmbeddingTable(_NUMPY[embeddings].name, rows, columns),
         graphs=graphs,
-        files=hash_files(folder, report),
+        files=hash_files(folder, progress),
         activations=activation_sizes(request.config),
         producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
         degraded=degraded,
@@ -196,10 +191,11 @@ def seal(
 
 
 def _write_embeddings(
-    weights: WeightSource, shape: tuple[int, int], dtype: np.dtype, path: Path, report: Report
+    weights: WeightSource, shape: tuple[int, int], dtype: np.dtype, path: Path, progress: Progress
 ) -> None:
+    tally = Tally(progress, "token embeddings", shape[0] * shape[1] * dtype.itemsize, "bytes")
     with path.open("wb") as file:
         for start, stop in blocks(shape):
             rows = weights.read_rows(EMBEDDINGS, start, stop)
             file.write(np.ascontiguousarray(cast(rows, dtype, EMBEDDINGS)).data)
-            report("token embeddings", stop * shape[1] * dtype.itemsize, shape[0] * shape[1] * dtype.itemsize)
+            tally.add((stop - start) * shape[1] * dtype.itemsize)

@@ -9,21 +9,23 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from xsam_edge.export.config.overrides import Overrides, read_overrides
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import add_engine_options
 from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.quantize_options import add_precision_options, reduce_options
+from xsam_edge.export.quantize_options import add_precision_options, quantize_options
+from xsam_edge.export.report.facts import Report
+from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
-from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
+from xsam_edge.runtime.cli.common import Parser, command, package_version
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from xsam_edge.export.report.facts import Report as Facts
+from xsam_edge.runtime.progress import Progress, Step
 
 _EXAMPLES = """\
 examples:
@@ -48,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--variant", default="auto", choices=["auto", *VARIANTS], help="default: told by the checkpoint"
     )
-    options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of values that weights do not tell")
+    options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of sizes, such as llm.num_layers")
     options.add_argument("--seed", type=_seed, default=0, help="of --random-weights (default: %(default)s)")
     options.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
@@ -73,28 +75,28 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--random-weights needs --variant, one of {', '.join(VARIANTS)}")
     if options.inits is not None and not options.inits.is_dir():
         raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
-    overrides = _read_config(options.config)
+    overrides = read_overrides(_read_config(options.config))
 
-    def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Facts | None]:
+    def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Report | None]:
         return _export(options, overrides, output, precision, progress)
 
     if engines.wanted(options):
         return engines.run(options, overrides, export)
-    with Progress(sys.stderr) as progress:
-        manifest, facts = export(options.output, options.precision or "fp32", progress)
-    _print_result(options, manifest, facts, time.perf_counter() - start)
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        manifest, report = export(options.output, options.precision or "fp32", progress)
+    _print_result(options, manifest, report, time.perf_counter() - start)
     return 0
 
 
 def _export(
     options: argparse.Namespace,
-    overrides: dict[str, Any],
+    overrides: Overrides,
     output: Path,
     precision: Precision,
     progress: Progress,
-) -> tuple[Manifest, Facts | None]:
-    reduced = reduce_options(options, precision)
-    progress("load torch", 0, 0)
+) -> tuple[Manifest, Report | None]:
+    quantization = quantize_options(options, precision)
+    progress(Step("load torch"))
     # Here, not at the top: they take seconds, and a wrong option should not.
     from xsam_edge.export.bundle import write_bundle
     from xsam_edge.export.prepare import from_checkpoint, from_random
@@ -104,12 +106,12 @@ def _export(
     if options.random_weights:
         request = from_random(options.variant, options.seed, **common)
     else:
-        request = from_checkpoint(options.checkpoint, variant=options.variant, report=progress, **common)
-    if reduced is None:
-        return write_bundle(request, output, overwrite=options.overwrite, report=progress), None
-    from xsam_edge.export.quantize import reduce_bundle
+        request = from_checkpoint(options.checkpoint, variant=options.variant, progress=progress, **common)
+    if quantization is None:
+        return write_bundle(request, output, overwrite=options.overwrite, progress=progress), None
+    from xsam_edge.export.quantize import quantize_bundle
 
-    return reduce_bundle(request, output, reduced, overwrite=options.overwrite, report=progress)
+    return quantize_bundle(request, output, quantization, overwrite=options.overwrite, progress=progress)
 
 
 def _seed(text: str) -> int:
@@ -123,7 +125,7 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     return {} if path is None else read_json(path, dict[str, Any], advice="--config takes a JSON object")
 
 
-def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts | None, seconds: float) -> None:
+def _print_result(options: argparse.Namespace, manifest: Manifest, report: Report | None, seconds: float) -> None:
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if options.json:
@@ -136,15 +138,13 @@ def _print_result(options: argparse.Namespace, manifest: Manifest, facts: Facts 
             "seconds": round(seconds, 3),
             "peak_memory_bytes": peak,
         }
-        if facts is not None:
-            result["report"] = json.loads(facts.to_json())
+        if report is not None:
+            result["report"] = json.loads(report.to_json())
         print(json.dumps(result))
         return
     print(f"{options.output}: {manifest.variant}, {manifest.precision}, from {manifest.source.checkpoint}")
-    if facts is not None:
-        from xsam_edge.export.report.summary import summary_lines
-
-        print(*summary_lines(facts), sep="\n")
+    if report is not None:
+        print(*summary_lines(report), sep="\n")
         print(f"see {options.output / 'report.html'}")
         return
     for name, size in sizes.items():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xsam_edge.export.precision.plan import Plan, Precision, read_plan
 from xsam_edge.export.precision.presets import PRECISIONS
-from xsam_edge.export.quantize_plan import DEFAULT_HELD_OUT, DEFAULT_MIN_IOU, DEFAULT_SAMPLES, ReduceOptions
+from xsam_edge.export.quantize_plan import DEFAULT_HELD_OUT, DEFAULT_MIN_IOU, DEFAULT_SAMPLES, QuantizeOptions
 from xsam_edge.runtime.cli.common import count
 from xsam_edge.runtime.errors import InputError
 
@@ -68,7 +68,7 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group.add_argument("--allow-degraded", action="store_true", help="write a bundle below that bound, marked so")
 
 
-def reduce_options(options: argparse.Namespace, precision: Precision) -> ReduceOptions | None:
+def quantize_options(options: argparse.Namespace, precision: Precision) -> QuantizeOptions | None:
     """What was asked for at a precision; None where that is a plain FP32 bundle.
 
     Raises:
@@ -87,7 +87,7 @@ def reduce_options(options: argparse.Namespace, precision: Precision) -> ReduceO
     if min_iou is None:
         # Masks of weights that were never trained flip with any rounding and say nothing.
         min_iou = 0.0 if options.random_weights else DEFAULT_MIN_IOU
-    return ReduceOptions(
+    return QuantizeOptions(
         precision=precision,
         float_type=options.float_precision,
         encoders=options.encoder_precision,

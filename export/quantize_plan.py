@@ -13,11 +13,11 @@ DEFAULT_MIN_IOU = 0.97
 
 
 @dataclass(frozen=True)
-class ReduceOptions:
+class QuantizeOptions:
     """Without a ``plan`` the preset of ``precision`` is taken.
 
     ``min_iou`` is the bound of the mean mask IoU with FP32 on ``held_out`` pictures; 0 compares nothing. ``cache`` is
-    the folder of calibration statistics, by default ``calibration.activations.collect.default_cache()``.
+    the folder of calibration statistics, by default ``calibration.statistics.collect.default_cache()``.
     """
 
     precision: Precision

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from xsam_edge.export.models.llm import KeyValue
-from xsam_edge.export.models.xsam import ImageEncoder, MaskDecoderGraph, XSam
+from xsam_edge.export.models.xsam import ImageEncoderGraph, MaskDecoderGraph, XSam
 
 IMAGE_ID = -200  # placeholders among token ids, as in the official code
 REGION_ID = -300
@@ -23,8 +23,8 @@ NO_ID = -1  # a token that belongs to no phrase
 
 
 @dataclass(frozen=True)
-class ImageFeatures:
-    """What depends on the image only; ``decoder_features`` are maps in the order of ``ImageEncoder``'s results."""
+class EncodedImage:
+    """What depends on the image only; ``decoder_features`` are maps in the order of ``ImageEncoderGraph``'s results."""
 
     image_embeds: Tensor  # [1, vision tokens + mask tokens, hidden]
     mask_features: Tensor  # [1, Cm, gh, gw]
@@ -57,7 +57,7 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class DecoderLogits:
     """Predictions of the mask decoder."""
 
     class_logits: Tensor  # [1, Q, C + 1], background last
@@ -65,10 +65,10 @@ class Segmentation:
 
 
 @torch.no_grad()
-def encode_image(model: XSam, pixel_values: Tensor, mask_pixel_values: Tensor) -> ImageFeatures:
+def encode_image(model: XSam, pixel_values: Tensor, mask_pixel_values: Tensor) -> EncodedImage:
     """Normalised pixels, [1, 3, h, w] for SigLIP and [1, 3, H, W] for SAM, to features."""
-    image_embeds, mask_features, *rest = ImageEncoder(model)(pixel_values, mask_pixel_values)
-    return ImageFeatures(image_embeds, mask_features, rest)
+    image_embeds, mask_features, *rest = ImageEncoderGraph(model)(pixel_values, mask_pixel_values)
+    return EncodedImage(image_embeds, mask_features, rest)
 
 
 def sample_regions(features: Tensor, points: Tensor, group: int, pooling: Literal["max", "mean"]) -> Tensor:
@@ -87,7 +87,7 @@ def sample_regions(features: Tensor, points: Tensor, group: int, pooling: Litera
     image = features.T.reshape(1, -1, side, side).expand(points.shape[0], -1, -1, -1)
     grid = 2 * points.flip(-1)[:, None] - 1
     sampled = F.grid_sample(image, grid, mode="bilinear", align_corners=True)[:, :, 0].transpose(1, 2)
-    groups = sampled.unflatten(1, (-1, group))
+    groups: Tensor = sampled.unflatten(1, (-1, group))
     return groups.amax(2) if pooling == "max" else groups.mean(2)
 
 
@@ -169,8 +169,8 @@ def generated_conditions(prompt_length: int, ids: list[int], phrase_start: int, 
 
 @torch.no_grad()
 def segment(
-    model: XSam, image: ImageFeatures, hidden: Tensor, condition_ids: Tensor, seg_positions: list[int]
-) -> Segmentation | None:
+    model: XSam, image: EncodedImage, hidden: Tensor, condition_ids: Tensor, seg_positions: list[int]
+) -> DecoderLogits | None:
     """Masks from the language model's hidden states.
 
     Args:
@@ -188,4 +188,4 @@ def segment(
     if conditions.shape[1] == 0 or len(seg_positions) != 1:
         return None
     seg_embed = embeds[:, seg_positions]
-    return Segmentation(*MaskDecoderGraph(model)(seg_embed, conditions, image.mask_features, image.decoder_features))
+    return DecoderLogits(*MaskDecoderGraph(model)(seg_embed, conditions, image.mask_features, image.decoder_features))

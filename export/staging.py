@@ -7,15 +7,13 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry, hash_file, running_total
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry, hash_file
 from xsam_edge.runtime.errors import InputError, XSamError
-
-# Called with what is being done, bytes done and bytes in all (0 where unknown).
-Report = Callable[[str, int, int], None]
+from xsam_edge.runtime.progress import Progress, Tally
+from xsam_edge.runtime.units import size
 
 
 @contextlib.contextmanager
@@ -85,11 +83,11 @@ def check_space(folder: Path, needed: int) -> None:
     """Raise XSamError if the file system of ``folder`` has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise XSamError(f"{folder} has {free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB are needed; free some space")
+        raise XSamError(f"{folder} has {size(free)} free, {size(needed)} are needed; free some space")
 
 
-def hash_files(folder: Path, report: Report) -> dict[str, FileEntry]:
+def hash_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
     """Size and SHA-256 of every file of a folder."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
-    progress = running_total(partial(report, "hash"), sum(path.stat().st_size for path in paths))
-    return {path.name: FileEntry(path.stat().st_size, hash_file(path, progress)) for path in paths}
+    tally = Tally(progress, "hash", sum(path.stat().st_size for path in paths), "bytes")
+    return {path.name: FileEntry(path.stat().st_size, hash_file(path, tally)) for path in paths}

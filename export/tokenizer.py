@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from xsam_edge.export.config.hub import download_tokenizer
+from xsam_edge.export.config.inits import find_part, read_json
+from xsam_edge.export.config.variants import Variant
 from xsam_edge.runtime.bundle.constraints import matching
 from xsam_edge.runtime.bundle.settings import PromptFormat
 from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.language.prompts import QUESTIONS
+from xsam_edge.runtime.progress import Progress
 
 SPECIAL_TOKENS = ("<SEG>", "<p>", "</p>")
 """In the order of their ids, which follow the language model's own."""
@@ -43,6 +49,30 @@ class _TokenizerConfig:
     extra_keys: ClassVar[bool] = True
 
     added_tokens_decoder: Mapping[TokenId, _Flags] = field(default_factory=dict)
+
+
+def read_tokenizer(variant: Variant, inits: Path | None, progress: Progress) -> tuple[str, str | None]:
+    """Read the tokenizer of the parts' folder, or of the variant's repository on the hub where that has none.
+
+    Returns:
+        The text of its ``tokenizer.json`` with ``SPECIAL_TOKENS``, and the text of its end token, None without one.
+
+    Raises:
+        CheckpointError: it cannot be read or downloaded.
+    """
+    folder = find_part(inits, "llm", variant) if inits else None
+    folder = folder or download_tokenizer(variant, progress)
+    try:
+        tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{folder} has no readable tokenizer.json ({error}); download the part again") from None
+    path = folder / "tokenizer_config.json"
+    if not path.is_file():
+        return with_special_tokens(tokenizer_json), None
+    config = read_json(path)
+    eos = config.get("eos_token")
+    content = eos.get("content") if isinstance(eos, dict) else eos
+    return with_special_tokens(tokenizer_json, json.dumps(config)), content
 
 
 def with_special_tokens(tokenizer_json: str, tokenizer_config: str | None = None) -> str:

@@ -17,7 +17,8 @@ from xsam_edge.runtime.errors import (
     XSamError,
 )
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.scene import Scene
 from xsam_edge.runtime.stream.stream import FrameResult, Late
 

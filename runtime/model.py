@@ -8,15 +8,17 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
@@ -29,16 +31,15 @@ from xsam_edge.runtime.device.compatibility import check_engine, find_environmen
 from xsam_edge.runtime.device.memory_plan import check_memory
 from xsam_edge.runtime.errors import BundleError, InputError
 from xsam_edge.runtime.image.load import ImageSource
-from xsam_edge.runtime.image.prepare import prepare
-from xsam_edge.runtime.language.cache_pool import SceneMemory
+from xsam_edge.runtime.image.preprocess import prepare
+from xsam_edge.runtime.language.cache_pool import CachePool
 from xsam_edge.runtime.language.generate import LanguageModel
-from xsam_edge.runtime.language.speculative import DraftBook
+from xsam_edge.runtime.language.speculative import Drafter
 from xsam_edge.runtime.language.tokenizer import Tokenizer
+from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.scene import Phrases, Scene
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.stream.stages import Ask, Frames
-    from xsam_edge.runtime.stream.stream import FrameStream
+from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
+from xsam_edge.runtime.stream.stream import FrameStream
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
 DEFAULT_CONTEXT = 4096
@@ -66,9 +67,10 @@ class XSam:
         threads: int = 0,
         verify: bool = True,
         backend: Backend | None = None,
-        progress: Callable[[int], None] | None = None,
-        drafts: bool = True,
+        progress: Progress = silent,
+        speculative: bool = True,
         scene_bytes: int = DEFAULT_SCENE_BYTES,
+        drafts: bool | None = None,
     ) -> XSam:
         """Check and load a bundle.
 
@@ -83,23 +85,28 @@ class XSam:
             verify: check the SHA-256 of every file before it is opened. Engines are native code: their bundles are
                 always checked.
             backend: another implementation of the backend interface, in place of ``device`` and ``threads``.
-            progress: called with the bytes of each block that was hashed.
-            drafts: check the answer that a task is expected to have along with the prompt, in one forward, instead of
-                decoding token by token. What is said is the same.
+            progress: told what of the files was hashed, and that graphs are loaded.
+            speculative: check the answer that a task is expected to have along with the prompt, in one forward,
+                instead of decoding token by token. The answer is the same.
             scene_bytes: what open scenes may keep between questions besides the key-value cache that every model
                 has: their image features, and further caches, one for each scene, so that questions to several
                 scenes may take turns. Beyond it the scene that was used least recently is computed anew when it is
                 asked again. Memory is taken when a second scene is asked, not before.
+            drafts: the former name of ``speculative``.
 
         Raises:
             BundleError: no bundle, another schema, or an altered file.
             BackendError: the backend is not installed or cannot load a graph; its subclasses say that engines need
                 another version of their library, another GPU, a GPU at all, or more memory.
         """
+        if drafts is not None:
+            warnings.warn("drafts is now speculative, with the same meaning", FutureWarning, stacklevel=2)
+            speculative = drafts
         bundle = Path(bundle)
         manifest = read_manifest(bundle)
         engine = manifest.engine
         check_files(bundle, manifest, hashes=verify or engine is not None, progress=progress)
+        progress(Step("load"))
         limit = manifest.settings.model.context_length
         if engine is not None:
             limit = min(limit, engine.context)
@@ -112,9 +119,10 @@ class XSam:
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
         pipeline = Pipeline(bundle, manifest, backend, context)
-        memory = SceneMemory(pipeline.cache, pipeline.make_cache, scene_bytes)
-        book = DraftBook() if drafts else None
-        return cls(manifest, pipeline, LanguageModel(pipeline, tokenizer, table, manifest.settings, memory, book))
+        cache_pool = CachePool(pipeline.cache, pipeline.make_cache, scene_bytes)
+        drafter = Drafter() if speculative else None
+        language = LanguageModel(pipeline, tokenizer, table, manifest.settings, cache_pool, drafter)
+        return cls(manifest, pipeline, language)
 
     def look(self, image: ImageSource) -> Scene:
         """Encode an image once; every question about it starts from the scene that is returned.
@@ -129,7 +137,7 @@ class XSam:
         start = time.perf_counter()
         features = self.encode(prepared.pixel_values, prepared.mask_pixel_values)
         timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
-        return Scene(self, prepared.image, features, prepared.frame, timings)
+        return Scene(self.pipeline, self.language, prepared, features, timings)
 
     def encode(
         self, pixel_values: npt.NDArray[np.float32], mask_pixel_values: npt.NDArray[np.float32]
@@ -137,12 +145,12 @@ class XSam:
         """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W]."""
         return self.pipeline.encode_image(pixel_values, mask_pixel_values)
 
-    def track(
+    def stream(
         self,
         frames: Frames,
         *,
         refer: str | Phrases | None = None,
-        ask: Ask | None = None,
+        ask: FrameQuestion | None = None,
         deadline: float | None = None,
         latest: bool | None = None,
         overlap: bool = False,
@@ -155,7 +163,7 @@ class XSam:
         of a frame are raised where the stream is iterated, and end it.
 
         Args:
-            frames: a folder, a video, a camera's number or a stream's URL; a source of ``runtime.tracking.sources``;
+            frames: a folder, a video, a camera's number or a stream's URL; a source of ``runtime.stream.sources``;
                 any iterable of images or of (seconds, image), whose arrays are not changed afterwards.
             refer: a phrase, or several that are asked of every frame.
             ask: any other question, e.g. ``lambda scene: scene.categories(["cup"])``; returns one result or several.
@@ -170,10 +178,9 @@ class XSam:
             InputError: no question or two, or a source that cannot be read.
             BackendError: the package that reads the source is not installed.
         """
-        from xsam_edge.runtime.stream.stages import track
-
-        return track(
-            self,
+        return stream(
+            self.pipeline,
+            self.language,
             frames,
             refer=refer,
             ask=ask,
@@ -183,6 +190,16 @@ class XSam:
             clock=clock,
         )
 
+    def track(self, frames: Frames, **options: Any) -> FrameStream:
+        """The former name of :meth:`stream`, which takes the same options."""
+        warnings.warn(
+            "XSam.track is now XSam.stream; the name track will come to mean identities over frames, "
+            "whose items extend those of a stream",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return self.stream(frames, **options)
+
 
 def _choose_backend(manifest: Manifest, device: str, threads: int, context: int) -> Backend:
     if manifest.engine is None:
@@ -191,8 +208,6 @@ def _choose_backend(manifest: Manifest, device: str, threads: int, context: int)
     check_engine(manifest, environment)
     if environment.device is not None:
         check_memory(manifest, context, environment.device)
-    from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend  # for those that have a GPU
-
     # Where host and GPU share their memory, it is scarce.
     return TensorRTBackend(manifest, overlap=environment.device is not None and not environment.device.integrated)
 

@@ -9,37 +9,39 @@ the known answer of the task as given and runs a single forward (as the official
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, overload
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 
-from xsam_edge.runtime.chain.pipeline import Float, ImageFeatures
+from xsam_edge.runtime.chain.pipeline import Float, ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image import preprocess
 from xsam_edge.runtime.image.load import ImageSource
-from xsam_edge.runtime.image.prepare import prepare
+from xsam_edge.runtime.image.preprocess import Prepared, prepare
 from xsam_edge.runtime.image.regions import box_mask, point_mask, region_mask, sample_points
-from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.language import prompts
-from xsam_edge.runtime.language.batch import MAX_BATCH, append_together, ask_together
-from xsam_edge.runtime.language.generate import MAX_NEW_TOKENS, Answer
+from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS, Answer, Request
+from xsam_edge.runtime.language.batch import MAX_BATCH
+from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.language.prompts import Prompt
 from xsam_edge.runtime.postprocess import readers
-from xsam_edge.runtime.postprocess.readers import Found, Reader
+from xsam_edge.runtime.postprocess.readers import Reader, Segmentation
 from xsam_edge.runtime.results.result import Result
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from xsam_edge.runtime.model import XSam
 
 AnswerMode = Literal["greedy", "append"]
 Phrases = list[str] | tuple[str, ...]
 Box = Sequence[float]
 Point = Sequence[float]
-BoolMask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """A prompt, and what becomes of its answer: segments by the reader that fits it, or, with None, text alone."""
+
+    prompt: Prompt
+    reader_for: Callable[[Answer], Reader] | None
 
 
 class Scene:
@@ -50,17 +52,24 @@ class Scene:
     """
 
     def __init__(
-        self, model: XSam, image: Image.Image, features: ImageFeatures, frame: Frame, timings: Mapping[str, float]
+        self,
+        pipeline: Pipeline,
+        language: LanguageModel,
+        prepared: Prepared,
+        features: ImageFeatures,
+        timings: Mapping[str, float],
     ) -> None:
-        self.image = image
-        self.frame = frame
+        self.image = prepared.image
+        self.frame = prepared.frame
         self.timings = dict(timings)  # milliseconds of looking
-        self._model = model
+        self._pipeline = pipeline
+        self._language = language
+        self._settings = language.settings
         self._features: ImageFeatures | None = features
         self._closed = False
-        self._form = model.manifest.settings.prompt
-        self._reserved = model.language.tokenizer.reserved
-        model.language.memory.use(self)
+        self._form = self._settings.prompt
+        self._reserved = language.tokenizer.reserved
+        language.cache_pool.use(self)
 
     @overload
     def refer(
@@ -85,9 +94,9 @@ class Scene:
         A list of phrases is asked as one batch and gives a list of results, in its order; ``timings`` of each are its
         share.
         """
-        asked = [phrase] if isinstance(phrase, str) else phrase
-        questions = [prompts.refer(text, self._form, self._reserved) for text in asked]
-        results = self._ask_referred(questions, answer, several, threshold)
+        texts = [phrase] if isinstance(phrase, str) else phrase
+        referring = [prompts.refer(text, self._form, self._reserved) for text in texts]
+        results = self._ask_referring(referring, answer, several, threshold)
         return results[0] if isinstance(phrase, str) else results
 
     @overload
@@ -109,9 +118,9 @@ class Scene:
         threshold: float = 0.6,
     ) -> Result | list[Result]:
         """Segment what answers a question or fits a sentence; ``several`` and lists as in :meth:`refer`."""
-        asked = [sentence] if isinstance(sentence, str) else sentence
-        questions = [prompts.reason(text, self._form, self._reserved) for text in asked]
-        results = self._ask_referred(questions, answer, several, threshold)
+        texts = [sentence] if isinstance(sentence, str) else sentence
+        referring = [prompts.reason(text, self._form, self._reserved) for text in texts]
+        results = self._ask_referring(referring, answer, several, threshold)
         return results[0] if isinstance(sentence, str) else results
 
     def categories(
@@ -142,12 +151,12 @@ class Scene:
             instances, semantic = not stuff, not things
 
         if instances:
-            read = readers.instances(self.frame, prompt.labels, threshold, len(things) or None)
+            reader = readers.instances(self.frame, prompt.labels, threshold, len(things) or None)
         elif semantic:
-            read = readers.semantic(self.frame, prompt.labels, len(things), self._model.manifest.settings)
+            reader = readers.semantic(self.frame, prompt.labels, len(things), self._settings)
         else:
-            read = readers.panoptic(self.frame, prompt.labels, len(things), threshold, overlap_threshold)
-        return self._ask(prompt, answer, read)
+            reader = readers.panoptic(self.frame, prompt.labels, len(things), threshold, overlap_threshold)
+        return self._ask([_Question(prompt, _any_answer(reader))], answer)[0]
 
     def regions(
         self,
@@ -177,43 +186,27 @@ class Scene:
         similar = len(drawn) > 1 if similar is None else similar
         if not similar and len(drawn) > 1:
             raise InputError(f"{len(drawn)} regions were given; one object is asked for with one region")
-        settings = self._model.manifest.settings
-        scaled = [preprocess.mask_prompt(mask, settings.mask_input) for mask in drawn]
-        drawn_points = np.stack([sample_points(mask, settings.regions.points) for mask in scaled])
-        tokens = self._model.language.region_tokens(self.features, drawn_points)
+        scaled = [preprocess.mask_prompt(mask, self._settings.mask_input) for mask in drawn]
+        points_yx = np.stack([sample_points(mask, self._settings.regions.points) for mask in scaled])
+        tokens = self._language.region_tokens(self.features, points_yx)
         if similar:
             prompt = prompts.regions(len(drawn), self._form)
-            read = readers.instances(self.frame, prompt.labels, threshold)
+            reader = readers.instances(self.frame, prompt.labels, threshold)
         else:
             prompt = prompts.interactive(self._form)
-            read = readers.pointed_at(self.frame, prompt.labels, threshold, scaled[0], settings)
-        return self._ask(prompt, answer, read, tokens)
+            reader = readers.pointed_at(self.frame, prompt.labels, threshold, scaled[0], self._settings)
+        return self._ask([_Question(prompt, _any_answer(reader))], answer, tokens)[0]
 
     def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Describe the image in a sentence, with a mask for each phrase of it."""
-        prompt = prompts.describe(self._form)
-        start = time.perf_counter()
-        given = self._model.language.ask(prompt, self.features, None, max_new_tokens)
-        llm = 1e3 * (time.perf_counter() - start)
-        return self._segment([prompt], [given], [readers.grounded(self.frame, given.phrases)], llm)[0]
+        question = _Question(prompts.describe(self._form), lambda said: readers.grounded(self.frame, said.phrases))
+        return self._ask([question], max_new_tokens=max_new_tokens)[0]
 
     def chat(self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Answer a question about the image in words."""
         prompt = prompts.chat(question, self._form, self._reserved)
-        start = time.perf_counter()
-        given = self._model.language.ask(prompt, self.features, None, max_new_tokens)
-        timings = {**self.timings, "llm": 1e3 * (time.perf_counter() - start)}
-        return Result(
-            "chat",
-            (),
-            self.frame.image_size,
-            self._spoken(given),
-            question,
-            timings=timings,
-            image=self.image,
-            token_ids=tuple(given.ids.tolist()),
-            llm_forwards=given.forwards,
-        )
+        (result,) = self._ask([_Question(prompt, None)], max_new_tokens=max_new_tokens)
+        return replace(result, prompt=question)
 
     @property
     def features(self) -> ImageFeatures:
@@ -226,9 +219,9 @@ class Scene:
             raise InputError("this scene was closed; look at the image again")
         features = self._features
         if features is None:
-            prepared = prepare(self.image, self._model.manifest.settings)
-            features = self._features = self._model.encode(prepared.pixel_values, prepared.mask_pixel_values)
-        self._model.language.memory.use(self)
+            prepared = prepare(self.image, self._settings)
+            features = self._features = self._pipeline.encode_image(prepared.pixel_values, prepared.mask_pixel_values)
+        self._language.cache_pool.use(self)
         return features
 
     def feature_bytes(self) -> int:
@@ -238,7 +231,7 @@ class Scene:
     def drop_features(self) -> None:
         """Let go of the image's features and prefix; the next question computes them anew."""
         if self._features is not None:
-            self._model.language.forget(self._features)
+            self._language.forget(self._features)
             self._features = None
 
     def close(self) -> None:
@@ -252,66 +245,83 @@ class Scene:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, prompt: Prompt, mode: AnswerMode, read: Reader, regions: Float | None = None) -> Result:
-        start = time.perf_counter()
-        language = self._model.language
-        if _is_appended(mode, prompt):
-            given = language.append(prompt.text, prompt.answer or "", self.features, regions)
-        else:
-            given = language.ask(prompt, self.features, regions)
-        return self._segment([prompt], [given], [read], 1e3 * (time.perf_counter() - start))[0]
+    def _ask_referring(
+        self, referring: Sequence[Prompt], mode: AnswerMode, several: bool, threshold: float
+    ) -> list[Result]:
+        questions = [
+            _Question(prompt, _any_answer(readers.referred(self.frame, prompt.labels, threshold, several=several)))
+            for prompt in referring
+        ]
+        return self._ask(questions, mode)
 
-    def _ask_referred(self, asked: Sequence[Prompt], mode: AnswerMode, several: bool, threshold: float) -> list[Result]:
-        reads = [readers.referred(self.frame, prompt.labels, threshold, several=several) for prompt in asked]
-        if not asked:
+    def _ask(
+        self,
+        questions: Sequence[_Question],
+        mode: AnswerMode = "greedy",
+        regions: Float | None = None,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+    ) -> list[Result]:
+        """The one way to an answer: all prompts as one batch, then the masks of those that have any."""
+        if not questions:
             return []
         start = time.perf_counter()
-        answer_all = append_together if _is_appended(mode, asked[0]) else ask_together
-        given = answer_all(self._model.language, asked, self.features)
-        return self._segment(asked, given, reads, 1e3 * (time.perf_counter() - start))
+        requests = [
+            Request(question.prompt, regions, _is_appended(mode, question.prompt), max_new_tokens)
+            for question in questions
+        ]
+        answers = self._language.generate(requests, self.features)
+        llm_ms = 1e3 * (time.perf_counter() - start) / len(questions)
+        timings = [{**self.timings, "llm": llm_ms} for _ in questions]
+        segmentations = self._segment(questions, answers, timings)
+        return [self._result(*parts) for parts in zip(questions, answers, segmentations, timings, strict=True)]
 
     def _segment(
-        self, asked: Sequence[Prompt], given: Sequence[Answer], readers: Sequence[Reader], llm_ms: float
-    ) -> list[Result]:
-        """Masks of answers, those with equally many conditions at once."""
-        features, pipeline = self.features, self._model.pipeline
-        share = llm_ms / len(asked)
-        timings = [{**self.timings, "llm": share} for _ in asked]
-        found = [Found(())] * len(asked)
-        for group in _mask_batches(given, MAX_BATCH if pipeline.batches else 1):
+        self, questions: Sequence[_Question], answers: Sequence[Answer], timings: Sequence[dict[str, float]]
+    ) -> list[Segmentation]:
+        """Masks of answers, those with equally many conditions at once; adds to ``timings`` what they took."""
+        features, pipeline = self.features, self._pipeline
+        segmentations = [Segmentation(())] * len(answers)
+        for batch in _mask_batches(questions, answers, MAX_BATCH if pipeline.batches else 1):
             start = time.perf_counter()
-            segs = np.stack([seg for index in group if (seg := given[index].seg) is not None])
-            conditions = np.stack([rows for index in group if (rows := given[index].conditions) is not None])
+            segs = np.stack([seg for index in batch if (seg := answers[index].seg) is not None])
+            conditions = np.stack([rows for index in batch if (rows := answers[index].conditions) is not None])
             class_logits, mask_logits = pipeline.decode_mask_batch(features, segs, conditions)
-            share = 1e3 * (time.perf_counter() - start) / len(group)
-            for place, index in enumerate(group):
+            share = 1e3 * (time.perf_counter() - start) / len(batch)
+            for place, index in enumerate(batch):
                 start = time.perf_counter()
-                found[index] = readers[index](class_logits[place], mask_logits[place])
+                reader_for = questions[index].reader_for
+                assert reader_for is not None, "those without are in no batch"
+                segmentations[index] = reader_for(answers[index])(class_logits[place], mask_logits[place])
                 timings[index] |= {"mask_decoder": share, "postprocess": 1e3 * (time.perf_counter() - start)}
-        return [self._result(*parts) for parts in zip(asked, given, found, timings, strict=True)]
+        return segmentations
 
-    def _result(self, prompt: Prompt, given: Answer, found: Found, timings: Mapping[str, float]) -> Result:
-        reason = _why_not(given)
+    def _result(
+        self, question: _Question, answer: Answer, segmentation: Segmentation, timings: Mapping[str, float]
+    ) -> Result:
+        reason = _why_not(answer) if question.reader_for else ""
         return Result(
-            prompt.task,
-            found.segments,
+            question.prompt.task,
+            segmentation.segments,
             self.frame.image_size,
-            self._spoken(given),
-            prompt.text,
-            found.id_map,
+            self._without_stop_word(answer.text),
+            question.prompt.text,
+            segmentation.id_map,
             timings,
             answered=not reason,
             reason=reason,
             image=self.image,
-            token_ids=tuple(given.ids.tolist()),
-            llm_forwards=given.forwards,
+            token_ids=tuple(answer.ids.tolist()),
+            llm_forwards=answer.forwards,
         )
 
-    def _spoken(self, given: Answer) -> str:
-        text = given.text
+    def _without_stop_word(self, text: str) -> str:
         for word in self._form.stop_words:
             text = text.removesuffix(word)
         return text.strip()
+
+
+def _any_answer(reader: Reader) -> Callable[[Answer], Reader]:
+    return lambda _: reader
 
 
 def _is_appended(mode: AnswerMode, prompt: Prompt) -> bool:
@@ -320,11 +330,11 @@ def _is_appended(mode: AnswerMode, prompt: Prompt) -> bool:
     return mode == "append"
 
 
-def _mask_batches(given: Sequence[Answer], size: int) -> list[list[int]]:
+def _mask_batches(questions: Sequence[_Question], answers: Sequence[Answer], size: int) -> list[list[int]]:
     """Indices of the answers that have something to segment, by their number of conditions, ``size`` at most each."""
     by_count: dict[int, list[int]] = {}
-    for index, answer in enumerate(given):
-        if answer.seg is not None and answer.conditions is not None:
+    for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        if question.reader_for is not None and answer.seg is not None and answer.conditions is not None:
             by_count.setdefault(len(answer.conditions), []).append(index)
     return [indices[at : at + size] for indices in by_count.values() for at in range(0, len(indices), size)]
 
@@ -335,9 +345,9 @@ def _names(names: Sequence[str], what: str) -> list[str]:
     return list(names)
 
 
-def _why_not(given: Answer) -> str:
-    if given.seg is None:
+def _why_not(answer: Answer) -> str:
+    if answer.seg is None:
         return "the model's answer holds no <SEG>, or more than one"
-    if given.conditions is None:
+    if answer.conditions is None:
         return "the model's answer names nothing to segment"
     return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_spinning() -> Iterator[None]:
+    """Threads of ONNX Runtime wait asleep: tests are many small runs, in which they would spin for longer than work."""
+    from xsam_edge.runtime.backends.onnxruntime import THREAD_ENTRIES
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(THREAD_ENTRIES, "session.intra_op.allow_spinning", "0")
+        yield
+
+
 @pytest.fixture(scope="session")
 def phi3_reference() -> Path:
     """Folder of the recorded Phi-3 reference (both naming lines)."""
@@ -32,7 +43,24 @@ def qwen3_reference() -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def llama_reference(tmp_path_factory: pytest.TempPathFactory, qwen3_reference: Path) -> Path:
+    """A Llama with random weights in place of the recorded Qwen3, as an official checkpoint with its inits."""
+    from tests.llama_checkpoint import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("llama"), qwen3_reference)
+
+
+@pytest.fixture(scope="session")
+def shared_traces() -> Iterator[None]:
+    """Exports trace what is new in this session, and no module twice."""
+    from tests.traced import shared
+
+    with shared():
+        yield
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Path:
     """Folder that the session's bundles are exported into."""
     return tmp_path_factory.mktemp("bundles")
 
@@ -73,6 +101,12 @@ def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
 def qwen3_bundle(bundles: Path, qwen3_reference: Path) -> Path:
     """FP32 bundle of a Qwen3 model; read only."""
     return _export(qwen3_reference, bundles / "qwen3")
+
+
+@pytest.fixture(scope="session")
+def llama_bundle(bundles: Path, llama_reference: Path) -> Path:
+    """FP32 bundle of a Llama model; read only."""
+    return _export(llama_reference, bundles / "llama")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from xsam_edge.runtime.bundle.manifest import (
     FileEntry,
     GraphSpec,
     Manifest,
-    Source,
+    Provenance,
     TensorSpec,
 )
 from xsam_edge.runtime.bundle.settings import (
@@ -81,7 +81,7 @@ EMBEDDINGS = EmbeddingTable("float32", 16, 8)
 MANIFEST = Manifest(
     variant="phi3",
     precision="fp32",
-    source=Source("a.bin", "", "main"),
+    source=Provenance("a.bin", "", "main"),
     settings=SETTINGS,
     embeddings=EMBEDDINGS,
     graphs=graph_specs(),

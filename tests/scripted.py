@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from xsam_edge.calibration.data.samples import TASKS, Ask, Picture, Task
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 SIZE = (8, 10)
 

@@ -6,23 +6,26 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xsam_edge.calibration.data.samples import TASKS
+from xsam_edge.calibration.data.samples import TASKS, DataSet, Task
+from xsam_edge.calibration.evaluation import report
+from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
+from xsam_edge.calibration.evaluation.run import AskOptions, Evaluation, Watch, choose_tasks, evaluate
+from xsam_edge.calibration.open_data import open_data
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.cli.common import (
     Parser,
-    Progress,
     add_running_options,
     command,
     count,
     load_bundle,
     package_version,
 )
-
-if TYPE_CHECKING:
-    from xsam_edge.calibration.data.samples import DataSet, Task
-    from xsam_edge.calibration.evaluation.run import Evaluation, Watch
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.progress import Step
 
 PROGRAM = "xsam-eval"
 _DETAILS = """\
@@ -80,15 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
-    with Progress(sys.stderr) as progress:
-        progress("open data")
-        # Here, not at the top: they take a moment, and a wrong option should not.
-        from xsam_edge.calibration.evaluation import report
-        from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
-        from xsam_edge.calibration.evaluation.run import choose_tasks
-        from xsam_edge.calibration.open_data import open_data
-        from xsam_edge.runtime.bundle.manifest import read_manifest
-
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("open data"))
         data = open_data(options.data, split=options.split)
         tasks = choose_tasks(data, options.task or ())
         for bundle in filter(None, (options.bundle, options.against)):
@@ -102,9 +98,9 @@ def run(options: argparse.Namespace) -> int:
             against = {**other_facts, "metrics": second.tasks, "agreement": agreement.result()}
     if options.json:
         described = {"name": data.name, **data.describe()}
-        asked = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
-        found = {**facts, "data": described, **asked, "unreadable": first.unreadable, "against": against}
-        print(json.dumps({"version": package_version(), **found, **first.tasks}, allow_nan=False))
+        settings = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
+        facts = {**facts, "data": described, **settings, "unreadable": first.unreadable, "against": against}
+        print(json.dumps({"version": package_version(), **facts, **first.tasks}, allow_nan=False))
         return 0
     print(f"{_title(facts)} on {data.name}" + (f" against {_title(against)}" if against else "") + "\n")
     print(report.comparison_table(first, second, against["agreement"]) if against else report.table(first))
@@ -116,12 +112,10 @@ def _evaluate(
     bundle: Path,
     data: DataSet,
     tasks: Sequence[Task],
-    progress: Progress,
+    progress: ProgressPrinter,
     watch: Watch | None,
 ) -> tuple[dict[str, Any], Evaluation]:
     """Load one bundle, run it and let go of it; returns what it is, and what was found."""
-    from xsam_edge.calibration.evaluation.run import Options, evaluate
-
     model = load_bundle(
         bundle,
         progress,
@@ -135,8 +129,8 @@ def _evaluate(
         data,
         tasks,
         limit=options.limit,
-        options=Options(options.answer, options.threshold),
-        progress=lambda done, total: progress(f"{bundle.name}: picture {done + 1} of {total}"),
+        options=AskOptions(options.answer, options.threshold),
+        progress=lambda step: progress(replace(step, detail=bundle.name)),
         watch=watch,
     )
     manifest = model.manifest

@@ -8,7 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xsam_edge.runtime.cli.common import Parser, Progress, command, count, load_bundle, package_version
+from xsam_edge.calibration.verify import report
+from xsam_edge.calibration.verify.reference import open_reference
+from xsam_edge.calibration.verify.stages import verify
+from xsam_edge.runtime.bundle.manifest import read_manifest
+from xsam_edge.runtime.cli.common import Parser, command, count, load_bundle, package_version
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.progress import Step
 
 _DETAILS = """\
 DIR holds image.png, config.json, one <task>.npz per recorded prompt (aaai_<task>.npz of the AAAI26 line) and
@@ -48,17 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Verify; returns the exit code."""
-    with Progress(sys.stderr) as progress:
-        progress("load")
-        # Here, not at the top: it takes a moment, and a wrong option should not.
-        from xsam_edge.calibration.verify import report
-        from xsam_edge.calibration.verify.reference import open_reference
-        from xsam_edge.calibration.verify.stages import verify
-        from xsam_edge.runtime.bundle.manifest import read_manifest
-
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("load"))
         reference = open_reference(options.reference, read_manifest(options.bundle).source.line)
         model = load_bundle(options.bundle, progress, device=options.device, threads=options.threads)
-        outcome = verify(model, reference, lambda name: progress(f"verify {name}"))
+        outcome = verify(model, reference, progress)
     manifest = model.manifest
     if options.json:
         facts = {"bundle": str(options.bundle), "variant": manifest.variant, "precision": manifest.precision}

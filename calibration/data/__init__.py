@@ -1,1 +1,1 @@
-"""Data sets: drawn scenes, and folders in the common formats."""
+"""Data sets: pictures and what is asked of them, from folders in the common formats and from files of prompts."""

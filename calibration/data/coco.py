@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.calibration.data.entries import Entry, MakeAsks, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry, MakeAsks
 from xsam_edge.calibration.data.files import (
     Flag,
     Id,
@@ -116,7 +116,7 @@ def _names(things: Sequence[_Category], stuff: Sequence[_Category]) -> _Names:
     return _Names(tuple(category.name for category in every), len(things), labels)
 
 
-def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[list[Source], list[str]]:
+def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[list[AnnotationFile], list[str]]:
     """The COCO annotation files of a folder for one split, and the splits that it holds.
 
     ``untagged`` also takes ``instances.json`` and ``panoptic.json``, whose names tell no split.
@@ -125,27 +125,27 @@ def open_coco(root: Path, split: str | None, *, untagged: bool = True) -> tuple[
     """
     panoptic, instances = _files(root, "panoptic", untagged), _files(root, "instances", untagged)
     sources = []
-    for kind, found in (("panoptic", panoptic), ("instances", instances)):
-        tag = choose_split(list(found), split, root) if found else None
+    for kind, files in (("panoptic", panoptic), ("instances", instances)):
+        tag = choose_split(list(files), split, root) if files else None
         if tag is not None and kind == "panoptic":
-            sources.append(_open_panoptic(root, found[tag], tag, regions=not instances))
+            sources.append(_open_panoptic(root, files[tag], tag, regions=not instances))
         elif tag is not None:
-            sources.append(_open_instances(root, found[tag], tag))
+            sources.append(_open_instances(root, files[tag], tag))
     return sources, sorted({*panoptic, *instances})
 
 
 def _files(root: Path, kind: Literal["panoptic", "instances"], untagged: bool) -> dict[str, Path]:
     """Annotation files by what follows ``kind_`` in their names ("" for ``kind.json``)."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in _FOLDERS:
         for path in sorted((root / folder).glob(f"{kind}*.json")):
             rest = path.stem.removeprefix(kind)
             if rest[0] in "_-" if rest else untagged:
-                found.setdefault(rest[1:], path)
-    return found
+                files.setdefault(rest[1:], path)
+    return files
 
 
-def _open_instances(root: Path, path: Path, tag: str) -> Source:
+def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
     data = read_annotations(path, _InstancesFile)
     names = _names(data.categories, ())
     images = {image.id: image for image in data.images}
@@ -162,10 +162,10 @@ def _open_instances(root: Path, path: Path, tag: str) -> Source:
         asks: dict[Task, MakeAsks] = {"instances": partial(_categories_ask, "instances", names, truth)}
         entries.append(Entry(folder / image.file_name, image.size, asks | _region_asks(truth)))
     facts = {"file": str(path), "images": str(folder), "split": tag}
-    return Source("COCO instances", tuple(entries), facts)
+    return AnnotationFile("COCO instances", tuple(entries), facts)
 
 
-def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> Source:
+def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> AnnotationFile:
     data = read_annotations(path, _PanopticFile)
     things = [category for category in data.categories if category.isthing == 1]
     names = _names(things, [category for category in data.categories if category.isthing != 1])
@@ -188,7 +188,7 @@ def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> Source
             asks |= _region_asks([item for item in truth if item.label < names.things])
         entries.append(Entry(folder / image.file_name, image.size, asks))
     facts = {"file": str(path), "images": str(folder), "maps": str(map_folder), "split": tag}
-    return Source("COCO panoptic", tuple(entries), facts)
+    return AnnotationFile("COCO panoptic", tuple(entries), facts)
 
 
 def _image_of(record: _Annotation | _PanopticAnnotation, images: Mapping[Id, ImageRecord], where: str) -> ImageRecord:

@@ -26,7 +26,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class AnnotationFile:
     """What one annotation file gives. ``facts`` say what it is, for reports."""
 
     format: str
@@ -37,11 +37,11 @@ class Source:
 class FolderData:
     """A data set of image files, each once, in the order of their paths."""
 
-    def __init__(self, name: str, root: Path, sources: Sequence[Source]) -> None:
+    def __init__(self, name: str, root: Path, files: Sequence[AnnotationFile]) -> None:
         self.name = name
         self._root = root
-        self._sources = tuple(sources)
-        self._entries = _merged(entry for source in sources for entry in source.entries)
+        self._files = tuple(files)
+        self._entries = _merged(entry for file in files for entry in file.entries)
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -64,12 +64,12 @@ class FolderData:
 
     def describe(self) -> Mapping[str, object]:
         """The folder and its annotation files."""
-        sources = [{"format": source.format, **source.facts} for source in self._sources]
+        sources = [{"format": file.format, **file.facts} for file in self._files]
         return {"folder": str(self._root), "pictures": len(self._entries), "sources": sources}
 
     def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:
-        asked = [entry for entry in self._entries if not entry.asks.keys().isdisjoint(tasks)]
-        return asked[:limit]
+        chosen = [entry for entry in self._entries if not entry.asks.keys().isdisjoint(tasks)]
+        return chosen[:limit]
 
     def _picture(self, entry: Entry, tasks: Sequence[Task]) -> Picture:
         asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
@@ -81,16 +81,16 @@ class FolderData:
 
 def _merged(entries: Iterable[Entry]) -> list[Entry]:
     """One entry for each path, with the asks of all."""
-    found: dict[Path, Entry] = {}
+    merged: dict[Path, Entry] = {}
     for entry in entries:
-        known = found.get(entry.path)
+        known = merged.get(entry.path)
         if known is None:
-            found[entry.path] = entry
+            merged[entry.path] = entry
             continue
         if None not in (known.size, entry.size) and known.size != entry.size:
             raise InputError(f"{entry.path} is {known.size} in one annotation file and {entry.size} in another")
-        found[entry.path] = replace(known, size=known.size or entry.size, asks=_joined(known.asks, entry.asks))
-    return [found[path] for path in sorted(found)]
+        merged[entry.path] = replace(known, size=known.size or entry.size, asks=_joined(known.asks, entry.asks))
+    return [merged[path] for path in sorted(merged)]
 
 
 def _joined(first: Mapping[Task, MakeAsks], second: Mapping[Task, MakeAsks]) -> Mapping[Task, MakeAsks]:

@@ -88,7 +88,7 @@ def find_folder(names: Iterable[str], folders: Sequence[Path], what: str) -> Pat
     return folders[counts.index(max(counts))]
 
 
-def choose_split(found: Sequence[str], split: str | None, where: Path) -> str | None:
+def choose_split(splits: Sequence[str], split: str | None, where: Path) -> str | None:
     """One of the splits that a folder holds: ``split``, or else "val", or else the only one.
 
     "val" also stands for "val2017" and the like. Returns None where ``split`` is not there.
@@ -96,12 +96,12 @@ def choose_split(found: Sequence[str], split: str | None, where: Path) -> str | 
     Raises InputError where nothing says which to take.
     """
     wanted = split or "val"
-    matching = [name for name in found if name == wanted] or [name for name in found if _extends(name, wanted)]
-    if not matching and split is None and len(found) == 1:
-        return found[0]
+    matching = [name for name in splits if name == wanted] or [name for name in splits if _extends(name, wanted)]
+    if not matching and split is None and len(splits) == 1:
+        return splits[0]
     if len(matching) == 1 or (split is not None and not matching):
         return matching[0] if matching else None
-    raise InputError(f"{where} holds {', '.join(sorted(found))}; say which with --split")
+    raise InputError(f"{where} holds {', '.join(sorted(splits))}; say which with --split")
 
 
 def _extends(name: str, split: str) -> bool:

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from xsam_edge.calibration.data.coco import open_coco
-from xsam_edge.calibration.data.entries import FolderData, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, FolderData
 from xsam_edge.calibration.data.gcg import open_captions
 from xsam_edge.calibration.data.reasonseg import open_reasonseg
 from xsam_edge.calibration.data.refcoco import open_refcoco
 from xsam_edge.runtime.errors import InputError
 
-Opener = Callable[[Path, "str | None"], "tuple[list[Source], list[str]]"]
+Opener = Callable[[Path, "str | None"], "tuple[list[AnnotationFile], list[str]]"]
 
 _LAYOUTS = (
     "COCO (annotations/panoptic_*.json, annotations/instances_*.json), RefCOCO (refs*.json with instances.json), "
@@ -42,13 +42,13 @@ def open_folder(folder: Path, split: str | None = None) -> FolderData:
     refers, ref_splits = open_refcoco(folder, split)
     # An instances.json beside referring expressions belongs to them.
     openers: tuple[Opener, ...] = (partial(open_coco, untagged=not ref_splits), open_reasonseg, open_captions)
-    sources, splits = refers, set(ref_splits)
+    files, splits = refers, set(ref_splits)
     for opener in openers:
-        found, held = opener(folder, split)
-        sources += found
+        opened, held = opener(folder, split)
+        files += opened
         splits.update(held)
-    if not sources and splits:
+    if not files and splits:
         raise InputError(f"{folder} has no split {split!r}; it holds {', '.join(sorted(splits))}")
-    if not sources:
+    if not files:
         raise UnknownLayoutError(f"{folder} holds no data set that is known; expected {_LAYOUTS}")
-    return FolderData(str(folder), folder, sources)
+    return FolderData(str(folder), folder, files)

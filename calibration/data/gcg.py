@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Size, choose_split, find_folder, read_annotations
-from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
+from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, Caption
 from xsam_edge.runtime.bundle.constraints import FileName
 from xsam_edge.runtime.bundle.conversion import at_key
@@ -43,20 +43,20 @@ class _Record:
     groundings: Mapping[str, _Grounding]
 
 
-def open_captions(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_captions(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The grounded captions of a folder for one split, and the splits that it holds.
 
     A file's split is the end of its name, as in ``OpenPsgGCG_val.json``.
 
     Raises InputError for a file that is damaged, for two of one split, and for missing images.
     """
-    found: dict[str, list[Path]] = {}
+    splits: dict[str, list[Path]] = {}
     for path in [path for folder in _FOLDERS for path in sorted((root / folder).glob("*.json")) if _is(path)]:
-        found.setdefault(_split(path), []).append(path)
-    chosen = choose_split(list(found), split, root) if found else None
+        splits.setdefault(_split(path), []).append(path)
+    chosen = choose_split(list(splits), split, root) if splits else None
     if chosen is None:
-        return [], list(found)
-    path, *others = found[chosen]
+        return [], list(splits)
+    path, *others = splits[chosen]
     if others:
         raise InputError(f"{root} holds captions for {chosen} in {path.name} and in {others[0].name}; leave one there")
     records = read_annotations(path, tuple[_Record, ...])
@@ -74,7 +74,7 @@ def open_captions(root: Path, split: str | None) -> tuple[list[Source], list[str
     if not entries:
         raise InputError(f"{path} has no phrase with a mask")
     facts = {"file": str(path), "images": str(folder), "split": chosen}
-    return [Source("GranD-f captions", tuple(entries), facts)], list(found)
+    return [AnnotationFile("GranD-f captions", tuple(entries), facts)], list(splits)
 
 
 def _is(path: Path) -> bool:
@@ -88,7 +88,7 @@ def _split(path: Path) -> str:
     return last if last in _SPLITS else path.stem
 
 
-Grounded = tuple[str, Segmentation]
+Grounded = tuple[str, CocoSegmentation]
 
 
 def _phrases(caption: str, groundings: Mapping[str, _Grounding], where: str) -> Iterator[Grounded]:

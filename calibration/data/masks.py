@@ -38,7 +38,7 @@ class Runs:
 
 
 @dataclass(frozen=True, eq=False)
-class Segmentation:
+class CocoSegmentation:
     """A COCO segmentation: the union of polygons (x, y, x, y, ...) and of run-length encoded masks."""
 
     polygons: tuple[npt.NDArray[np.float64], ...]
@@ -62,7 +62,7 @@ class Segmentation:
         return mask
 
 
-def parse_segmentation(value: Any, where: str) -> Segmentation:
+def parse_segmentation(value: Any, where: str) -> CocoSegmentation:
     """Check a COCO segmentation: a list of polygons, an RLE object, or a list of those.
 
     Polygons of fewer than three points cover nothing and are left out.
@@ -80,7 +80,7 @@ def parse_segmentation(value: Any, where: str) -> Segmentation:
             polygons.append(_parse_polygon(part, where))
     if polygons:
         coco_module("mask", f"{where}: a polygon")
-    return Segmentation(tuple(polygon for polygon in polygons if len(polygon) >= 6), tuple(runs), where)
+    return CocoSegmentation(tuple(polygon for polygon in polygons if len(polygon) >= 6), tuple(runs), where)
 
 
 def _parse_polygon(value: Any, where: str) -> npt.NDArray[np.float64]:

@@ -75,12 +75,12 @@ def open_images(folder: Path) -> PromptSource:
         name = path.relative_to(folder).as_posix()
         return Picture(name, partial(open_picture, path, None), pick_asks(image_asks(path), index))
 
-    asked = [PHRASES, SENTENCES, THINGS, STUFF]
+    prompts = [PHRASES, SENTENCES, THINGS, STUFF]
     return PromptSource(
         len(paths),
         picture,
         lambda index: index,
-        lambda numbers: {"images": content_hash(paths[index] for index in numbers), "asked": asked},
+        lambda numbers: {"images": content_hash(paths[index] for index in numbers), "asked": prompts},
     )
 
 

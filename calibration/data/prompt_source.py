@@ -34,7 +34,7 @@ def pick_asks(asks: Sequence[Ask], number: int) -> tuple[Ask, ...]:
 
     Tasks take turns from picture to picture, and so do the asks of a task: kinds of phrases, of regions.
     """
-    by_task = [found for task in TASKS if (found := [ask for ask in asks if ask.task == task])]
+    by_task = [of_task for task in TASKS if (of_task := [ask for ask in asks if ask.task == task])]
     picked: list[Ask] = []
     for turn in range(ASKS * number, ASKS * (number + 1)):
         if not by_task:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import ADVICE, Flag, Size, choose_split, open_picture
 from xsam_edge.calibration.data.masks import outline_mask
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
@@ -54,23 +54,23 @@ class _Outline:
     ignored: bool
 
 
-def open_reasonseg(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_reasonseg(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The questions of a folder for one split, and the splits that it holds ("" where it has no folders of its own).
 
     Raises InputError for a file that is damaged, and for annotations without an image.
     """
-    found = {name: root / name for name in _SPLITS if _holds(root / name)}
-    if not found and _holds(root):
-        found = {"": root}
+    splits = {name: root / name for name in _SPLITS if _holds(root / name)}
+    if not splits and _holds(root):
+        splits = {"": root}
         split = None  # the folder is the split
-    chosen = choose_split(list(found), split, root) if found else None
+    chosen = choose_split(list(splits), split, root) if splits else None
     if chosen is None:
-        return [], list(found)
-    entries = [entry for path in sorted(found[chosen].glob("*.json")) if (entry := _entry(path))]
+        return [], list(splits)
+    entries = [entry for path in sorted(splits[chosen].glob("*.json")) if (entry := _entry(path))]
     if not entries:
-        raise InputError(f"{found[chosen]} holds no file with 'text' and an outline to segment")
-    facts = {"images": str(found[chosen]), "split": chosen}
-    return [Source("ReasonSeg", tuple(entries), facts)], list(found)
+        raise InputError(f"{splits[chosen]} holds no file with 'text' and an outline to segment")
+    facts = {"images": str(splits[chosen]), "split": chosen}
+    return [AnnotationFile("ReasonSeg", tuple(entries), facts)], list(splits)
 
 
 def _holds(folder: Path) -> bool:

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xsam_edge.calibration.data.entries import Entry, Source
+from xsam_edge.calibration.data.entries import AnnotationFile, Entry
 from xsam_edge.calibration.data.files import Id, ImageRecord, Size, choose_split, find_folder, read_annotations
-from xsam_edge.calibration.data.masks import Segmentation, parse_segmentation
+from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
 from xsam_edge.runtime.errors import InputError
 
@@ -75,7 +75,7 @@ class _Instances:
     annotations: tuple[_Annotation, ...]
 
 
-def open_refcoco(root: Path, split: str | None) -> tuple[list[Source], list[str]]:
+def open_refcoco(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The referring expressions of a folder for one split, and the splits that it holds.
 
     Raises InputError for a pickle without a JSON file, for a file that is damaged, and for missing images.
@@ -106,12 +106,12 @@ def _refs_file(root: Path) -> Path | None:
     return None
 
 
-def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> Source:
+def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> AnnotationFile:
     instances = root / "instances.json"
     data = read_annotations(instances, _Instances)
     images = {image.id: image for image in data.images}
     annotations = {record.id: (record, index) for index, record in enumerate(data.annotations)}
-    parsed: dict[Id, Segmentation] = {}
+    parsed: dict[Id, CocoSegmentation] = {}
     phrases: dict[Id, dict[tuple[Any, ...], Phrase]] = {}
     for record, where in refs:
         if record.image_id not in images:
@@ -144,10 +144,10 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
         if of_image
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
-    return Source("RefCOCO", tuple(entries), facts)
+    return AnnotationFile("RefCOCO", tuple(entries), facts)
 
 
-def _union(parts: Sequence[Segmentation], size: Size) -> BoolMask:
+def _union(parts: Sequence[CocoSegmentation], size: Size) -> BoolMask:
     mask = np.zeros(size, bool)
     for part in parts:
         mask |= part.mask(size)

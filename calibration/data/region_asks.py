@@ -17,8 +17,8 @@ from xsam_edge.calibration.data.samples import Ask, BoolMask, Lazy, Regions, Tru
 from xsam_edge.runtime.image.regions import box_mask, point_mask
 from xsam_edge.runtime.results.iou import mask_box
 
-Kind = Literal["box", "point", "mask"]
-_KINDS: tuple[Kind, ...] = ("box", "point", "mask")
+RegionKind = Literal["box", "point", "mask"]
+_KINDS: tuple[RegionKind, ...] = ("box", "point", "mask")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ def region_asks(instances: Sequence[Instance]) -> Sequence[Ask]:
     return asks
 
 
-def prompt_mask(kind: Kind, mask: Lazy) -> BoolMask:
+def prompt_mask(kind: RegionKind, mask: Lazy) -> BoolMask:
     """The region by which a user would point at an object: its box, a point of it (a small disc), or its mask.
 
     The point is the object's pixel nearest to its centre of mass. The mask must have a pixel.

@@ -18,7 +18,8 @@ from xsam_edge.calibration.data.samples import TASKS, Ask, Phrase, Regions, Task
 from xsam_edge.calibration.evaluation.overlap import mean
 from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.results.iou import mask_iou
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 CLOSE = 0.95
 SURE = 0.5  # score from which a segment is expected of the other bundle too
@@ -152,27 +153,27 @@ def _agreement(ask: Ask, first: Sequence[_Mask], second: Sequence[Segment], size
     sure_first = [not _scored(ask) or item.score >= SURE for item in first]
     sure_second = [not _scored(ask) or segment.score >= SURE for segment in second]
     pairs = _pairs(ious)
-    found = [
+    compared = [
         Compared(iou, masks[row], second[column].mask)
         for row, column, iou in pairs
         if sure_first[row] or sure_second[column]
     ]
     rows, columns = {row for row, _, _ in pairs}, {column for _, column, _ in pairs}
-    found += [Compared(0.0, masks[row], None) for row, sure in enumerate(sure_first) if sure and row not in rows]
-    found += [
+    compared += [Compared(0.0, masks[row], None) for row, sure in enumerate(sure_first) if sure and row not in rows]
+    compared += [
         Compared(0.0, None, second[column].mask)
         for column, sure in enumerate(sure_second)
         if sure and column not in columns
     ]
-    return found
+    return compared
 
 
 def _pairs(ious: npt.NDArray[np.float64]) -> list[tuple[int, int, float]]:
     """Row, column and IoU of masks that are paired one to one, the highest first; masks that do not touch are none."""
     left = ious.copy()
-    found = []
+    pairs = []
     while left.size and left.max() > 0:
         row, column = (int(index) for index in np.unravel_index(left.argmax(), left.shape))
-        found.append((row, column, float(left[row, column])))
+        pairs.append((row, column, float(left[row, column])))
         left[row], left[:, column] = -1, -1
-    return found
+    return pairs

@@ -44,13 +44,13 @@ class AveragePrecision:
         self._categories = categories
         self._pictures: list[dict[str, int]] = []
         self._truth: list[dict[str, Any]] = []
-        self._found: list[dict[str, Any]] = []
+        self._predicted: list[dict[str, Any]] = []
 
-    def add(self, truth: Iterable[Object], found: Iterable[Object]) -> None:
+    def add(self, truth: Iterable[Object], predicted: Iterable[Object]) -> None:
         """Add one picture; at most 100 objects of a category are judged, the best."""
         picture = {"id": len(self._pictures) + 1}
         self._pictures.append(picture)
-        for objects, kept in ((truth, self._truth), (found, self._found)):
+        for objects, kept in ((truth, self._truth), (predicted, self._predicted)):
             for item in objects:
                 picture["height"], picture["width"] = item.mask.shape
                 kept.append(self._record(item, picture["id"], len(kept) + 1))
@@ -64,7 +64,7 @@ class AveragePrecision:
             return dict.fromkeys(_NAMES)
         with contextlib.redirect_stdout(io.StringIO()):
             judge = coco_module("cocoeval", PURPOSE).COCOeval(
-                self._index(self._truth), self._index(self._found), "segm"
+                self._index(self._truth), self._index(self._predicted), "segm"
             )
             judge.evaluate()
             judge.accumulate()

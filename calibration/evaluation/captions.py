@@ -79,10 +79,12 @@ def _normal(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def _ious(truth: Sequence[npt.NDArray[np.bool_]], found: Sequence[npt.NDArray[np.bool_]]) -> npt.NDArray[np.float64]:
-    ious = np.zeros((len(truth), len(found)))
+def _ious(
+    truth: Sequence[npt.NDArray[np.bool_]], predicted: Sequence[npt.NDArray[np.bool_]]
+) -> npt.NDArray[np.float64]:
+    ious = np.zeros((len(truth), len(predicted)))
     for row, true in enumerate(truth):
-        for column, mask in enumerate(found):
+        for column, mask in enumerate(predicted):
             intersection, union = mask_overlap(mask, true)
             ious[row, column] = intersection / union if union else 0.0
     return ious
@@ -91,9 +93,9 @@ def _ious(truth: Sequence[npt.NDArray[np.bool_]], found: Sequence[npt.NDArray[np
 def _pairs(ious: npt.NDArray[np.float64]) -> list[float]:
     """IoUs of rows and columns that are paired one to one, the highest first; zeros are no pair."""
     left = ious.copy()
-    found = []
+    paired = []
     while left.size and left.max() > 0:
         row, column = np.unravel_index(left.argmax(), left.shape)
-        found.append(float(left[row, column]))
+        paired.append(float(left[row, column]))
         left[row], left[:, column] = 0, 0
-    return found
+    return paired

@@ -25,8 +25,8 @@ class InstanceMetrics:
             for segment in ask.segments
             if segment.label < ask.things
         )
-        found = (Object(segment.mask, segment.label_id, segment.score) for segment in result.segments)
-        self._precision.add(truth, found)
+        predicted = (Object(segment.mask, segment.label_id, segment.score) for segment in result.segments)
+        self._precision.add(truth, predicted)
 
     def result(self) -> dict[str, Any]:
         """``n`` (pictures), ``ap``, ``ap50``, ``ap75``, ``ap_small``, ``ap_medium``, ``ap_large``, ``answered``."""

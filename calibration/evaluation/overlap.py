@@ -12,17 +12,17 @@ from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 
 
-def mask_overlap(found: BoolMask, truth: BoolMask, ignore: BoolMask | None = None) -> tuple[int, int]:
+def mask_overlap(predicted: BoolMask, truth: BoolMask, ignore: BoolMask | None = None) -> tuple[int, int]:
     """Pixels of the intersection and of the union, without those of ``ignore``; masks are bool [H, W].
 
     Raises InputError where the masks differ in size.
     """
-    if found.shape != truth.shape or (ignore is not None and ignore.shape != truth.shape):
-        raise InputError(f"a mask is {found.shape}, its truth {truth.shape}; the annotations are for another image")
+    if predicted.shape != truth.shape or (ignore is not None and ignore.shape != truth.shape):
+        raise InputError(f"a mask is {predicted.shape}, its truth {truth.shape}; the annotations are for another image")
     if ignore is not None:
-        found, truth = found & ~ignore, truth & ~ignore
-    intersection = int(np.count_nonzero(found & truth))
-    return intersection, int(np.count_nonzero(found)) + int(np.count_nonzero(truth)) - intersection
+        predicted, truth = predicted & ~ignore, truth & ~ignore
+    intersection = int(np.count_nonzero(predicted & truth))
+    return intersection, int(np.count_nonzero(predicted)) + int(np.count_nonzero(truth)) - intersection
 
 
 def first_mask(result: Result) -> BoolMask:

@@ -31,12 +31,12 @@ class PanopticMetrics:
         """Count one picture."""
         self._answered.append(result.answered)
         truth = paint([segment.mask for segment in ask.segments], result.image_size) + 1
-        found, labels = _found(result)
+        predicted, labels = _predicted_segments(result)
         count = len(labels) + 1
-        # Pixels of every pair [true, found]; row and column 0 are void.
-        pairs = np.bincount((truth * count + found).ravel(), minlength=(len(ask.segments) + 1) * count)
+        # Pixels of every pair [true, predicted]; row and column 0 are void.
+        pairs = np.bincount((truth * count + predicted).ravel(), minlength=(len(ask.segments) + 1) * count)
         pairs = pairs.reshape(-1, count)
-        true_areas, found_areas = pairs.sum(1), pairs.sum(0)
+        true_areas, predicted_areas = pairs.sum(1), pairs.sum(0)
         used: set[int] = set()
         matched: set[int] = set()
         for true, index in np.argwhere(pairs[1:, 1:]).tolist():
@@ -44,7 +44,7 @@ class PanopticMetrics:
             if segment.is_crowd or segment.label != labels[index]:
                 continue
             both = int(pairs[true + 1, index + 1])
-            union = int(true_areas[true + 1]) + int(found_areas[index + 1]) - both - int(pairs[0, index + 1])
+            union = int(true_areas[true + 1]) + int(predicted_areas[index + 1]) - both - int(pairs[0, index + 1])
             if both / union > MATCH:
                 quality = self._qualities[segment.label]
                 quality.matched += 1
@@ -58,7 +58,7 @@ class PanopticMetrics:
             elif true not in matched:
                 self._qualities[segment.label].missed += 1
         for index, label in enumerate(labels):
-            area = int(found_areas[index + 1])
+            area = int(predicted_areas[index + 1])
             if index in used or not area or label >= len(self._qualities):  # a phrase of the answer, not a category
                 continue
             ignored = int(pairs[0, index + 1])
@@ -86,7 +86,7 @@ class PanopticMetrics:
         }
 
 
-def _found(result: Result) -> tuple[npt.NDArray[np.int64], list[int]]:
+def _predicted_segments(result: Result) -> tuple[npt.NDArray[np.int64], list[int]]:
     """Which segment each pixel belongs to, from 1 on, 0 = none, int64 [H, W]; and the segments' labels."""
     if result.id_map is None:
         return np.zeros(result.image_size, np.int64), []

@@ -47,22 +47,22 @@ class PhraseMetrics:
         ``answered`` is the share of all answers, those to absent phrases too, with exactly one ``<SEG>``.
         ``roc_area`` is the chance that a phrase in its picture scores higher than an absent one.
         """
-        found: dict[str, Any] = {
+        metrics: dict[str, Any] = {
             "n": self._all.count,
             "ciou": self._all.cumulative,
             "giou": self._all.mean,
             "answered": mean(self._answered),
         }
         if self._kinds:
-            found["kinds"] = by_kind(self._kinds, "giou")
+            metrics["kinds"] = by_kind(self._kinds, "giou")
         if self._absent:
-            found["absent"] = {
+            metrics["absent"] = {
                 "n": len(self._absent),
                 "mean_score": mean(self._absent),
                 "present_mean_score": mean(self._scores),
                 "roc_area": roc_area(self._scores, self._absent),
             }
-        return found
+        return metrics
 
 
 def roc_area(positive: Sequence[float], negative: Sequence[float]) -> float | None:

@@ -49,7 +49,7 @@ def averages(qualities: Iterable[Quality], suffix: str = "") -> dict[str, float 
 
 def count_masks(
     quality: Quality,
-    found: Sequence[BoolMask],
+    predicted: Sequence[BoolMask],
     truth: Sequence[BoolMask],
     crowds: Sequence[BoolMask] = (),
 ) -> None:
@@ -59,7 +59,7 @@ def count_masks(
     down, each mask once. A superfluous mask that lies in a crowd by more than half is ignored.
     """
     pairs = []
-    for index, mask in enumerate(found):
+    for index, mask in enumerate(predicted):
         for other, true in enumerate(truth):
             intersection, union = mask_overlap(mask, true)
             if union and intersection / union > MATCH:
@@ -74,7 +74,7 @@ def count_masks(
             quality.matched += 1
     quality.missed += len(truth) - len(matched)
     crowd = np.logical_or.reduce(crowds) if crowds else None
-    for index, mask in enumerate(found):
+    for index, mask in enumerate(predicted):
         if index in used:
             continue
         if crowd is not None and np.count_nonzero(mask & crowd) > MATCH * np.count_nonzero(mask):

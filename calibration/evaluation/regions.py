@@ -46,24 +46,26 @@ class RegionMetrics:
         truth = [
             Object(segment.mask(), is_crowd=segment.is_crowd) for segment in ask.segments if segment.label == label
         ]
-        found = [Object(segment.mask, score=segment.score) for segment in result.segments if segment.label_id == label]
-        self._precision.add(truth, found)
+        predicted = [
+            Object(segment.mask, score=segment.score) for segment in result.segments if segment.label_id == label
+        ]
+        self._precision.add(truth, predicted)
         count_masks(
             self._quality,
-            [item.mask for item in found if item.score >= KEPT],
+            [item.mask for item in predicted if item.score >= KEPT],
             [item.mask for item in truth if not item.is_crowd],
             [item.mask for item in truth if item.is_crowd],
         )
 
     def result(self) -> dict[str, Any]:
         """``n``, ``answered`` of all; ``miou``, ``ciou``, ``kinds`` of single regions; the rest of similar ones."""
-        found: dict[str, Any] = {"n": len(self._answered), "answered": mean(self._answered)}
+        metrics: dict[str, Any] = {"n": len(self._answered), "answered": mean(self._answered)}
         if self._all.count:
-            found |= {"n_interactive": self._all.count, "miou": self._all.mean, "ciou": self._all.cumulative}
+            metrics |= {"n_interactive": self._all.count, "miou": self._all.mean, "ciou": self._all.cumulative}
         if self._kinds:
-            found["kinds"] = by_kind(self._kinds, "miou")
+            metrics["kinds"] = by_kind(self._kinds, "miou")
         if self._similar:
             quality, precision = self._quality, self._precision.result()
-            found |= {"n_similar": self._similar, "pq": quality.pq, "sq": quality.sq, "rq": quality.rq}
-            found |= {"ap": precision["ap"], "ap50": precision["ap50"]}
-        return found
+            metrics |= {"n_similar": self._similar, "pq": quality.pq, "sq": quality.sq, "rq": quality.rq}
+            metrics |= {"ap": precision["ap"], "ap50": precision["ap50"]}
+        return metrics

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from xsam_edge.calibration.data.samples import Task
 from xsam_edge.calibration.evaluation.run import Evaluation
+from xsam_edge.calibration.page.text import aligned
 
 Metrics = Mapping[Task, Mapping[str, Any]]
 
@@ -16,7 +17,7 @@ _COUNTS = ("n", "masks", "n_interactive", "n_similar")
 
 def table(evaluation: Evaluation) -> str:
     """One line for each task and kind, its metrics by name."""
-    lines = _align([row for task, metrics in evaluation.tasks.items() for row in _rows(task, metrics)])
+    lines = aligned([row for task, metrics in evaluation.tasks.items() for row in _rows(task, metrics)])
     return "\n".join([*lines, "", *_closing(evaluation)])
 
 
@@ -33,7 +34,7 @@ def comparison_table(first: Evaluation, second: Evaluation, agreement: Metrics) 
     masks: list[tuple[str, ...]] = [("task", *next(iter(agreement.values()), {}))]
     for task, shared in agreement.items():
         masks.append((task, *(_value(name, value) for name, value in shared.items())))
-    return "\n".join([*_align(rows), "", "agreement of the two", *_align(masks), "", *_closing(first)])
+    return "\n".join([*aligned(rows), "", "agreement of the two", *aligned(masks), "", *_closing(first)])
 
 
 def _rows(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -63,9 +64,3 @@ def _closing(evaluation: Evaluation) -> Iterator[str]:
             ", ..." if count > 5 else ""
         )
     yield f"{evaluation.pictures} picture{'s'[: evaluation.pictures != 1]} in {evaluation.seconds:.0f} s"
-
-
-def _align(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    columns = max(map(len, rows), default=0)
-    widths = [max((len(row[column]) for row in rows if column < len(row)), default=0) for column in range(columns)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]

@@ -18,6 +18,7 @@ from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
 from xsam_edge.calibration.evaluation.regions import RegionMetrics
 from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import AnswerMode, Scene
 
@@ -33,7 +34,7 @@ class Model(Protocol):
 
 
 @dataclass(frozen=True)
-class Options:
+class AskOptions:
     """How to ask. ``threshold`` is the score to keep a panoptic segment, 0..1.
 
     The official benchmarks append the answer and keep every segment. Average precision is taken over all scores.
@@ -53,9 +54,6 @@ class Evaluation:
     seconds: float
 
 
-Progress = Callable[[int, int], None]
-"""Called with the pictures done and those in all."""
-
 Watch = Callable[[str, int, Ask, Result], object]
 """Called with a picture's name, the number of the ask in it, the ask and the answer."""
 
@@ -66,8 +64,8 @@ def evaluate(
     tasks: Sequence[Task] = (),
     *,
     limit: int | None = None,
-    options: Options | None = None,
-    progress: Progress | None = None,
+    options: AskOptions | None = None,
+    progress: Progress = silent,
     watch: Watch | None = None,
 ) -> Evaluation:
     """Ask ``model`` all that ``data`` asks.
@@ -78,7 +76,7 @@ def evaluate(
         tasks: those to ask; all of the data set by default.
         limit: how many pictures to look at; all by default.
         options: how to ask.
-        progress: see ``Progress``.
+        progress: told of each picture before it is looked at.
         watch: see ``Watch``.
 
     Raises:
@@ -86,7 +84,7 @@ def evaluate(
             unreadable, or a prompt that the model cannot take.
         XSamError: average precision is asked for, but pycocotools is not installed.
     """
-    options = options or Options()
+    options = options or AskOptions()
     chosen = choose_tasks(data, tasks)
     total = data.count(chosen, limit)
     if not total:
@@ -95,8 +93,7 @@ def evaluate(
     metrics = _Metrics()
     unreadable: list[str] = []
     for done, picture in enumerate(data.pictures(chosen, limit)):
-        if progress:
-            progress(done, total)
+        progress(Step("evaluate", done, total, "pictures"))
         if not _look(model, picture, options, metrics, watch):
             unreadable.append(picture.name)
         if len(unreadable) > MAX_UNREADABLE * total:
@@ -117,7 +114,7 @@ def choose_tasks(data: DataSet, tasks: Sequence[Task]) -> tuple[Task, ...]:
     return chosen
 
 
-def ask_scene(scene: Scene, ask: Ask, options: Options) -> Result:
+def ask_scene(scene: Scene, ask: Ask, options: AskOptions) -> Result:
     """Put one question to an image that was looked at."""
     answer = options.answer
     if isinstance(ask, Phrase):
@@ -139,7 +136,7 @@ def ask_scene(scene: Scene, ask: Ask, options: Options) -> Result:
     return scene.categories(things, stuff, instances=False, semantic=False, threshold=threshold, answer=answer)
 
 
-def _look(model: Model, picture: Picture, options: Options, metrics: _Metrics, watch: Watch | None) -> bool:
+def _look(model: Model, picture: Picture, options: AskOptions, metrics: _Metrics, watch: Watch | None) -> bool:
     """Ask all of one picture; false where its image cannot be read."""
     if not picture.asks:
         return True

@@ -17,7 +17,7 @@ class SemanticMetrics:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self._names = names
-        # Pixels of every pair [true, found]; the last column is pixels that no category was found for.
+        # Pixels of every pair [true, predicted]; the last column is pixels that no category was found for.
         self._pairs = np.zeros((len(names), len(names) + 1), np.int64)
         self._answered: list[bool] = []
 
@@ -29,8 +29,8 @@ class SemanticMetrics:
         truth = labels[numbers]  # VOID is the last
         judged = truth != VOID
         count = len(self._names) + 1
-        found = np.full(truth.shape, count - 1) if result.id_map is None else result.id_map
-        pairs = np.bincount(truth[judged] * count + found[judged], minlength=self._pairs.size)
+        predicted = np.full(truth.shape, count - 1) if result.id_map is None else result.id_map
+        pairs = np.bincount(truth[judged] * count + predicted[judged], minlength=self._pairs.size)
         self._pairs += pairs.reshape(self._pairs.shape)
 
     def result(self) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from PIL import Image
 
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.calibration.shapes.write import write_folder
-from xsam_edge.runtime.cli.common import Parser, Progress, command, count
+from xsam_edge.runtime.cli.common import Parser, command, count
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Tally
 
 _SMALLEST = 16
 _PROGRAM = "python -m xsam_edge.calibration.shapes"
@@ -51,15 +53,16 @@ def run(options: argparse.Namespace) -> int:
     if options.output.exists():
         raise InputError(f"{options.output} exists; give a new folder")
     aside = options.output.with_name(f".{options.output.name}.{os.getpid()}.partial")
-    with Progress(sys.stderr) as progress:
+    with ProgressPrinter(sys.stderr) as progress:
         try:
             if options.coco:
-                write_folder(aside, seeds, options.size, report=lambda done, total: progress("draw", done, total))
+                write_folder(aside, seeds, options.size, progress=progress)
             else:
                 aside.mkdir(parents=True)
-                for number, seed in enumerate(seeds):
-                    Image.fromarray(draw(make_scene(seed), options.size).pixels).save(aside / f"{seed:08d}.png")
-                    progress("draw", number + 1, len(seeds))
+                drawn = Tally(progress, "draw", len(seeds), "scenes")
+                for seed in seeds:
+                    Image.fromarray(draw(compose(seed), options.size).pixels).save(aside / f"{seed:08d}.png")
+                    drawn.add(1)
             aside.rename(options.output)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

@@ -23,8 +23,8 @@ from xsam_edge.calibration.data.samples import (
     TrueSegment,
 )
 from xsam_edge.calibration.shapes import phrases
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES, Composition, compose
 from xsam_edge.calibration.shapes.draw import Drawing, draw
-from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.regions import box_mask, point_mask
 from xsam_edge.runtime.results.iou import mask_box
@@ -84,24 +84,24 @@ class ShapesData:
 
     def picture(self, tasks: Sequence[Task], index: int) -> Picture:
         """One of those scenes."""
-        return _SceneAsks(make_scene(self.seeds[index]), self.size).picture(tasks)
+        return _CompositionAsks(compose(self.seeds[index]), self.size).picture(tasks)
 
     def describe(self) -> Mapping[str, object]:
         """The seeds and the size."""
         return {"generator": "shapes", "split": self.split, "seeds": [self.seeds[0], self.seeds[-1]], "size": self.size}
 
 
-class _SceneAsks:
-    """A scene, drawn once when it is needed, and what it is asked."""
+class _CompositionAsks:
+    """A composition, drawn once when it is needed, and what it is asked."""
 
-    def __init__(self, scene: Scene, size: int) -> None:
-        self.scene, self.size = scene, size
-        self._things = len(scene.things)
-        self.rng = np.random.default_rng([scene.seed, 0xA5C])
+    def __init__(self, composition: Composition, size: int) -> None:
+        self.composition, self.size = composition, size
+        self._things = len(composition.things)
+        self.rng = np.random.default_rng([composition.seed, 0xA5C])
 
     @cached_property
     def drawing(self) -> Drawing:
-        return draw(self.scene, self.size)
+        return draw(self.composition, self.size)
 
     def picture(self, tasks: Sequence[Task]) -> Picture:
         # Every ask is made, so that the choices of one task do not depend on which others are evaluated.
@@ -116,7 +116,7 @@ class _SceneAsks:
         }
         made = {task: makers[task]() for task in TASKS}
         asks = tuple(ask for task in TASKS if task in tasks for ask in made[task])
-        return Picture(f"shapes-{self.scene.seed}", lambda: Image.fromarray(self.drawing.pixels), asks)
+        return Picture(f"shapes-{self.composition.seed}", lambda: Image.fromarray(self.drawing.pixels), asks)
 
     def _mask(self, index: int) -> Lazy:
         return lambda: self._shown(index)
@@ -125,42 +125,45 @@ class _SceneAsks:
         return np.asarray(self.drawing.index == index)
 
     def _refer(self) -> list[Ask]:
-        """A phrase of each kind that the scene allows, and one for something absent."""
-        found = [*phrases.references(self.scene), *phrases.absent(self.scene)]
-        return [self._phrase("refer", self._one(found, kind)) for kind in dict.fromkeys(item.kind for item in found)]
+        """A phrase of each kind that the composition allows, and one for something absent."""
+        expressions = [*phrases.expressions(self.composition), *phrases.absent(self.composition)]
+        return [
+            self._phrase("refer", self._one(expressions, kind))
+            for kind in dict.fromkeys(item.kind for item in expressions)
+        ]
 
     def _reason(self) -> list[Ask]:
-        found = phrases.sentences(self.scene)
-        return [self._phrase("reason", found[int(self.rng.integers(len(found)))])] if found else []
+        expressions = phrases.sentences(self.composition)
+        return [self._phrase("reason", expressions[int(self.rng.integers(len(expressions)))])] if expressions else []
 
-    def _one(self, found: Sequence[phrases.Reference], kind: str) -> phrases.Reference:
-        of_kind = [item for item in found if item.kind == kind]
+    def _one(self, expressions: Sequence[phrases.ReferringExpression], kind: str) -> phrases.ReferringExpression:
+        of_kind = [item for item in expressions if item.kind == kind]
         return of_kind[int(self.rng.integers(len(of_kind)))]
 
-    def _phrase(self, task: Task, reference: phrases.Reference) -> Phrase:
-        mask = None if reference.thing is None else self._mask(reference.thing)
-        return Phrase("reason" if task == "reason" else "refer", reference.text, mask, reference.kind)
+    def _phrase(self, task: Task, expression: phrases.ReferringExpression) -> Phrase:
+        mask = None if expression.thing is None else self._mask(expression.thing)
+        return Phrase("reason" if task == "reason" else "refer", expression.text, mask, expression.kind)
 
     def _segments(self) -> tuple[TrueSegment, ...]:
         """Things, then grounds."""
-        labels = [NAMES.index(thing.shape) for thing in self.scene.things]
-        labels += [NAMES.index(ground) for ground in self.scene.grounds]
+        labels = [NAMES.index(thing.shape) for thing in self.composition.things]
+        labels += [NAMES.index(ground) for ground in self.composition.grounds]
         return tuple(TrueSegment(self._mask(index), label) for index, label in enumerate(labels))
 
     def _regions(self) -> list[Ask]:
         """One thing by a mask, by a box and by a point, and all things of the shapes of one thing each."""
-        things = self.scene.things
-        out: list[Ask] = []
+        things = self.composition.things
+        asks: list[Ask] = []
         for kind in ("mask", "box", "point"):
             index, pick = int(self.rng.integers(len(things))), float(self.rng.random())
             truth = TrueSegment(self._mask(index), 0)
-            out.append(Regions((self._region(index, kind, pick),), (truth,), False, kind))
+            asks.append(Regions((self._region(index, kind, pick),), (truth,), False, kind))
         shapes = sorted({thing.shape for thing in things})
         members = [[i for i, thing in enumerate(things) if thing.shape == shape] for shape in shapes]
         prompts = tuple(self._mask(int(self.rng.choice(group))) for group in members)
         segments = [TrueSegment(self._mask(i), label) for label, group in enumerate(members) for i in group]
-        out.append(Regions(prompts, tuple(segments), True))
-        return out
+        asks.append(Regions(prompts, tuple(segments), True))
+        return asks
 
     def _region(self, index: int, kind: str, pick: float) -> Lazy:
         def make() -> BoolMask:
@@ -176,8 +179,8 @@ class _SceneAsks:
         return make
 
     def _captions(self) -> list[Ask]:
-        tagged, named = phrases.caption(self.scene)
-        ground = len(self.scene.things) + len(self.scene.grounds) - 1
+        tagged, named = phrases.caption(self.composition)
+        ground = len(self.composition.things) + len(self.composition.grounds) - 1
         masks = tuple(self._mask(ground if index is None else index) for _, index in named)
         text = tagged.replace("<p>", "").replace("</p>", "")
         return [Caption(text, tuple(phrase for phrase, _ in named), masks)]

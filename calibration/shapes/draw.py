@@ -1,4 +1,4 @@
-"""A scene drawn at a size: pixels, and which thing or ground every pixel shows."""
+"""A composition drawn at a size: pixels, and which thing or ground every pixel shows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from xsam_edge.calibration.shapes.scene import Scene, Thing
+from xsam_edge.calibration.shapes.composition import Composition, Thing
 
 _SUPERSAMPLING = 3  # odd, so that a pixel's centre is a sample
 _GRAIN = 96  # cells of noise along an edge, whatever the size drawn at
@@ -37,25 +37,25 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """Pixels uint8 [H, W, 3], and uint8 [H, W]: index of the thing, or ``len(scene.things)`` + index of the ground."""
+    """Pixels uint8 [H, W, 3], and uint8 [H, W]: the thing, or ``len(composition.things)`` + the ground."""
 
     pixels: Pixels
     index: Pixels
 
 
-def draw(scene: Scene, size: int) -> Drawing:
-    """Draw a scene as a square of ``size`` pixels; the same scene and size give the same bytes."""
-    rng = np.random.default_rng([scene.seed, 0xD2A3])
-    canvas, index = _grounds(scene, size, rng)
+def draw(composition: Composition, size: int) -> Drawing:
+    """Draw a composition as a square of ``size`` pixels; the same composition and size give the same bytes."""
+    rng = np.random.default_rng([composition.seed, 0xD2A3])
+    canvas, index = _grounds(composition, size, rng)
     fine = size * _SUPERSAMPLING
     layer = Image.new("L", (fine, fine), 255)
     pen = ImageDraw.Draw(layer)
-    for number, thing in enumerate(scene.things):
+    for number, thing in enumerate(composition.things):
         pen.polygon([(x * fine, y * fine) for x, y in outline(thing)], fill=number)
     samples = np.asarray(layer)
     centre = samples[_SUPERSAMPLING // 2 :: _SUPERSAMPLING, _SUPERSAMPLING // 2 :: _SUPERSAMPLING]
     index = np.where(centre < 255, centre, index)
-    for number, thing in enumerate(scene.things):
+    for number, thing in enumerate(composition.things):
         rows, columns = _window(thing, size)
         inside = samples[_scaled(rows), _scaled(columns)] == number
         height, width = rows.stop - rows.start, columns.stop - columns.start
@@ -95,16 +95,20 @@ def _cross() -> list[tuple[float, float]]:
     return corners
 
 
-def _grounds(scene: Scene, size: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], Pixels]:
+def _grounds(composition: Composition, size: int, rng: np.random.Generator) -> tuple[npt.NDArray[np.float32], Pixels]:
     centre = (np.arange(size, dtype=np.float32) + 0.5) / size
     x, y = centre[None, :], np.asarray(centre[:, None], np.float32)
-    wave = scene.horizon + scene.slope * (x - 0.5) + scene.swell * np.sin(2 * np.pi * (x + scene.phase))
-    lower = (y > wave) if len(scene.grounds) == 2 else np.zeros((size, size), bool)
+    wave = (
+        composition.horizon
+        + composition.slope * (x - 0.5)
+        + composition.swell * np.sin(2 * np.pi * (x + composition.phase))
+    )
+    lower = (y > wave) if len(composition.grounds) == 2 else np.zeros((size, size), bool)
     canvas = np.empty((size, size, 3), np.float32)
-    for number, ground in enumerate(scene.grounds):
+    for number, ground in enumerate(composition.grounds):
         painted = _ground(ground, y, size, rng)
         canvas = np.where(lower[..., None], painted, canvas) if number else painted
-    return canvas, (len(scene.things) + lower).astype(np.uint8)
+    return canvas, (len(composition.things) + lower).astype(np.uint8)
 
 
 def _ground(kind: str, y: npt.NDArray[np.float32], size: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:

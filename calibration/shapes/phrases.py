@@ -1,4 +1,4 @@
-"""What can be said about a scene: referring phrases, sentences to reason about, captions, questions with answers."""
+"""What can be said of a composition: referring phrases, sentences to reason about, captions, questions with answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xsam_edge.calibration.shapes.scene import COLOURS, SHAPES, Scene, Thing
+from xsam_edge.calibration.shapes.composition import COLOURS, SHAPES, Composition, Thing
 
 KINDS = ("category", "colour", "shape", "size", "position", "relation", "extreme")
 """Kinds of referring phrases: "the red circle", "the red shape", "the circle", "the small circle", "the circle on the
@@ -56,80 +56,90 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A phrase and the index of the thing that it names; None where the scene has no such thing."""
+class ReferringExpression:
+    """A phrase and the index of the thing that it names; None where the composition has no such thing."""
 
     text: str
     thing: int | None
     kind: str
 
 
-def references(scene: Scene) -> list[Reference]:
-    """Every phrase of ``KINDS`` that names one thing of the scene without doubt."""
-    return [*_attributes(scene.things), *_positions(scene.things), *_relations(scene.things), *_extremes(scene.things)]
+def expressions(composition: Composition) -> list[ReferringExpression]:
+    """Every phrase of ``KINDS`` that names one thing of the composition without doubt."""
+    return [
+        *_attributes(composition.things),
+        *_positions(composition.things),
+        *_relations(composition.things),
+        *_extremes(composition.things),
+    ]
 
 
-def of_kind(scene: Scene, kind: str) -> list[Reference]:
+def of_kind(composition: Composition, kind: str) -> list[ReferringExpression]:
     """The phrases of one of ``KINDS``, of ``absent`` or of ``sentences`` ("reason")."""
     if kind == "absent":
-        return absent(scene)
+        return absent(composition)
     if kind == "reason":
-        return sentences(scene)
+        return sentences(composition)
     makers = {"position": _positions, "relation": _relations, "extreme": _extremes}
-    return [found for found in makers.get(kind, _attributes)(scene.things) if found.kind == kind]
+    return [expression for expression in makers.get(kind, _attributes)(composition.things) if expression.kind == kind]
 
 
-def absent(scene: Scene) -> list[Reference]:
+def absent(composition: Composition) -> list[ReferringExpression]:
     """Phrases for things that are not there; colour or shape may be there on another thing."""
-    colours, shapes = ({getattr(thing, part) for thing in scene.things} for part in ("colour", "shape"))
-    names = {thing.name for thing in scene.things}
+    colours, shapes = ({getattr(thing, part) for thing in composition.things} for part in ("colour", "shape"))
+    names = {thing.name for thing in composition.things}
     texts = [f"the {colour} {shape}" for colour in COLOURS for shape in SHAPES if f"{colour} {shape}" not in names]
     texts += [f"the {colour} shape" for colour in COLOURS if colour not in colours]
     texts += [f"the {shape}" for shape in SHAPES if shape not in shapes]
-    return [Reference(text, None, "absent") for text in texts]
+    return [ReferringExpression(text, None, "absent") for text in texts]
 
 
-def sentences(scene: Scene) -> list[Reference]:
+def sentences(composition: Composition) -> list[ReferringExpression]:
     """Sentences that name one thing by what follows from its colour or shape."""
-    out = []
+    expressions = []
     for part, hints in (("colour", _COLOUR_HINTS), ("shape", _SHAPE_HINTS)):
-        values = [getattr(thing, part) for thing in scene.things]
+        values = [getattr(thing, part) for thing in composition.things]
         for index, value in enumerate(values):
             if values.count(value) == 1:
-                out += [Reference(text, index, f"{part} hint") for text in hints[value]]
-    return out
+                expressions += [ReferringExpression(text, index, f"{part} hint") for text in hints[value]]
+    return expressions
 
 
-def caption(scene: Scene) -> tuple[str, list[tuple[str, int | None]]]:
+def caption(composition: Composition) -> tuple[str, list[tuple[str, int | None]]]:
     """A sentence with its phrases in ``<p>`` tags, and each phrase with its thing, or None for the ground.
 
     Things come in the order of ``COLOURS`` and ``SHAPES``, then the lowest ground.
     """
-    order = sorted(range(len(scene.things)), key=lambda index: _rank(scene.things[index]))
-    named: list[tuple[str, int | None]] = [(_with_article(scene.things[i].name), i) for i in order]
+    order = sorted(range(len(composition.things)), key=lambda index: _rank(composition.things[index]))
+    named: list[tuple[str, int | None]] = [(_with_article(composition.things[i].name), i) for i in order]
     parts = [f"<p>{text}</p>" for text, _ in named]
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    ground = scene.grounds[-1]
+    ground = composition.grounds[-1]
     return f"{listed} in front of <p>{ground}</p>.", [*named, (ground, None)]
 
 
-def questions(scene: Scene, rng: np.random.Generator) -> tuple[str, str]:
+def questions(composition: Composition, rng: np.random.Generator) -> tuple[str, str]:
     """A simple question and its answer: how many, which colour, which shape, or whether there is one."""
     form = rng.choice(["count", "colour", "exists"], p=[0.4, 0.35, 0.25])
-    unique = [i for i, thing in enumerate(scene.things) if [t.shape for t in scene.things].count(thing.shape) == 1]
+    unique = [
+        i for i, thing in enumerate(composition.things) if [t.shape for t in composition.things].count(thing.shape) == 1
+    ]
     if form == "colour" and unique:
-        thing = scene.things[int(rng.choice(unique))]
+        thing = composition.things[int(rng.choice(unique))]
         return f"What colour is the {thing.shape}?", f"It is {thing.colour}."
     if form == "exists":
         if rng.random() < 0.5:
-            return f"Is there {_with_article(scene.things[int(rng.integers(len(scene.things)))].name)}?", "Yes."
-        names = {thing.name for thing in scene.things}
+            return (
+                f"Is there {_with_article(composition.things[int(rng.integers(len(composition.things)))].name)}?",
+                "Yes.",
+            )
+        names = {thing.name for thing in composition.things}
         missing = [name for colour in COLOURS for shape in SHAPES if (name := f"{colour} {shape}") not in names]
         return f"Is there {_with_article(str(rng.choice(missing)))}?", "No."
     if rng.random() < 0.4:
-        return "How many shapes are there?", f"There are {NUMBERS[len(scene.things)]}."
+        return "How many shapes are there?", f"There are {NUMBERS[len(composition.things)]}."
     shape = str(rng.choice(SHAPES))
-    count = sum(thing.shape == shape for thing in scene.things)
+    count = sum(thing.shape == shape for thing in composition.things)
     return f"How many {'crosses' if shape == 'cross' else shape + 's'} are there?", _there(count)
 
 
@@ -155,29 +165,29 @@ def _nouns(things: Sequence[Thing]) -> Iterator[tuple[str, list[int]]]:
         yield f"{colour} shape", [i for i in everything if things[i].colour == colour]
 
 
-def _attributes(things: Sequence[Thing]) -> Iterator[Reference]:
+def _attributes(things: Sequence[Thing]) -> Iterator[ReferringExpression]:
     for index, thing in enumerate(things):
-        yield Reference(f"the {thing.name}", index, "category")
+        yield ReferringExpression(f"the {thing.name}", index, "category")
     for noun, fitting in _nouns(things):
         kind = "shape" if " " not in noun else "colour"
         if len(fitting) == 1 and noun != "shape":
-            yield Reference(f"the {noun}", fitting[0], kind)
+            yield ReferringExpression(f"the {noun}", fitting[0], kind)
         for size in ("small", "large"):
             of_size = [index for index in fitting if things[index].size == size]
             if len(of_size) == 1 and len(fitting) > 1:
-                yield Reference(f"the {size} {noun}", of_size[0], "size")
+                yield ReferringExpression(f"the {size} {noun}", of_size[0], "size")
 
 
-def _positions(things: Sequence[Thing]) -> Iterator[Reference]:
+def _positions(things: Sequence[Thing]) -> Iterator[ReferringExpression]:
     for noun, fitting in _nouns(things):
         for words, inside in _SIDES.items():
             values = {index: inside(things[index]) for index in fitting}
             there = [index for index, value in values.items() if value > _HALF_MARGIN]
             if len(fitting) > 1 and len(there) == 1 and sum(v > -_HALF_MARGIN for v in values.values()) == 1:
-                yield Reference(f"the {noun} {words}", there[0], "position")
+                yield ReferringExpression(f"the {noun} {words}", there[0], "position")
 
 
-def _relations(things: Sequence[Thing]) -> Iterator[Reference]:
+def _relations(things: Sequence[Thing]) -> Iterator[ReferringExpression]:
     for noun, candidates in _nouns(things):
         for anchor_noun, anchors in [*_nouns(things), *((thing.name, [i]) for i, thing in enumerate(things))]:
             if len(anchors) != 1:
@@ -189,16 +199,16 @@ def _relations(things: Sequence[Thing]) -> Iterator[Reference]:
                 there = [index for index, value in values.items() if value > _RELATION_MARGIN]
                 # One fits and every other one clearly does not; a lone candidate would need no relation.
                 if len(fitting) > 1 and len(there) == 1 and sum(v > 0 for v in values.values()) == 1:
-                    yield Reference(f"the {noun} {words} the {anchor_noun}", there[0], "relation")
+                    yield ReferringExpression(f"the {noun} {words} the {anchor_noun}", there[0], "relation")
 
 
-def _extremes(things: Sequence[Thing]) -> Iterator[Reference]:
+def _extremes(things: Sequence[Thing]) -> Iterator[ReferringExpression]:
     for noun, fitting in _nouns(things):
         if len(fitting) < 2:
             continue
         by_size = sorted(fitting, key=lambda index: things[index].radius)
         areas = [things[index].radius ** 2 for index in by_size]
         if areas[-1] > _AREA_RATIO * areas[-2]:
-            yield Reference(f"the largest {noun}", by_size[-1], "extreme")
+            yield ReferringExpression(f"the largest {noun}", by_size[-1], "extreme")
         if areas[1] > _AREA_RATIO * areas[0]:
-            yield Reference(f"the smallest {noun}", by_size[0], "extreme")
+            yield ReferringExpression(f"the smallest {noun}", by_size[0], "extreme")

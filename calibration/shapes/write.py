@@ -7,7 +7,7 @@ captions in the form of GranD-f, all about the same scenes.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from xsam_edge.calibration.shapes import phrases
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES, Composition, compose
 from xsam_edge.calibration.shapes.draw import Drawing, draw, outline
-from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, Scene, make_scene
+from xsam_edge.runtime.progress import Progress, Tally, silent
 from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.results.iou import mask_box
 
@@ -26,15 +27,14 @@ _CATEGORIES = [
 ]
 
 Json = dict[str, Any]
-Report = Callable[[int, int], None]
 
 
 def write_folder(
-    folder: Path, seeds: Sequence[int], size: int, split: str = "val", report: Report | None = None
+    folder: Path, seeds: Sequence[int], size: int, split: str = "val", progress: Progress = silent
 ) -> None:
     """Write the scenes of some seeds, drawn at ``size`` pixels, into a new folder.
 
-    ``report(done, total)`` is called after each scene. Raises FileExistsError where the folder exists.
+    ``progress`` is told of each scene. Raises FileExistsError where the folder exists.
     """
     folder.mkdir(parents=True)
     maps = folder / "annotations" / f"panoptic_{split}"
@@ -45,21 +45,21 @@ def write_folder(
     panoptic: list[Json] = []
     refs: list[Json] = []
     captions: list[Json] = []
-    for number, seed in enumerate(seeds):
-        scene = make_scene(seed)
-        drawing = draw(scene, size)
+    drawn = Tally(progress, "draw", len(seeds), "scenes")
+    for seed in seeds:
+        composition = compose(seed)
+        drawing = draw(composition, size)
         name = f"{seed:08d}"
         Image.fromarray(drawing.pixels).save(folder / "images" / f"{name}.png")
         images.append({"id": seed, "file_name": f"{name}.png", "height": size, "width": size})
         first = len(instances) + 1
-        found = [_instance(scene, drawing, index, first) for index in range(len(scene.things))]
-        instances += found
-        panoptic.append(_panoptic(scene, drawing, maps / f"{name}.png"))
-        refs += _refs(scene, f"{name}.png", found, split, len(refs))
-        captions.append(_caption(scene, drawing, f"{name}.png"))
-        _write_reasoning(scene, size, drawing, folder / split / name)
-        if report is not None:
-            report(number + 1, len(seeds))
+        things = [_instance(composition, drawing, index, first) for index in range(len(composition.things))]
+        instances += things
+        panoptic.append(_panoptic(composition, drawing, maps / f"{name}.png"))
+        refs += _refs(composition, f"{name}.png", things, split, len(refs))
+        captions.append(_caption(composition, drawing, f"{name}.png"))
+        _write_reasoning(composition, size, drawing, folder / split / name)
+        drawn.add(1)
     things = [{"id": item["id"], "name": item["name"]} for item in _CATEGORIES if item["isthing"]]
     listed = {"images": images, "annotations": instances, "categories": things}
     _write(folder / "annotations" / f"instances_{split}.json", listed)
@@ -72,13 +72,13 @@ def write_folder(
     _write(folder / "annotations" / f"captions_{split}.json", captions)
 
 
-def _instance(scene: Scene, drawing: Drawing, index: int, first: int) -> Json:
+def _instance(composition: Composition, drawing: Drawing, index: int, first: int) -> Json:
     mask = drawing.index == index
     x0, y0, x1, y1 = mask_box(mask)
     return {
         "id": first + index,
-        "image_id": scene.seed,
-        "category_id": SHAPES.index(scene.things[index].shape) + 1,
+        "image_id": composition.seed,
+        "category_id": SHAPES.index(composition.things[index].shape) + 1,
         "segmentation": dict(rle.encode(mask)),
         "area": int(mask.sum()),
         "bbox": [x0, y0, x1 - x0, y1 - y0],
@@ -86,8 +86,8 @@ def _instance(scene: Scene, drawing: Drawing, index: int, first: int) -> Json:
     }
 
 
-def _panoptic(scene: Scene, drawing: Drawing, path: Path) -> Json:
-    names = [*(thing.shape for thing in scene.things), *scene.grounds]
+def _panoptic(composition: Composition, drawing: Drawing, path: Path) -> Json:
+    names = [*(thing.shape for thing in composition.things), *composition.grounds]
     numbers = drawing.index.astype(np.uint8) + 1  # 0 is void
     Image.fromarray(np.stack([numbers, np.zeros_like(numbers), np.zeros_like(numbers)], axis=-1)).save(path)
     segments = [
@@ -99,19 +99,19 @@ def _panoptic(scene: Scene, drawing: Drawing, path: Path) -> Json:
         }
         for index, name in enumerate(names)
     ]
-    return {"image_id": scene.seed, "file_name": path.name, "segments_info": segments}
+    return {"image_id": composition.seed, "file_name": path.name, "segments_info": segments}
 
 
-def _refs(scene: Scene, name: str, instances: Sequence[Json], split: str, first: int) -> list[Json]:
+def _refs(composition: Composition, name: str, instances: Sequence[Json], split: str, first: int) -> list[Json]:
     """One record per thing, with a sentence of each kind that names it."""
     records = []
     for index, instance in enumerate(instances):
-        of_thing = {item.kind: item.text for item in phrases.references(scene) if item.thing == index}
+        of_thing = {item.kind: item.text for item in phrases.expressions(composition) if item.thing == index}
         records.append(
             {
                 "ref_id": first + index,
                 "ann_id": instance["id"],
-                "image_id": scene.seed,
+                "image_id": composition.seed,
                 "category_id": instance["category_id"],
                 "file_name": name,
                 "split": split,
@@ -121,10 +121,10 @@ def _refs(scene: Scene, name: str, instances: Sequence[Json], split: str, first:
     return records
 
 
-def _caption(scene: Scene, drawing: Drawing, name: str) -> Json:
-    tagged, named = phrases.caption(scene)
+def _caption(composition: Composition, drawing: Drawing, name: str) -> Json:
+    tagged, named = phrases.caption(composition)
     text = tagged.replace("<p>", "").replace("</p>", "")
-    ground = len(scene.things) + len(scene.grounds) - 1
+    ground = len(composition.things) + len(composition.grounds) - 1
     groundings = {}
     for phrase, index in named:
         start = text.index(phrase)
@@ -133,20 +133,20 @@ def _caption(scene: Scene, drawing: Drawing, name: str) -> Json:
     return {"file_name": name, "caption": text, "groundings": groundings}
 
 
-def _write_reasoning(scene: Scene, size: int, drawing: Drawing, path: Path) -> None:
+def _write_reasoning(composition: Composition, size: int, drawing: Drawing, path: Path) -> None:
     """An image with LabelMe's JSON beside it, about the first thing that nothing else hides."""
-    for reference in phrases.sentences(scene):
-        if reference.thing is None or not _is_whole(scene, reference.thing, size, drawing):
+    for expression in phrases.sentences(composition):
+        if expression.thing is None or not _is_whole(composition, expression.thing, size, drawing):
             continue
-        corners = [[x * size, y * size] for x, y in outline(scene.things[reference.thing])]
+        corners = [[x * size, y * size] for x, y in outline(composition.things[expression.thing])]
         Image.fromarray(drawing.pixels).save(path.with_suffix(".png"))
         shape = {"label": "target", "shape_type": "polygon", "points": corners}
-        _write(path.with_suffix(".json"), {"text": [reference.text], "is_sentence": True, "shapes": [shape]})
+        _write(path.with_suffix(".json"), {"text": [expression.text], "is_sentence": True, "shapes": [shape]})
         return
 
 
-def _is_whole(scene: Scene, index: int, size: int, drawing: Drawing) -> bool:
-    alone = Scene(**{**vars(scene), "things": (scene.things[index],)})
+def _is_whole(composition: Composition, index: int, size: int, drawing: Drawing) -> bool:
+    alone = Composition(**{**vars(composition), "things": (composition.things[index],)})
     return bool(((draw(alone, size).index == 0) == (drawing.index == index)).all())
 
 

@@ -35,9 +35,9 @@ class ProbedBackend(EditedBackend):
         instrument(model, probes)
         return model
 
-    def _hear(self, file: str, found: Mapping[str, npt.NDArray[Any]]) -> None:
+    def _hear(self, file: str, probed: Mapping[str, npt.NDArray[Any]]) -> None:
         for probe in self._probes[Path(file).name]:
-            self._tell(file, probe, {part: found[probe.output(part)] for part in PARTS})
+            self._tell(file, probe, {part: probed[probe.output(part)] for part in PARTS})
 
 
 def load_graph(path: Path) -> ir.Model:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
-Counts = npt.NDArray[Any]
+BinCounts = npt.NDArray[Any]
 """[channels, BINS] or [1, BINS]; whole numbers as counted, float64 where counts were moved between bins."""
 
 LOWEST, HIGHEST = -16, 16  # octaves: 2**-16 up to 2**16; what lies outside falls into the first or the last bin
@@ -35,7 +35,7 @@ def bin_of(values: Array) -> npt.NDArray[np.int32]:
     return np.clip(bits, 0, BINS - 1, out=bits)
 
 
-def no_counts(channels: int) -> Counts:
+def no_counts(channels: int) -> BinCounts:
     """Zeros, [channels, BINS].
 
     A channel on its own is counted at most a few hundred times in a run of the graph, all channels together millions
@@ -44,7 +44,7 @@ def no_counts(channels: int) -> Counts:
     return np.zeros((channels, BINS), np.uint32 if channels > 1 else np.uint64)
 
 
-def count(counts: Counts, rows: Array) -> None:
+def count(counts: BinCounts, rows: Array) -> None:
     """Count [tokens, channels] in place: a row of ``counts`` for each channel, or one row for all of them."""
     index = bin_of(np.ascontiguousarray(rows, np.float32))
     if len(counts) > 1:
@@ -56,7 +56,7 @@ def count(counts: Counts, rows: Array) -> None:
         flat += np.bincount(index.reshape(-1), minlength=flat.size).astype(flat.dtype)
 
 
-def rescaled(counts: Counts, divisors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
+def rescaled(counts: BinCounts, divisors: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """One histogram [BINS] of all channels, each divided by its divisor (> 0); counts spread evenly over their bin."""
     total = np.zeros(BINS + 1)
     for row, divisor in zip(counts, divisors, strict=True):

@@ -23,7 +23,7 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.calibration_data import CalibrationData
 from xsam_edge.calibration.data.samples import Picture
-from xsam_edge.calibration.evaluation.run import MAX_UNREADABLE, Options, ask_scene
+from xsam_edge.calibration.evaluation.run import MAX_UNREADABLE, AskOptions, ask_scene
 from xsam_edge.calibration.statistics.backend import ProbedBackend, load_graph
 from xsam_edge.calibration.statistics.probes import Probe
 from xsam_edge.calibration.statistics.stats import NotFiniteError, TensorStats
@@ -38,6 +38,7 @@ from xsam_edge.runtime.bundle.manifest import (
 )
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.scene import AnswerMode
 
 FORMAT = 1  # of the statistics; a change makes those of before invalid
@@ -45,9 +46,6 @@ SAVE_SECONDS = 30.0  # between two saved states, or twenty times what saving tak
 
 Choose = Callable[[ir.Model], Sequence[tuple[Probe, bool]]]
 """The probes of a graph, and whether each keeps a histogram per channel, which smoothing needs."""
-
-Progress = Callable[[int, int], None]
-"""Called with the pictures done and those in all, before each picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ def collect(
     *,
     answer: AnswerMode = "greedy",
     threads: int = 0,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Statistics:
     """Statistics of all probes over the pictures of ``data.calibration``.
 
@@ -106,7 +104,7 @@ def collect(
         cache: the folder of statistics; see :func:`default_cache`. What is there already is not computed again.
         answer: how to ask. Appended answers need no logits, so that the language model's head gets no statistics.
         threads: of ONNX Runtime; 0 takes every core.
-        progress: see ``Progress``; not called where the cache holds everything.
+        progress: told of each picture before it is looked at; of nothing where the cache holds everything.
 
     Raises:
         InputError: more than ``MAX_UNREADABLE`` of the images cannot be read, or an ask does not fit the model.
@@ -122,7 +120,7 @@ def collect(
     if not state.is_whole:
         backend = ProbedBackend(lambda model: [probe for probe, _ in choose(model)], partial(_listen, state), threads)
         model = XSam.load(bundle, backend=backend, verify=False)
-        _go_on(state, path, model, data.calibration, Options(answer), progress)
+        _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
     tensors = {name: state.tensors[name] for name in wanted}
     return Statistics(tensors, state.done - len(state.unreadable), tuple(state.unreadable))
 
@@ -165,13 +163,12 @@ def _listen(state: Saved, file: str, probe: Probe, parts: Mapping[str, npt.NDArr
 
 
 def _go_on(
-    state: Saved, path: Path, model: XSam, pictures: Sequence[Picture], options: Options, progress: Progress | None
+    state: Saved, path: Path, model: XSam, pictures: Sequence[Picture], options: AskOptions, progress: Progress
 ) -> None:
     """Ask what is left, and save now and then and at the end."""
     next_save = time.monotonic() + SAVE_SECONDS
     for index in range(state.done, state.total):
-        if progress:
-            progress(index, state.total)
+        progress(Step("calibration", index, state.total, "pictures"))
         picture = pictures[index]
         if not _look(model, picture, options):
             state.unreadable.append(picture.name)
@@ -187,7 +184,7 @@ def _go_on(
             next_save = time.monotonic() + max(SAVE_SECONDS, 20 * (time.monotonic() - start))
 
 
-def _look(model: XSam, picture: Picture, options: Options) -> bool:
+def _look(model: XSam, picture: Picture, options: AskOptions) -> bool:
     """Ask all of one picture; false where its image cannot be read."""
     try:
         image = picture.image()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.calibration.statistics.bins import Counts, count, no_counts, rescaled
+from xsam_edge.calibration.statistics.bins import BinCounts, count, no_counts, rescaled
 
 Array = npt.NDArray[np.float32]
 
@@ -32,7 +32,7 @@ class TensorStats:
     lowest: Array  # [channels]
     highest: Array  # [channels]
     squares: npt.NDArray[np.float64]  # [channels], sum of squares
-    counts: Counts  # [channels, BINS] or [1, BINS]
+    counts: BinCounts  # [channels, BINS] or [1, BINS]
     size: int = 0
 
     @classmethod

@@ -1,0 +1,1 @@
+"""A bundle against recordings of the official code, stage by stage."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from xsam_edge.calibration.verify import compare
-from xsam_edge.calibration.verify.compare import Array, Bounds, Comparison, Kind, Measure
+from xsam_edge.calibration.verify.compare import Array, Bounds, Comparison, Measure, ValueKind
 from xsam_edge.calibration.verify.reference import Recording
 
 
@@ -19,7 +19,7 @@ class Checks:
     done: list[Comparison] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
 
-    def add(self, stage: str, key: str, kind: Kind, measure: Measure, judged: bool = True) -> None:
+    def add(self, stage: str, key: str, kind: ValueKind, measure: Measure, judged: bool = True) -> None:
         """Judge a measure; one that is not ``judged`` is reported only."""
         self.used.add(key)
         bound, ok = compare.judge(measure, kind, self.bounds) if judged else (None, True)
@@ -31,7 +31,7 @@ class Checks:
             )
         )  # fmt: skip
 
-    def numbers(self, stage: str, key: str, ours: Array, kind: Kind = "floats", part: Any = ()) -> None:
+    def numbers(self, stage: str, key: str, ours: Array, kind: ValueKind = "floats", part: Any = ()) -> None:
         """Compare a recorded array, or ``part`` of it, if it was recorded."""
         if key in self.recording:
             self.add(stage, key, kind, compare.numbers(ours, self.recording[key][part]))

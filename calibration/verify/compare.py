@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.results.iou import mask_iou
 
-Kind = Literal["pixels", "floats", "ids", "text", "masks", "maps"]
+ValueKind = Literal["pixels", "floats", "ids", "text", "masks", "maps"]
 Array = npt.NDArray[Any]
 
 
@@ -87,7 +87,7 @@ class Comparison:
     mode: str
     stage: str
     key: str
-    kind: Kind
+    kind: ValueKind
     values: int
     ok: bool
     max_abs: float | None = None
@@ -119,7 +119,7 @@ class Measure:
     note: str = ""
 
 
-Found = tuple[str, Kind, Measure]  # recorded key, kind, measure
+KeyMeasure = tuple[str, ValueKind, Measure]  # recorded key, kind, measure
 
 
 def numbers(ours: Array, recorded: Array) -> Measure:
@@ -196,7 +196,7 @@ def label_maps(ours: Array, recorded: Array) -> Measure:
     )
 
 
-def judge(measure: Measure, kind: Kind, bounds: Bounds) -> tuple[float | None, bool]:
+def judge(measure: Measure, kind: ValueKind, bounds: Bounds) -> tuple[float | None, bool]:
     """The bound of a value and whether it is kept."""
     if kind == "maps" and bounds.agreement is not None:
         return bounds.agreement, measure.agreement is not None and measure.agreement >= bounds.agreement

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.calibration.verify import compare
-from xsam_edge.calibration.verify.compare import Array, Found, Measure
+from xsam_edge.calibration.verify.compare import Array, KeyMeasure, Measure
 from xsam_edge.calibration.verify.reference import Recording
 from xsam_edge.runtime.postprocess.common import QueryMask
 from xsam_edge.runtime.results.iou import mask_box, mask_iou
@@ -29,37 +29,37 @@ class _Recorded:
     boxes: Array | None
 
 
-def measure_instances(key: str, ours: Sequence[QueryMask], recording: Recording) -> list[Found]:
+def measure_instances(key: str, ours: Sequence[QueryMask], recording: Recording) -> list[KeyMeasure]:
     """Pair every recorded instance of ``key`` ("post") with one of ours, and measure what the pairs differ by."""
     names = {name: f"{key}.inst.{name}" for name in ("pred_masks", "scores", "pred_classes", "pred_boxes")}
     if names["pred_masks"] not in recording:
         return _measure_scores(names["scores"], ours, recording)
     theirs = _read(key, names, recording)
     pairs = _pair(theirs, ours)
-    found: list[Found] = [(names["pred_masks"], "masks", _measure_masks(theirs, ours, pairs))]
+    measures: list[KeyMeasure] = [(names["pred_masks"], "masks", _measure_masks(theirs, ours, pairs))]
     if theirs.scores is not None and names["scores"] in recording:
         scores = np.array([ours[index].score for index in pairs.values()])
         # A score is a mean over its mask: a pixel more or less, of probability 0.5, moves it by up to this much.
         slack = np.array([_slack(ours[j].mask, theirs.masks[i]) for i, j in pairs.items()])
         recorded = theirs.scores[list(pairs)]
         recorded = np.clip(scores, recorded - slack, recorded + slack)
-        found.append((names["scores"], "floats", compare.numbers(scores, recorded)))
+        measures.append((names["scores"], "floats", compare.numbers(scores, recorded)))
     if theirs.classes is not None and names["pred_classes"] in recording:
         classes = np.sort(np.array([item.label_id for item in ours], np.int64))
-        found.append((names["pred_classes"], "ids", compare.numbers(classes, np.sort(theirs.classes))))
+        measures.append((names["pred_classes"], "ids", compare.numbers(classes, np.sort(theirs.classes))))
     if theirs.boxes is not None:
         # A pixel at the border moves a box by a whole one, and was judged with its mask.
         same = [i for i, j in pairs.items() if np.array_equal(theirs.masks[i], ours[j].mask)]
         boxes = np.array([mask_box(ours[pairs[i]].mask) for i in same]).reshape(-1, 4)
-        found.append((names["pred_boxes"], "floats", compare.numbers(boxes, theirs.boxes[same])))
+        measures.append((names["pred_boxes"], "floats", compare.numbers(boxes, theirs.boxes[same])))
     if (name := f"{key}.segmentation") in recording and len(pairs) == len(theirs.masks):
         shown = recording[name]
         void = -1 if np.issubdtype(shown.dtype, np.floating) else VOID
         painted = np.full(shown.shape, void, np.int64)
         for index in range(len(theirs.masks)):  # later ones hide earlier ones
             painted[ours[pairs[index]].mask] = index
-        found.append((name, "maps", compare.label_maps(painted, shown)))
-    return found
+        measures.append((name, "maps", compare.label_maps(painted, shown)))
+    return measures
 
 
 def _read(key: str, names: dict[str, str], recording: Recording) -> _Recorded:
@@ -109,10 +109,10 @@ def _measure_masks(theirs: _Recorded, ours: Sequence[QueryMask], pairs: dict[int
     return replace(measure, iou=1.0 if measure.iou is None else measure.iou, max_abs=None, relative=None)
 
 
-def _measure_scores(name: str, ours: Sequence[QueryMask], recording: Recording) -> list[Found]:
+def _measure_scores(name: str, ours: Sequence[QueryMask], recording: Recording) -> list[KeyMeasure]:
     """Without recorded masks the scores are compared in order; 0 is that of an empty mask."""
     if name not in recording:
         return []
     scores = recording[name]
-    found = np.sort(np.array([item.score for item in ours]))
-    return [(name, "floats", compare.numbers(found, np.sort(scores[scores > 0])))]
+    our_scores = np.sort(np.array([item.score for item in ours]))
+    return [(name, "floats", compare.numbers(our_scores, np.sort(scores[scores > 0])))]

@@ -16,15 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.calibration.verify import compare
-from xsam_edge.calibration.verify.compare import Found
+from xsam_edge.calibration.verify.compare import KeyMeasure
 from xsam_edge.calibration.verify.instances import VOID, measure_instances
 from xsam_edge.calibration.verify.reference import Array, Recording
 from xsam_edge.runtime.image.resize import Frame
-from xsam_edge.runtime.postprocess.grounded import grounded_masks
 from xsam_edge.runtime.postprocess.instances import instance_masks
 from xsam_edge.runtime.postprocess.interactive import interactive_mask
 from xsam_edge.runtime.postprocess.panoptic import Panoptic, PanopticPiece, panoptic_segments
-from xsam_edge.runtime.postprocess.refer import generalised_mask, referred_mask
+from xsam_edge.runtime.postprocess.refer import generalised_mask, grounded_masks, referred_mask
 from xsam_edge.runtime.postprocess.semantic import semantic_map
 
 Form = Literal["panoptic", "instance", "semantic", "refer", "generalised", "grounded", "interactive"]
@@ -39,7 +38,7 @@ _OPTION = re.compile(r"([a-z])(\d*\.?\d+)")
 
 
 @dataclass(frozen=True)
-class Options:
+class RecordedOptions:
     """One recorded post-processing. ``things`` are class indices, None where all classes count as things."""
 
     key: str
@@ -63,7 +62,7 @@ class Decoded:
     region: npt.NDArray[np.bool_] | None  # of an interactive prompt, at the image's size
 
 
-def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator[Options]:
+def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator[RecordedOptions]:
     """The post-processings that a recording holds results of; ``tasks`` is what ``config.json`` says of its task."""
     classes = recording.meta.get("classes") or []
     for key, facts in recording.meta.items():
@@ -73,11 +72,11 @@ def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator
 
 def _options(
     key: str, facts: Mapping[str, Any], recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]
-) -> Options:
+) -> RecordedOptions:
     task = recording.text("task").removeprefix("img_")
     name = key[5:-1]
     first = name.split("_")[0]
-    given = {part[1]: float(part[2]) for part in map(_OPTION.fullmatch, name.split("_")) if part}
+    named = {part[1]: float(part[2]) for part in map(_OPTION.fullmatch, name.split("_")) if part}
     own = recording.text("postprocess").removeprefix("img_")
     if first in _BY_NAME:
         form = _BY_NAME[first]
@@ -94,7 +93,9 @@ def _options(
     things = None
     if classes and not (form == "instance" and recording.text("branch").startswith("aaai")):
         things = frozenset(index for index, label in enumerate(classes) if label in _things(recording, tasks, classes))
-    return Options(key, form, given.get("t", usual), given.get("o", 0.8), given.get("m", 0.5), things, len(classes))
+    return RecordedOptions(
+        key, form, named.get("t", usual), named.get("o", 0.8), named.get("m", 0.5), things, len(classes)
+    )
 
 
 def _things(recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]) -> set[str]:
@@ -102,20 +103,20 @@ def _things(recording: Recording, tasks: Mapping[str, Any], classes: Sequence[st
     lists = tasks.get("classes")
     if isinstance(lists, list) and len(lists) == 2 and all(isinstance(part, list) for part in lists):
         return set(lists[0])
-    asked = re.search(r"ins:([^;]*)", str(tasks.get("prompt", "")))
-    if asked or "sem:" in str(tasks.get("prompt", "")):
-        return {label.strip() for label in asked[1].split(",")} if asked else set()
-    found: set[str] = set()
+    in_prompt = re.search(r"ins:([^;]*)", str(tasks.get("prompt", "")))
+    if in_prompt or "sem:" in str(tasks.get("prompt", "")):
+        return {label.strip() for label in in_prompt[1].split(",")} if in_prompt else set()
+    things: set[str] = set()
     for facts in (value for key, value in recording.meta.items() if key.startswith("post") and isinstance(value, dict)):
         infos = facts.get("segments_info")
         for info in infos if isinstance(infos, list) else []:
             index = info.get("category_id" if info.get("isthing") else "label_id")
             if isinstance(index, int) and index < len(classes):
-                found.add(classes[index])
-    return found
+                things.add(classes[index])
+    return things
 
 
-def nearby(options: Options, distance: float) -> Iterator[Options]:
+def nearby(options: RecordedOptions, distance: float) -> Iterator[RecordedOptions]:
     """The same options with a threshold moved by ``distance``: the other side of a score that lies this close."""
     for name in ("threshold", "overlap") if options.form == "panoptic" else ("threshold",):
         for step in (-distance, distance):
@@ -123,14 +124,14 @@ def nearby(options: Options, distance: float) -> Iterator[Options]:
             yield replace(options, **{name: moved})
 
 
-def measure(options: Options, decoded: Decoded, recording: Recording) -> list[Found]:
+def measure(options: RecordedOptions, decoded: Decoded, recording: Recording) -> list[KeyMeasure]:
     """Run one post-processing and measure each of its recorded keys."""
     c, m, frame = decoded.class_logits, decoded.mask_logits, decoded.frame
     infos = recording.meta[options.key].get("segments_info")
     if options.form == "panoptic":
         stuff = frozenset(range(options.classes)) - (options.things or frozenset())
-        found = panoptic_segments(c, m, frame, stuff, options.threshold, options.overlap, options.mask)
-        return _panoptic(options.key, found, infos, recording)
+        panoptic = panoptic_segments(c, m, frame, stuff, options.threshold, options.overlap, options.mask)
+        return _panoptic(options.key, panoptic, infos, recording)
     if options.form == "semantic":
         labels = semantic_map(c, m, frame, decoded.semantic_resize).label_map
         return _map(options.key, labels, recording)
@@ -149,18 +150,18 @@ def measure(options: Options, decoded: Decoded, recording: Recording) -> list[Fo
         one = generalised_mask(c, m, frame, options.threshold, options.mask)
     else:
         one = referred_mask(c, m, frame, options.mask)
-    found_mask: list[Found] = []
+    masks: list[KeyMeasure] = []
     if (key := f"{options.key}.segmentation") in recording:
-        found_mask = [(key, "masks", compare.masks(one.mask, recording[key] == 1))]
-    return [*_scores(options.key, [one.score], [infos] if infos else None), *found_mask]
+        masks = [(key, "masks", compare.masks(one.mask, recording[key] == 1))]
+    return [*_scores(options.key, [one.score], [infos] if infos else None), *masks]
 
 
-def _map(key: str, ours: Array, recording: Recording) -> list[Found]:
+def _map(key: str, ours: Array, recording: Recording) -> list[KeyMeasure]:
     key += ".segmentation"
     return [(key, "maps", compare.label_maps(ours, recording[key]))] if key in recording else []
 
 
-def _scores(key: str, ours: Sequence[float], infos: Sequence[Mapping[str, Any]] | None) -> list[Found]:
+def _scores(key: str, ours: Sequence[float], infos: Sequence[Mapping[str, Any]] | None) -> list[KeyMeasure]:
     recorded = [info["score"] for info in infos or ()]
     return (
         [(f"{key}.scores", "floats", compare.numbers(np.array(ours), np.array(recorded)))] if recorded or ours else []
@@ -176,22 +177,24 @@ def _paint(
     return painted
 
 
-def _panoptic(key: str, found: Panoptic, infos: Sequence[Mapping[str, Any]], recording: Recording) -> list[Found]:
+def _panoptic(
+    key: str, panoptic: Panoptic, infos: Sequence[Mapping[str, Any]], recording: Recording
+) -> list[KeyMeasure]:
     """The official code may give two segments one id, so that ours are renamed before the maps are compared."""
-    labels = [piece.label_id for piece in found.pieces]
+    labels = [piece.label_id for piece in panoptic.pieces]
     recorded = [info["category_id"] for info in infos]
-    measures: list[Found] = [(f"{key}.labels", "ids", compare.numbers(np.array(labels), np.array(recorded)))]
-    measures += _scores(key, [piece.score for piece in found.pieces], infos)
+    measures: list[KeyMeasure] = [(f"{key}.labels", "ids", compare.numbers(np.array(labels), np.array(recorded)))]
+    measures += _scores(key, [piece.score for piece in panoptic.pieces], infos)
     if labels != recorded:
         # Segments that one side alone has keep ids of their own, and count as missed.
-        names = {piece.segment_id: -piece.segment_id for piece in found.pieces}
-        names |= {piece.segment_id: info["id"] for piece, info in _pair(found.pieces, infos)}
+        names = {piece.segment_id: -piece.segment_id for piece in panoptic.pieces}
+        names |= {piece.segment_id: info["id"] for piece, info in _pair(panoptic.pieces, infos)}
     else:
-        names = {piece.segment_id: info["id"] for piece, info in zip(found.pieces, infos, strict=True)}
-    lookup = np.zeros(len(found.segments) + 1, np.int64)
+        names = {piece.segment_id: info["id"] for piece, info in zip(panoptic.pieces, infos, strict=True)}
+    lookup = np.zeros(len(panoptic.segments) + 1, np.int64)
     for ours, theirs in names.items():
         lookup[ours] = theirs
-    return [*measures, *_map(key, lookup[found.id_map], recording)]
+    return [*measures, *_map(key, lookup[panoptic.id_map], recording)]
 
 
 def _pair(

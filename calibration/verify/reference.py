@@ -88,10 +88,10 @@ class Recording:
 
     def numbered(self, key: str) -> list[Array]:
         """``key.0``, ``key.1``... as far as they go."""
-        found: list[Array] = []
-        while f"{key}.{len(found)}" in self:
-            found.append(self[f"{key}.{len(found)}"])
-        return found
+        arrays: list[Array] = []
+        while f"{key}.{len(arrays)}" in self:
+            arrays.append(self[f"{key}.{len(arrays)}"])
+        return arrays
 
     def text(self, key: str) -> str:
         """A text of the meta; "" where there is none.
@@ -136,15 +136,17 @@ class Reference:
         if isinstance(layers, int):
             return f"{_MASKS}{layers - 1}"  # the configuration counts the masks that are drawn before the first layer
         names = (name for path in self.tasks for name in _open(path).archive.files)
-        found = [int(name.rsplit(".", 1)[1]) for name in names if re.fullmatch(rf"\w+/{re.escape(_MASKS)}\d+", name)]
-        return f"{_MASKS}{max(found, default=0)}"
+        layer_numbers = [
+            int(name.rsplit(".", 1)[1]) for name in names if re.fullmatch(rf"\w+/{re.escape(_MASKS)}\d+", name)
+        ]
+        return f"{_MASKS}{max(layer_numbers, default=0)}"
 
     def task_config(self, name: str) -> Mapping[str, Any]:
         """What ``config.json`` says of a task's file; a file "x_bos" is "x" with another prompt."""
         tasks = self.config.get("tasks") or {}
         stem = name.removeprefix("aaai_")
-        found = tasks.get(stem) or tasks.get(stem.removesuffix("_bos")) or {}
-        return found if isinstance(found, Mapping) else {}
+        task = tasks.get(stem) or tasks.get(stem.removesuffix("_bos")) or {}
+        return task if isinstance(task, Mapping) else {}
 
     def region_masks(self, name: str, count: int) -> list[Path]:
         """The files of the regions that a task was asked with."""

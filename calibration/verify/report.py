@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from xsam_edge.calibration.page.text import aligned
 from xsam_edge.calibration.verify.checks import Outcome
 from xsam_edge.calibration.verify.compare import Comparison
 
@@ -14,6 +15,7 @@ _STAGES = (
     "preprocess", "image encoder", "prompt", "region sampler", "llm", "generation", "embeddings", "mask decoder",
     "postprocess",
 )  # fmt: skip
+_NUMBERS = {"keys", "values", "max abs", "relative", "IoU", "bound"}  # heads of columns that end flush
 _SHOWN = 20  # failures in the table; the object has all
 
 
@@ -26,14 +28,14 @@ def table(outcome: Outcome, *, every: bool = False) -> str:
     ranked = sorted(items, key=lambda item: item.severity, reverse=True)
     lines: list[str] = []
     if every:
-        lines += [*_align([_HEAD, *map(_row, ranked)]), ""]
+        lines += [*aligned([_HEAD, *map(_row, ranked)], _NUMBERS), ""]
     else:
         lines += [*_groups("stage", sorted(items, key=_stage), lambda item: item.stage), ""]
         lines += [*_groups("file", items, lambda item: f"{item.file} {item.mode}".strip()), ""]
         failed = [item for item in ranked if not item.ok]
         if failed:
             lines += [f"{len(failed)} outside of the bounds:"]
-            lines += [f"  {line}" for line in _align([_HEAD, *map(_row, failed[:_SHOWN])])]
+            lines += [f"  {line}" for line in aligned([_HEAD, *map(_row, failed[:_SHOWN])], _NUMBERS)]
             lines += [f"  and {len(failed) - _SHOWN} more", ""] if len(failed) > _SHOWN else [""]
     return "\n".join([*lines, _verdict(outcome)])
 
@@ -92,7 +94,7 @@ def _groups(title: str, items: Sequence[Comparison], name_of: Callable[[Comparis
                 else "",
             )
         )
-    yield from _align(rows)
+    yield from aligned(rows, _NUMBERS)
 
 
 def _verdict(outcome: Outcome) -> str:
@@ -104,17 +106,6 @@ def _verdict(outcome: Outcome) -> str:
     compared = f"{values:,} values in {len(items)} comparisons" + (f", {reported} without a bound" if reported else "")
     missing = f"{sum(outcome.skipped.values()):,} values of {len(outcome.skipped)} keys were not compared"
     return f"{verdict}{'; ' if failed else ': '}{compared}; {missing}"
-
-
-def _align(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    numeric = {"keys", "values", "max abs", "relative", "IoU", "bound"}
-    for row in rows:
-        cells = (
-            cell.rjust(width) if head in numeric else cell.ljust(width)
-            for cell, width, head in zip(row, widths, rows[0], strict=True)
-        )
-        yield "  ".join(cells).rstrip()
 
 
 def _number(value: float | None) -> str:

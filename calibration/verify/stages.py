@@ -7,7 +7,7 @@ wording of prompt and answer, and the points that regions are sampled at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,13 @@ from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.image.preprocess import mask_pixels, mask_prompt, vision_pixels
 from xsam_edge.runtime.image.regions import region_mask
 from xsam_edge.runtime.image.resize import Frame, input_resizer, restore_mask
-from xsam_edge.runtime.language.generate import MAX_NEW_TOKENS, Answer
+from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS, Answer, Request
+from xsam_edge.runtime.language.prompts import Prompt
 from xsam_edge.runtime.language.sequence import Expanded
+from xsam_edge.runtime.language.speculative import NO_DRAFT
 from xsam_edge.runtime.language.tokenizer import REGION_ID, Ids, phrase_spans, seg_positions
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 # Rows of a prompt whose logits are held at a time: 256 rows of 151,672 are 155 MB.
 _CHUNK = 256
@@ -40,17 +43,18 @@ class _Looked:
     frame: Frame
 
 
-def verify(model: XSam, reference: Reference, report: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Compare a bundle with a reference; ``report`` is told the name of each file that is begun.
+def verify(model: XSam, reference: Reference, progress: Progress = silent) -> Outcome:
+    """Compare a bundle with a reference; ``progress`` is told of each file that is begun.
 
     Raises:
         InputError: the reference is damaged.
     """
     bounds = compare.bounds_of(model.manifest.precision)
-    report(reference.image.name)
+    total = 1 + len(reference.tasks)
+    progress(Step("verify", 0, total, "files", reference.image.name))
     looked, done, skipped = _look(model, reference, bounds)
-    for path in reference.tasks:
-        report(path.stem)
+    for number, path in enumerate(reference.tasks, 1):
+        progress(Step("verify", number, total, "files", path.stem))
         skipped |= {f"{path.stem}:{name}": count for name, count in unread(path).items()}
         for recording in read_task(path):
             checks = Checks(recording, bounds)
@@ -101,20 +105,21 @@ def _task(model: XSam, reference: Reference, looked: _Looked, checks: Checks) ->
     if recording.mode == "tensor":
         parts += [language.tokenizer.encode(part) for part in (answer, recording.text("sep")) if part]
     sequence = _layout(model, np.concatenate(parts), checks)
-    asked = int((parts[0] == REGION_ID).sum())
-    prompt_masks = _prompt_masks(model, reference, looked, asked, checks)
-    regions = _region_tokens(model, looked.features, asked, checks)
-    if asked and regions is None:
+    region_count = int((parts[0] == REGION_ID).sum())
+    prompt_masks = _prompt_masks(model, reference, looked, region_count, checks)
+    regions = _region_tokens(model, looked.features, region_count, checks)
+    if region_count and regions is None:
         return  # without the points that were drawn nothing further can be equal
     for name in ("expanded.inputs_embeds", "llm.inputs_embeds"):
         if name in recording:
             checks.numbers("prompt", name, language.embed(sequence, looked.features, regions))
     if recording.mode == "tensor":
         _every_position(model, sequence, looked.features, regions, checks)
-        given = language.append(text, answer, looked.features, regions)
+        prompt = Prompt("refseg", text, answer)  # the task does not matter where nothing is foreseen
+        (answered,) = language.generate([Request(prompt, regions, append=True)], looked.features)
     else:
-        given = _generate(model, text, len(sequence), looked.features, regions, checks)
-    _segment(model, reference, looked, given, prompt_masks, checks)
+        answered = _generate(model, text, len(sequence), looked.features, regions, checks)
+    _segment(model, reference, looked, answered, prompt_masks, checks)
 
 
 def _layout(model: XSam, ids: Ids, checks: Checks) -> Expanded:
@@ -131,26 +136,27 @@ def _layout(model: XSam, ids: Ids, checks: Checks) -> Expanded:
 
 
 def _prompt_masks(
-    model: XSam, reference: Reference, looked: _Looked, asked: int, checks: Checks
+    model: XSam, reference: Reference, looked: _Looked, region_count: int, checks: Checks
 ) -> list[npt.NDArray[np.uint8]]:
     """The regions of a prompt on the mask encoder's input."""
-    if not asked:
+    if not region_count:
         return []
     drawn = [
-        region_mask(path, looked.frame.image_size) for path in reference.region_masks(checks.recording.file, asked)
+        region_mask(path, looked.frame.image_size)
+        for path in reference.region_masks(checks.recording.file, region_count)
     ]
     scaled = [mask_prompt(mask, model.manifest.settings.mask_input) for mask in drawn]
     checks.numbers("region sampler", "vprompt_masks.0", np.stack(scaled), "ids")
     return scaled
 
 
-def _region_tokens(model: XSam, features: ImageFeatures, asked: int, checks: Checks) -> Float | None:
+def _region_tokens(model: XSam, features: ImageFeatures, region_count: int, checks: Checks) -> Float | None:
     """The tokens of a prompt's regions, from the recorded points; None where these are missing."""
     recording = checks.recording
     points = recording.numbered("sampler.points_yx")
-    if not asked or len(points) != asked:
+    if not region_count or len(points) != region_count:
         return None
-    checks.used |= {f"sampler.points_yx.{index}" for index in range(asked)}
+    checks.used |= {f"sampler.points_yx.{index}" for index in range(region_count)}
     tokens = model.language.region_tokens(features, np.stack(points))
     if (name := "vision_sampler.0") in recording:
         # [R, tokens, C], or [R, C] where a region has one token.
@@ -201,45 +207,46 @@ def _generate(
         # A recording that was cut is cut at the same place; one that ended by itself must end by itself here too.
         ended = recording.text("generated_text").endswith(model.manifest.settings.prompt.stop_words)
         limit = max(1, len(recorded)) + (_OVERRUN if ended else 0)
-    given = model.language.generate(text, features, regions, limit, every_row=True)
+    request = Request(Prompt("refseg", text, None), regions, max_new_tokens=limit, draft=NO_DRAFT)
+    (answer,) = model.language.generate([request], features, every_row=True)
     if recorded is not None:
-        checks.add("generation", "generated_ids", "ids", compare.numbers(given.ids, recorded), judged)
-    for name, ours in (("generated_text", given.text), ("generated_phrases", list(given.phrases))):
+        checks.add("generation", "generated_ids", "ids", compare.numbers(answer.ids, recorded), judged)
+    for name, ours in (("generated_text", answer.text), ("generated_phrases", list(answer.phrases))):
         if (theirs := recording.meta.get(name)) is not None:
             differs = ours != theirs
             note = f"{ours!r}, recorded {theirs!r}" if differs else ""
             checks.add("generation", f"meta.{name}", "text", Measure(1, float(differs), note=note), judged)
-    if recorded is None or np.array_equal(given.ids, recorded):
+    if recorded is None or np.array_equal(answer.ids, recorded):
         # Of a cached image the rows were computed for an earlier prompt, and compared there.
         checks.numbers(
-            "llm", "llm_projector.0", given.hidden[: prompt_rows - given.first], part=np.s_[:, given.first :]
+            "llm", "llm_projector.0", answer.hidden[: prompt_rows - answer.first], part=np.s_[:, answer.first :]
         )
-        checks.numbers("llm", "llm_projector.1", given.hidden, part=np.s_[:, given.first :])
-    return given
+        checks.numbers("llm", "llm_projector.1", answer.hidden, part=np.s_[:, answer.first :])
+    return answer
 
 
 def _segment(
     model: XSam,
     reference: Reference,
     looked: _Looked,
-    given: Answer,
+    answer: Answer,
     prompt_masks: list[npt.NDArray[np.uint8]],
     checks: Checks,
 ) -> None:
     recording, settings = checks.recording, model.manifest.settings
-    answered = given.seg is not None and given.conditions is not None
+    answered = answer.seg is not None and answer.conditions is not None
     expected = "class_queries_logits" in recording or isinstance(recording.meta.get("post"), dict)
     if answered != expected and not (answered and recording.meta.get("official_exception")):
         note = "only the model segments" if answered else "only the recording has a segmentation"
         checks.add("mask decoder", "answered", "ids", Measure(1, 1.0, note=note), judged=checks.bounds.tokens)
-    if given.seg is None or given.conditions is None:
+    if answer.seg is None or answer.conditions is None:
         return
     for name in ("seg_embeds", "seg_embeddings"):
-        checks.numbers("embeddings", f"segmentor.in.{name}", given.seg)
+        checks.numbers("embeddings", f"segmentor.in.{name}", answer.seg)
     for name in ("cond_embeds", "cond_embeddings"):
         # The recorded last row is the background, which the mask decoder adds itself.
-        checks.numbers("embeddings", f"segmentor.in.{name}", given.conditions, part=np.s_[:, :-1])
-    class_logits, mask_logits = model.pipeline.decode_masks(looked.features, given.seg, given.conditions)
+        checks.numbers("embeddings", f"segmentor.in.{name}", answer.conditions, part=np.s_[:, :-1])
+    class_logits, mask_logits = model.pipeline.decode_masks(looked.features, answer.seg, answer.conditions)
     class_logits, mask_logits = class_logits.copy(), mask_logits.copy()
     checks.numbers("mask decoder", "class_queries_logits", class_logits)
     if not np.isfinite(class_logits).all():
@@ -266,12 +273,12 @@ def _segment(
         _postprocess(options, decoded, checks)
 
 
-def _postprocess(options: postprocessing.Options, decoded: postprocessing.Decoded, checks: Checks) -> None:
+def _postprocess(options: postprocessing.RecordedOptions, decoded: postprocessing.Decoded, checks: Checks) -> None:
     bounds = checks.bounds
     judged = bounds.variants or options.key == "post"
 
-    def fits(found: list[compare.Found]) -> bool:
-        return all(compare.judge(measure, kind, bounds)[1] for _, kind, measure in found)
+    def fits(measures: list[compare.KeyMeasure]) -> bool:
+        return all(compare.judge(measure, kind, bounds)[1] for _, kind, measure in measures)
 
     measured = postprocessing.measure(options, decoded, checks.recording)
     note = ""

@@ -18,9 +18,10 @@ from xsam_edge.export.checkpoint.safetensors_file import safetensors_refs
 from xsam_edge.export.checkpoint.tensor_ref import TensorRef, read, read_rows
 from xsam_edge.export.checkpoint.torch_file import legacy_refs, zip_refs
 from xsam_edge.runtime.bundle.constraints import NOT_EMPTY
-from xsam_edge.runtime.bundle.manifest import hash_file, running_total
+from xsam_edge.runtime.bundle.manifest import hash_file
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Progress, Tally, silent
 
 #: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
 CHECKPOINT_NAMES = (
@@ -102,13 +103,13 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     files: Mapping[Path, set[str] | None] = _shards(file) if file.suffix == ".json" else {file: None}
     refs: dict[str, TensorRef] = {}
     for shard, names in files.items():
-        found = _file_refs(shard)
-        if names is not None and names != found.keys():
-            odd = sorted(names ^ found.keys())
+        shard_refs = _file_refs(shard)
+        if names is not None and names != shard_refs.keys():
+            odd = sorted(names ^ shard_refs.keys())
             raise CheckpointError(
                 f"{file} and {shard} disagree on {odd[0]} ({len(odd)} names in all): download both again"
             )
-        refs.update(found)
+        refs.update(shard_refs)
     if not refs:
         raise CheckpointError(f"{file} holds no tensors; expected the state_dict of an X-SAM model")
     checkpoint = Checkpoint(refs, tuple(files), _find_inits(path, file))
@@ -118,11 +119,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     return checkpoint
 
 
-def sha256(path: str | Path, progress: Callable[[int, int], None] | None = None) -> str:
-    """Hash one file in blocks: 64 hexadecimal digits. ``progress(done, total)`` is called in bytes after each block."""
+def sha256(path: str | Path, progress: Progress = silent) -> str:
+    """Hash one file in blocks: 64 hexadecimal digits."""
     path = Path(path)
     try:
-        return hash_file(path, running_total(progress, path.stat().st_size) if progress else None)
+        return hash_file(path, Tally(progress, "checkpoint: hash", path.stat().st_size, "bytes"))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
 
@@ -169,12 +170,12 @@ def _shards(index: Path) -> dict[Path, set[str] | None]:
 def _find_in_folder(folder: Path) -> Path:
     level = [folder]
     for _ in range(_SEARCH_DEPTH + 1):
-        found = [file for directory in level for file in _candidates(directory)]
-        if len(found) > 1:
-            listed = ", ".join(str(file.relative_to(folder)) for file in found[:6])
-            raise CheckpointError(f"{folder} holds {len(found)} checkpoints ({listed}): name one of them")
-        if found:
-            return found[0]
+        candidates = [file for directory in level for file in _candidates(directory)]
+        if len(candidates) > 1:
+            listed = ", ".join(str(file.relative_to(folder)) for file in candidates[:6])
+            raise CheckpointError(f"{folder} holds {len(candidates)} checkpoints ({listed}): name one of them")
+        if candidates:
+            return candidates[0]
         level = [sub for directory in level for sub in _subfolders(directory)]
     raise CheckpointError(f"{folder} holds no checkpoint; expected one of {', '.join(CHECKPOINT_NAMES)}")
 
@@ -199,9 +200,9 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(sub for sub in folder.iterdir() if sub.is_dir() and sub.name != "inits" and sub.name[0] != ".")
 
 
-def _find_inits(given: Path, file: Path) -> Path | None:
-    """``inits/`` inside or beside the given path, or between it and the file; or one that holds the file itself."""
-    root = given if given.is_dir() else file.parent
+def _find_inits(opened: Path, file: Path) -> Path | None:
+    """``inits/`` inside or beside the opened path, or between it and the file; or one that holds the file itself."""
+    root = opened if opened.is_dir() else file.parent
     between = [parent for parent in file.absolute().parents if parent.is_relative_to(root.absolute())]
     places = [parent / "inits" for parent in [*between, root.absolute().parent]]
     places += [parent for parent in file.absolute().parents[:4] if parent.name == "inits"]

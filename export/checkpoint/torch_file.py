@@ -44,7 +44,7 @@ def zip_refs(path: Path) -> dict[str, TensorRef]:
         storage = tensor.untyped_storage()
         begin = storage._checkpoint_offset or 0
         strides, shape = tuple(tensor.stride()), tuple(tensor.shape)
-        first = tensor.storage_offset() * ITEM_SIZES[dtype]
+        first = int(tensor.storage_offset()) * ITEM_SIZES[dtype]
         last = first + span(shape, strides) * ITEM_SIZES[dtype]
         if 0 not in shape and last > records.get(begin, 0):
             raise CheckpointError(f"{path} is damaged: {name} reaches past its data; download it again")
@@ -69,13 +69,14 @@ def _load(path: Path) -> Any:
     import torch
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # about pickle protocols, which nobody can act on
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols, which nobody can act on
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the file is untrusted: whatever it provokes means that it cannot be read
         text = str(error)
-        found = re.search(r"(?:GLOBAL|global:?|class|function) (?:GLOBAL )?([A-Za-z_]\w*(?:\.\w+)+)", text)
+        match = re.search(r"(?:GLOBAL|global:?|class|function) (?:GLOBAL )?([A-Za-z_]\w*(?:\.\w+)+)", text)
         if "Weights only load failed" in text or "weights_only" in text:
-            what = f"the object {found.group(1)}" if found else "objects other than tensors"
+            what = f"the object {match.group(1)}" if match else "objects other than tensors"
             raise CheckpointError(
                 f"{path} holds {what}, which could run code: not loaded; save the bare state_dict or use safetensors"
             ) from None

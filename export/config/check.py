@@ -6,17 +6,13 @@ inside of a traced module.
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from typing import Any
-
-from xsam_edge.export.config.overrides import hidden_state
-from xsam_edge.export.config.sizes import ModelConfig
-from xsam_edge.export.models.pixel_decoder import NORM_GROUPS
+from xsam_edge.export.config.hidden_states import hidden_state, tapped_states
+from xsam_edge.export.config.schema import SIZES
+from xsam_edge.export.config.sizes import ACTIVATIONS, NORM_GROUPS, ModelConfig
+from xsam_edge.export.config.variants import language_model_types
 from xsam_edge.runtime.errors import InputError
 
 _SCALES = (0.5, 1, 2)  # that pixel_shuffle knows
-_ANY_INT = ("select_layer",)  # hidden states may be counted from the end
 
 
 def check_config(config: ModelConfig) -> None:
@@ -25,10 +21,9 @@ def check_config(config: ModelConfig) -> None:
     Raises:
         InputError: names the first field that does not fit and says what was expected.
     """
-    for part in dataclasses.fields(config):
-        values = getattr(config, part.name)
-        for field in dataclasses.fields(values):
-            _check_field(f"{part.name}.{field.name}", str(field.type), getattr(values, field.name))
+    for name, size in SIZES.items():
+        part, _, field = name.partition(".")
+        size.read(getattr(getattr(config, part), field))
     _check_llm(config)
     _check_encoders(config)
     _check_segmentation(config)
@@ -39,35 +34,19 @@ def feature_channels(hidden_size: int, scales: tuple[float, ...]) -> tuple[int, 
     return tuple(int(hidden_size / scale) for scale in scales)
 
 
-def _check_field(name: str, kind: str, value: Any) -> None:
-    optional, kind = kind.endswith(" | None"), kind.removesuffix(" | None")
-    if optional and value is None:
-        return
-    if kind == "int":
-        signed = name.rpartition(".")[2] in _ANY_INT
-        fits, expected = type(value) is int and (signed or value > 0), "a whole number" + ("" if signed else " above 0")
-    elif kind == "float":
-        fits = type(value) in (int, float) and 0 < value < math.inf
-        expected = "a number above 0"
-    elif kind == "bool":
-        fits, expected = type(value) is bool, "true or false"
-    elif kind == "str":
-        fits, expected = type(value) is str, "a text"
-    else:
-        number = (int,) if kind.startswith("tuple[int") else (int, float)
-        fits = isinstance(value, tuple) and all(type(item) in number for item in value)
-        expected = "a list of whole numbers" if number == (int,) else "a list of numbers"
-    if not fits:
-        raise InputError(f"{name} is {value!r}; expected {expected}")
-
-
 def _multiple(name: str, value: int, of: int, what: str) -> None:
     if value % of:
         raise InputError(f"{name} is {value}; expected a multiple of {of}, {what}")
 
 
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+
+
 def _check_llm(config: ModelConfig) -> None:
     llm = config.llm
+    _one_of("llm.model_type", llm.model_type, language_model_types())
     _multiple("llm.num_heads", llm.num_heads, llm.num_kv_heads, "llm.num_kv_heads")
     _multiple("llm.head_dim", llm.head_dim, 2, "which rotary positions turn in pairs")
 
@@ -79,8 +58,8 @@ def _check_encoders(config: ModelConfig) -> None:
         if part.image_size < part.patch_size:
             raise InputError(f"{name}.image_size is {part.image_size}; expected at least a patch of {part.patch_size}")
         hidden_state(part.select_layer, part.num_layers, f"{name}.select_layer")
-    for tap in mask.taps:
-        hidden_state(tap, mask.num_layers, "mask_encoder.taps")
+        _one_of(f"{name}.hidden_act", part.hidden_act, ACTIVATIONS)
+    tapped_states(mask.taps, mask.num_layers)
     if any(not 0 <= layer < mask.num_layers for layer in mask.global_attention_layers):
         raise InputError(
             f"mask_encoder.global_attention_layers is {list(mask.global_attention_layers)}; "

@@ -10,15 +10,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.export.config.hub_bars import silent_bars
 from xsam_edge.export.config.variants import VARIANTS, Variant
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Progress, silent
 
 _HUB_ID = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<folder>[\w./-]+))?")
 _EMBEDDED = ("shapes",)  # folders of demo/
 _WEIGHTS = ("*.safetensors", "*.bin", "*.index.json")
 
 
-def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
+def resolve(path_or_id: str | Path, cache: str | Path | None = None, progress: Progress = silent) -> Path:
     """Give a local path for a checkpoint.
 
     Args:
@@ -26,6 +28,7 @@ def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
             of that very name as ``./shapes``), or ``owner/name[:folder]``, whose weights are downloaded. Without a
             folder, that of the registered variant with this repository is taken.
         cache: where downloads are kept; None is the cache of ``huggingface_hub``.
+        progress: told what was downloaded.
 
     Raises:
         CheckpointError: neither exists, or the download fails, as it does offline.
@@ -34,27 +37,27 @@ def resolve(path_or_id: str | Path, cache: str | Path | None = None) -> Path:
         return Path(str(files("xsam_edge.export") / "demo" / str(path_or_id)))
     if Path(path_or_id).exists():
         return Path(path_or_id)
-    found = _HUB_ID.fullmatch(str(path_or_id))
-    folder = found["folder"] if found else None
-    if found is None or ".." in (folder or "").split("/"):
+    hub_id = _HUB_ID.fullmatch(str(path_or_id))
+    folder = hub_id["folder"] if hub_id else None
+    if hub_id is None or ".." in (folder or "").split("/"):
         raise CheckpointError(
             f"{path_or_id} does not exist, nor is it a hub id of the form owner/name[:folder], "
             f"nor one of the models that come with xsam-edge ({', '.join(_EMBEDDED)})"
         )
-    repository = found["repository"]
+    repository = hub_id["repository"]
     folder = (folder or _released_folder(repository)).strip("/")
     prefix = f"{folder}/" if folder else ""
     # A folder, or one file of it.
     patterns = [folder] if folder.endswith((".bin", ".safetensors")) else [prefix + pattern for pattern in _WEIGHTS]
-    local = _download(repository, patterns, cache_dir=cache) / folder
+    local = _download(repository, patterns, progress, cache_dir=cache) / folder
     if not local.exists():
         raise CheckpointError(f"{repository} on the hub has no weights in {folder or 'its root'}: check the id")
     return local
 
 
-def download_tokenizer(variant: Variant) -> Path:
+def download_tokenizer(variant: Variant, progress: Progress = silent) -> Path:
     """Download the tokenizer of a variant's language model. Raises CheckpointError when that fails."""
-    return _download(variant.hub.llm, ["tokenizer*"])
+    return _download(variant.hub.llm, ["tokenizer*"], progress)
 
 
 def _released_folder(repository: str) -> str:
@@ -62,11 +65,12 @@ def _released_folder(repository: str) -> str:
     return next((name.partition(":")[2] for name in released if name.partition(":")[0] == repository), "")
 
 
-def _download(repository: str, patterns: list[str], **where: Any) -> Path:
+def _download(repository: str, patterns: list[str], progress: Progress, **where: Any) -> Path:
     try:
         from huggingface_hub import snapshot_download
 
-        return Path(snapshot_download(repository, allow_patterns=patterns, **where))
+        bars = silent_bars(progress, f"download {repository}")
+        return Path(snapshot_download(repository, allow_patterns=patterns, tqdm_class=bars, **where))
     except Exception as error:  # the client lets errors of several network libraries through
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(

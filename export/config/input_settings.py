@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.export.config.inits import find_part, read_json
+from xsam_edge.export.config.inits import Part, find_part, read_json
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import Variant
 from xsam_edge.runtime.bundle.settings import MaskInput, VisionInput
@@ -19,7 +19,7 @@ def vision_input(config: ModelConfig, variant: Variant, inits: Path | None = Non
     Raises CheckpointError when the file is damaged, skips a step, or its size is not the encoder's.
     """
     expected, default = config.vision_encoder, variant.vision_input
-    read = _preprocessor(inits, "vision_encoder", variant.hub.vision_encoder)
+    read = _preprocessor(inits, "vision_encoder", variant)
     if read is None:
         return replace(default, height=expected.image_size, width=expected.image_size)
     source, content = read
@@ -37,7 +37,7 @@ def vision_input(config: ModelConfig, variant: Variant, inits: Path | None = Non
 def mask_input(config: ModelConfig, variant: Variant, inits: Path | None = None) -> MaskInput:
     """Give the mask encoder's input rule. Raises CheckpointError as ``vision_input`` does."""
     edge, default = config.mask_encoder.image_size, variant.mask_input
-    read = _preprocessor(inits, "mask_encoder", variant.hub.mask_encoder)
+    read = _preprocessor(inits, "mask_encoder", variant)
     if read is None:
         return replace(default, longest_edge=edge, height=edge, width=edge)
     source, content = read
@@ -52,8 +52,8 @@ def mask_input(config: ModelConfig, variant: Variant, inits: Path | None = None)
     return replace(default, longest_edge=longest, height=height, width=width, **_common(source, content, resample=2))
 
 
-def _preprocessor(inits: Path | None, part: str, hub_id: str) -> tuple[Path, dict[str, Any]] | None:
-    folder = None if inits is None else find_part(inits, part, hub_id)
+def _preprocessor(inits: Path | None, part: Part, variant: Variant) -> tuple[Path, dict[str, Any]] | None:
+    folder = None if inits is None else find_part(inits, part, variant)
     if folder is None or not (folder / "preprocessor_config.json").is_file():
         return None
     return folder / "preprocessor_config.json", read_json(folder / "preprocessor_config.json")
@@ -61,7 +61,7 @@ def _preprocessor(inits: Path | None, part: str, hub_id: str) -> tuple[Path, dic
 
 def _edges(source: Path, size: Any) -> tuple[int, int]:
     height, width = (size.get("height"), size.get("width")) if isinstance(size, dict) else (None, None)
-    if not all(isinstance(edge, int) and edge > 0 for edge in (height, width)):
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
         raise CheckpointError(f"{source} has the size {size!r}; expected height and width")
     return int(height), int(width)
 

@@ -16,7 +16,7 @@ from typing import Literal
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.runtime.errors import CheckpointError
 
-Line = Literal["main", "aaai26"]
+ModelLine = Literal["main", "aaai26"]
 
 _RENAMED_PREFIXES = {"visual_encoder.": "vision_encoder."}
 _RENAMED = {"segmentor.logit_scale": "segmentor.class_predictor.logit_scale"}
@@ -35,7 +35,7 @@ class DeadTensor:
         return re.fullmatch(self.pattern, name) is not None
 
 
-def detect_line(names: Iterable[str]) -> Line:
+def detect_line(names: Iterable[str]) -> ModelLine:
     """Tell which line of the official code wrote a checkpoint.
 
     Raises CheckpointError for names of both lines or of none.
@@ -110,13 +110,13 @@ def dead_tensors(config: ModelConfig) -> tuple[DeadTensor, ...]:
 
 
 def match(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], dead: Collection[DeadTensor]
+    expected: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]], dead: Collection[DeadTensor]
 ) -> dict[str, str]:
     """Check that a checkpoint holds exactly the tensors of a model.
 
     Args:
         expected: name -> shape of every tensor the model has.
-        found: name -> shape of every tensor of the checkpoint, in ``main`` names.
+        present: name -> shape of every tensor of the checkpoint, in ``main`` names.
         dead: what the checkpoint may hold besides.
 
     Returns:
@@ -127,18 +127,18 @@ def match(
     """
     skipped: dict[str, str] = {}
     extra = []
-    for name in found:
+    for name in present:
         if name not in expected:
             reason = next((item.reason for item in dead if item.covers(name)), None)
             if reason is None:
                 extra.append(name)
             else:
                 skipped[name] = reason
-    missing = [name for name in expected if name not in found]
+    missing = [name for name in expected if name not in present]
     misshapen = [
-        f"{name} (found {tuple(found[name])}, expected {tuple(shape)})"
+        f"{name} (found {tuple(present[name])}, expected {tuple(shape)})"
         for name, shape in expected.items()
-        if name in found and tuple(found[name]) != tuple(shape)
+        if name in present and tuple(present[name]) != tuple(shape)
     ]
     problems = {"missing": missing, "unexpected": extra, "of another shape": misshapen}
     told = [f"{len(names)} {kind}: {_shorten(names)}" for kind, names in problems.items() if names]

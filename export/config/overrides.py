@@ -1,79 +1,93 @@
-"""What ``--config`` may set: facts of a model that its weights cannot tell."""
+"""What ``--config`` sets: sizes by dotted name, such as ``llm.num_layers``, or in objects of one part each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from xsam_edge.export.config.check import check_config, feature_channels
+from xsam_edge.export.config.hidden_states import default_taps, tapped_states
+from xsam_edge.export.config.schema import SIZES
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.config.variants import Variant
 from xsam_edge.runtime.errors import InputError
 
+#: Part -> field -> value, of the type that the field has.
+Overrides = Mapping[str, Mapping[str, Any]]
 
-def _is_int(value: Any) -> bool:
-    return type(value) is int
-
-
-def _is_count(value: Any) -> bool:
-    return _is_int(value) and value > 0
-
-
-def _is_positive(value: Any) -> bool:
-    return type(value) in (int, float) and 0 < value < float("inf")
-
-
-def _is_layer_list(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and bool(value) and all(map(_is_int, value))
-
-
-#: Key -> (test of a value, what it means). The first two are parameters of the official XSamModel.
-OVERRIDES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    "extra_select_layers": (
-        _is_layer_list,
-        "a list of the mask encoder's hidden states, the last ones feed seg_connector",
-    ),
-    "visual_select_layer": (_is_int, "the hidden state of both encoders that feeds their projectors, such as -2"),
-    "num_attention_heads": (_is_count, "the language model's attention heads"),
-    "rope_theta": (_is_positive, "the base of its rotary embedding"),
-    "rms_norm_eps": (_is_positive, "the epsilon of its norms"),
-    "sliding_window": (lambda value: value is None or _is_count(value), "its attention window in tokens, or null"),
-    "context_length": (_is_count, "its greatest number of tokens"),
-    "vision_num_attention_heads": (_is_count, "the vision encoder's attention heads"),
-    "decoder_num_points": (_is_count, "points per head and level of the pixel decoder's attention"),
-    "logit_clamp": (_is_positive, "the bound of class logits"),
+#: Names that ``--config`` had for checkpoints, and what to write now.
+_RENAMED = {
+    "extra_select_layers": "mask_encoder.taps (those of the levels only, high resolution first)",
+    "visual_select_layer": "vision_encoder.select_layer and mask_encoder.select_layer",
+    "num_attention_heads": "llm.num_heads",
+    "rope_theta": "llm.rope_theta",
+    "rms_norm_eps": "llm.rms_norm_eps",
+    "sliding_window": "llm.sliding_window",
+    "context_length": "llm.context_length",
+    "vision_num_attention_heads": "vision_encoder.num_heads",
+    "decoder_num_points": "mask_decoder.num_points",
+    "logit_clamp": "mask_decoder.logit_clamp",
 }
 
 
-def check_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Check keys and kinds of values. Raises InputError that lists what is known."""
-    for key, value in overrides.items():
-        if key not in OVERRIDES:
-            raise InputError(f"unknown configuration key {key!r}; expected one of {', '.join(OVERRIDES)}")
-        valid, meaning = OVERRIDES[key]
-        if not valid(value):
-            raise InputError(f"configuration key {key} is {value!r}; expected {meaning}")
-    return dict(overrides)
+def read_overrides(content: Mapping[str, Any]) -> Overrides:
+    """Check names and values of a decoded JSON object; what this returns may be given again.
 
-
-def default_taps(num_layers: int, count: int) -> tuple[int, ...]:
-    """Hidden states that feed the connector: the last ``count`` quarter points of the depth (12, 18, 24 of 24)."""
-    return tuple(num_layers * quarter // 4 for quarter in range(5 - count, 5))
-
-
-def choose_taps(chosen: list[int] | None, num_layers: int, count: int) -> tuple[int, ...]:
-    """Return the ``count`` taps, counted from 0 = embeddings; of a longer list the last ones, as XSamModel does.
-
-    Raises InputError for a list that is too short or points outside the encoder.
+    Raises:
+        InputError: unknown names, with the nearest known one of each; a name that is given twice; or a value of
+            another type or outside of its range.
     """
-    if chosen is None:
-        return default_taps(num_layers, count)
-    if len(chosen) < count:
-        raise InputError(f"extra_select_layers has {len(chosen)} entries; expected at least {count}")
-    return tuple(hidden_state(layer, num_layers, "extra_select_layers") for layer in chosen[-count:])
+    pairs = list(_flat(content))
+    names = [name for name, _ in pairs]
+    for name in names:
+        if name in _RENAMED:
+            raise InputError(f"{name} has another name in --config: write {_RENAMED[name]} instead")
+    if unknown := [name for name in names if name not in SIZES]:
+        raise InputError(f"--config has unknown names: {', '.join(map(_with_nearest, unknown))}")
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"--config has {min(twice)} twice, as a name and in an object: keep one")
+    overrides: dict[str, dict[str, Any]] = {}
+    for name, value in pairs:
+        part, _, field = name.partition(".")
+        overrides.setdefault(part, {})[field] = SIZES[name].read(value)
+    return overrides
 
 
-def hidden_state(index: int, num_layers: int, what: str) -> int:
-    """Return a hidden state's index counted from 0. Raises InputError when the encoder has no such state."""
-    if not -num_layers - 1 <= index <= num_layers:
-        raise InputError(
-            f"{what} has {index}; expected {-num_layers - 1} to {num_layers}: the encoder has {num_layers} layers"
-        )
-    return index if index >= 0 else num_layers + 1 + index
+def random_config(variant: Variant, content: Mapping[str, Any] | None = None) -> ModelConfig:
+    """Give a variant's full-size configuration with what ``--config`` sets, for random weights.
+
+    A mask encoder of another depth gets its taps and global layers at the quarter points, as in the released model,
+    and one of another width its feature channels.
+
+    Raises:
+        InputError: as ``read_overrides``, or sizes that do not fit each other.
+    """
+    parts = {part: dict(fields) for part, fields in read_overrides(content or {}).items()}
+    config, mask = variant.config, parts.setdefault("mask_encoder", {})
+    if depth := mask.get("num_layers"):
+        mask.setdefault("taps", default_taps(depth, config.mask_decoder.num_levels))
+        mask.setdefault("global_attention_layers", tuple(sorted({max(s - 1, 0) for s in default_taps(depth, 4)})))
+    config = replace(config, **{part: replace(getattr(config, part), **fields) for part, fields in parts.items()})
+    encoder, decoder = config.mask_encoder, config.mask_decoder
+    encoder = replace(encoder, taps=tapped_states(encoder.taps, encoder.num_layers))
+    if "feature_channels" not in parts.get("mask_decoder", {}):
+        decoder = replace(decoder, feature_channels=feature_channels(encoder.hidden_size, config.connector.scales))
+    config = replace(config, mask_encoder=encoder, mask_decoder=decoder)
+    check_config(config)
+    return config
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _with_nearest(name: str) -> str:
+    # Any name is likest to some other one, so that this always finds one.
+    (nearest,) = difflib.get_close_matches(name, SIZES, n=1, cutoff=0)
+    return f"{name!r} (the nearest known one is {nearest})"

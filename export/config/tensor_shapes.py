@@ -28,7 +28,7 @@ class Shapes:
     def layers(self, stem: str) -> int:
         """Count the members of ``stem.0``, ``stem.1``, ... Raises CheckpointError when there is none or a gap."""
         member = re.compile(re.escape(stem) + r"\.(\d+)\.")
-        indices = {int(found[1]) for name in self._shapes if (found := member.match(name))}
+        indices = {int(match[1]) for name in self._shapes if (match := member.match(name))}
         if not indices or indices != set(range(len(indices))):
             gap = next(index for index in range(len(indices) + 1) if index not in indices)
             raise CheckpointError(f"the checkpoint has no {stem}.{gap}: incomplete")
@@ -52,12 +52,12 @@ def square(total: int, what: str) -> int:
     return root
 
 
-def agree(part: str, found: Mapping[str, Any], told: Mapping[str, Any], source: str) -> None:
-    """Compare sizes found in the weights with those that a file tells; keys that it lacks or leaves null pass.
+def agree(part: str, weights: Mapping[str, Any], told: Mapping[str, Any], source: str) -> None:
+    """Compare sizes of the weights with those that a file tells; keys that it lacks or leaves null pass.
 
     Raises CheckpointError that names the first size they disagree on.
     """
-    for key, value in found.items():
+    for key, value in weights.items():
         if told.get(key) is not None and told[key] != value:
             raise CheckpointError(
                 f"{part}: {key} is {value} in the weights, {told[key]} in {source}; use the files it was trained with"

@@ -1,19 +1,18 @@
 """The registered X-SAM models: what neither weights nor configuration files tell, as data.
 
-A new model is a new entry of ``VARIANTS``. Sizes are those of the released configurations; a checkpoint of other
-sizes takes only its prompt, region sampling, input rules and logit clamp from here. Values are from the official
-``s3_train`` (main) and ``s3_mixed_finetune`` (AAAI26) configurations, ``utils/template.py`` and ``x_segmentor.py``.
+A new model is a new entry of ``VARIANTS`` and, where its language model is of a new type, a file in ``models``. Sizes
+are those of the released configurations; a checkpoint of other sizes takes only its prompt, region sampling, input
+rules and logit clamp from here. Values are from the official ``s3_train`` (main) and ``s3_mixed_finetune`` (AAAI26)
+configurations, ``utils/template.py`` and ``x_segmentor.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from xsam_edge.export.config.inits import language_models
-from xsam_edge.export.config.naming import Line, detect_line
+from xsam_edge.export.config.naming import ModelLine
 from xsam_edge.export.config.sizes import (
     ConnectorConfig,
     LLMConfig,
@@ -23,7 +22,7 @@ from xsam_edge.export.config.sizes import (
     VisionEncoderConfig,
 )
 from xsam_edge.runtime.bundle.settings import MaskInput, PromptFormat, RegionSampling, VisionInput
-from xsam_edge.runtime.errors import CheckpointError, InputError
+from xsam_edge.runtime.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Variant:
     """One model of the family. ``config`` has the logit clamp, ``vision_input`` the padding, ``prompt`` the BOS."""
 
     name: str
-    line: Line
+    line: ModelLine
     config: ModelConfig
     hub: HubIds
     prompt: PromptFormat
@@ -51,7 +50,6 @@ class Variant:
     semantic_resize: Literal["logits", "evidence"]
     vision_input: VisionInput
     mask_input: MaskInput
-    special_tokens: tuple[str, str, str] = ("<SEG>", "<p>", "</p>")  # added to the tokenizer in this order
 
 
 _PHI3_MINI = LLMConfig(
@@ -92,6 +90,21 @@ _QWEN3_4B = replace(
     num_heads=32,
     rope_theta=5e6,
     context_length=262144,
+)
+_SMOLLM2_360M = LLMConfig(
+    model_type="llama",
+    hidden_size=960,
+    intermediate_size=2560,
+    num_layers=32,
+    num_heads=15,
+    num_kv_heads=5,
+    head_dim=64,
+    vocab_size=49155,
+    rms_norm_eps=1e-5,
+    rope_theta=1e5,
+    sliding_window=None,
+    tie_word_embeddings=True,
+    context_length=8192,
 )
 _SO400M = VisionEncoderConfig(
     hidden_size=1152, intermediate_size=4304, num_layers=27, num_heads=16, image_size=384, patch_size=14
@@ -147,13 +160,13 @@ _PHI3_CHAT = PromptFormat(
     stop_words=("<|end|>",),
     bos="<s>",
 )
-_QWEN3_INSTRUCT = PromptFormat(
+_CHATML = PromptFormat(
     instruction="<|im_start|>user\n{input}<|im_end|>\n<|im_start|>assistant\n",
     image_token="<image>",
     answer_suffix="<|im_end|>",
     stop_words=("<|im_end|>", "<|endoftext|>"),
 )
-_QWEN3_NO_THINKING = replace(_QWEN3_INSTRUCT, instruction=_QWEN3_INSTRUCT.instruction + "<think>\n\n</think>\n\n")
+_QWEN3_NO_THINKING = replace(_CHATML, instruction=_CHATML.instruction + "<think>\n\n</think>\n\n")
 
 _PHI3 = Variant(
     name="phi3",
@@ -258,11 +271,24 @@ VARIANTS: Mapping[str, Variant] = {
             name="qwen3-4b",
             config=replace(_PHI3.config, llm=_QWEN3_4B),
             hub=HubIds(llm="Qwen/Qwen3-4B-Instruct-2507"),
-            prompt=_QWEN3_INSTRUCT,
+            prompt=_CHATML,
+        ),
+        # Llama's architecture, in a size for small boards. No checkpoint of it is released and the official code has no
+        # configuration of it: all but the language model is as in qwen3-4b.
+        replace(
+            _PHI3,
+            name="smollm2-360m",
+            config=replace(_PHI3.config, llm=_SMOLLM2_360M),
+            hub=HubIds(llm="HuggingFaceTB/SmolLM2-360M-Instruct"),
+            prompt=_CHATML,
         ),
         _SHAPES,
     )
 }
+
+
+#: Of the models here, the one whose prompt and sampling are no default for models of other sizes.
+DEMO_VARIANT = _SHAPES.name
 
 
 def get_variant(name: str) -> Variant:
@@ -272,47 +298,6 @@ def get_variant(name: str) -> Variant:
     return VARIANTS[name]
 
 
-def guess_variant(shapes: Mapping[str, tuple[int, ...]], inits: Path | None = None) -> Variant:
-    """Tell the variant of a checkpoint from its names (of either line) and shapes.
-
-    Where several variants differ in the prompt only, the language model's sizes decide, then the name of its folder
-    in ``inits``.
-
-    Raises:
-        CheckpointError: no registered variant fits, or several do and ``inits`` does not tell which.
-    """
-    line = detect_line(shapes)
-    model_type = language_model_type(shapes)
-    fitting = [v for v in VARIANTS.values() if v.line == line and v.config.llm.model_type == model_type]
-    if not fitting:
-        raise CheckpointError(f"no variant has a {model_type} language model with names of the {line} line")
-    if len(fitting) > 1:
-        sizes = _llm_sizes(shapes)
-        of_size = [v for v in fitting if (v.config.llm.hidden_size, v.config.llm.num_layers) == sizes]
-        # The demo model's prompt and sampling are no default for models of other sizes.
-        fitting = of_size or [v for v in fitting if v is not _SHAPES]
-    if len(fitting) > 1 and inits is not None:
-        folders = {folder.name for folder in language_models(inits, model_type)}
-        fitting = [v for v in fitting if v.hub.llm.split("/")[-1] in folders] or fitting
-    if len(fitting) > 1:
-        names = ", ".join(v.name for v in fitting)
-        raise CheckpointError(
-            f"the checkpoint could be any of {names}, which differ in the prompt: choose with --variant"
-        )
-    return fitting[0]
-
-
-def language_model_type(names: Mapping[str, tuple[int, ...]]) -> str:
-    """Tell the ``model_type`` of the language model from its tensors' names. Raises CheckpointError if unknown."""
-    if any(name.startswith("llm.") and name.endswith(".self_attn.qkv_proj.weight") for name in names):
-        return "phi3"
-    if any(name.startswith("llm.") and name.endswith(".self_attn.q_norm.weight") for name in names):
-        return "qwen3"
-    raise CheckpointError("the language model is unknown: expected llm.* tensors of Phi-3 (qkv_proj) or Qwen3 (q_norm)")
-
-
-def _llm_sizes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
-    norms = [
-        name for name in shapes if name.startswith("llm.model.layers.") and name.endswith(".input_layernorm.weight")
-    ]
-    return (shapes[norms[0]][0] if norms and shapes[norms[0]] else 0), len(norms)
+def language_model_types() -> tuple[str, ...]:
+    """List the types of language models that variants have; each is a file in ``models``."""
+    return tuple(sorted({variant.config.llm.model_type for variant in VARIANTS.values()}))

@@ -1,1 +1,1 @@
-"""The demo model and how it was trained."""
+"""The demo model ``shapes``: its weights and configurations, and its training, which is not in the wheel."""

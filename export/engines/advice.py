@@ -41,20 +41,20 @@ _DEFAULT = "try a bundle of --precision fp32, or another version of the library"
 def node_of(errors: Sequence[str]) -> str:
     """The node that the errors name, with its operator if that is told; "" if they name none."""
     for error in errors:
-        if found := _PARSER.search(error):
-            return f"{found['node']} ({found['operator']})"
+        if match := _PARSER.search(error):
+            return f"{match['node']} ({match['operator']})"
     for pattern in _BUILDER:
         for error in errors:
-            if found := pattern.search(_quiet(error)):
-                return found["node"]
+            if match := pattern.search(_quiet(error)):
+                return match["node"]
     return ""
 
 
 def reason(errors: Sequence[str]) -> str:
     """The error that says why, in one line."""
     for error in errors:
-        if found := _PARSER.search(error):
-            return _quiet(found["words"])
+        if match := _PARSER.search(error):
+            return _quiet(match["words"])
     telling = [error for error in errors if not _NO_REASON.search(error)]
     return _quiet((telling or list(errors) or ["no message"])[0])
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,8 @@ from xsam_edge.export.engines.advice import explain
 from xsam_edge.runtime.bundle.engine_info import Flavour
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import EngineBuildError
+from xsam_edge.runtime.progress import Progress, Step
 
-# Called with the phase, the step and the number of steps (0 where unknown).
-Phase = Callable[[str, int, int], None]
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -57,7 +56,7 @@ class BuiltEngine:
     warnings: Mapping[str, int] = field(default_factory=dict)
 
 
-def build_engine(job: EngineJob, phase: Phase) -> BuiltEngine:
+def build_engine(job: EngineJob, progress: Progress) -> BuiltEngine:
     """Build one engine.
 
     Raises:
@@ -82,7 +81,7 @@ def build_engine(job: EngineJob, phase: Phase) -> BuiltEngine:
                 last = json.loads(line)
                 if last["event"] == "progress":
                     doing = last["phase"]
-                    phase(last["phase"], last["step"], last["steps"])
+                    progress(Step(f"{job.graph}: {doing}", last["step"], last["steps"] or None, "steps"))
             code = process.wait()
         finally:
             if process.poll() is None:
@@ -97,9 +96,9 @@ def build_engine(job: EngineJob, phase: Phase) -> BuiltEngine:
 
 def _missing(errors: list[str]) -> str:
     text = " ".join(errors)
-    if found := re.search(r"No module named '?(polygraphy|tensorrt_rtx|tensorrt)", text):
-        extra = "tensorrt-rtx" if found[1] == "tensorrt_rtx" else "tensorrt"
-        return f"{found[1]} is not installed; run `pip install xsam-edge[{extra}]`"
+    if match := re.search(r"No module named '?(polygraphy|tensorrt_rtx|tensorrt)", text):
+        extra = "tensorrt-rtx" if match[1] == "tensorrt_rtx" else "tensorrt"
+        return f"{match[1]} is not installed; run `pip install xsam-edge[{extra}]`"
     return ""
 
 

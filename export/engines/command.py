@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.export.engines import convert, flavours
+from xsam_edge.export.config.overrides import random_config
+from xsam_edge.export.config.variants import get_variant
+from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.build import BuiltEngine
-from xsam_edge.export.engines.convert import EngineRequest
-from xsam_edge.export.engines.footprint import config_footprint, options_that_fit
-from xsam_edge.export.engines.targets import Target, get_target
+from xsam_edge.export.engines.builder import find_builder, find_destination
+from xsam_edge.export.engines.convert import convert, read_graphs
+from xsam_edge.export.engines.fit import Fit, check_fits, fit_target
+from xsam_edge.export.engines.footprint import config_footprint
+from xsam_edge.export.engines.targets import Target
+from xsam_edge.export.infer.model import open_model
 from xsam_edge.export.staging import check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
-from xsam_edge.runtime.cli.common import Progress
-from xsam_edge.runtime.device.memory_plan import Footprint, MemoryPlan, footprint, plan, summary, table
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.device.memory_plan import footprint, summary, table
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.progress import Progress
 
 _SHOWN = 5
 
@@ -35,99 +42,90 @@ def wanted(options: argparse.Namespace) -> bool:
 
 def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Export) -> int:
     """Plan, compile a bundle, or export a checkpoint and compile that; returns the exit code."""
-    if options.bundle is not None:
-        given = [
-            name
-            for name in ("inits", "config", "precision", "precision_plan", "encoder_precision")
-            if getattr(options, name, None) is not None
-        ]
-        if given:
-            raise InputError(f"--{given[0].replace('_', '-')} is of an export; with --from the bundle has decided it")
-        if not options.plan and options.engine is None:
-            raise InputError(f"--from compiles a bundle; add --engine, one of {', '.join(flavours.FLAVOURS)}")
-    if options.plan:
-        return _plan(options, overrides)
     start = time.perf_counter()
-    with Progress(sys.stderr) as progress:
+    if options.bundle is not None:
+        _check_bundle_options(options)
+    if not options.plan:
         check_output(options.output, options.overwrite)
-        request = EngineRequest(
-            options.engine,
-            options.target,
-            options.context,
-            options.memory,
-            options.optimization_level,
-            options.kv_cache,
+    destination = find_destination(options.engine, options.target, options.memory)
+    if options.plan:
+        return _plan(options, overrides, destination.target)
+    builder = find_builder(options.engine, destination, options.optimization_level)
+    with (
+        ProgressPrinter(sys.stderr, plain=not options.json) as progress,
+        _graphs(options, overrides, destination.target, export, progress) as bundle,
+    ):
+        graphs = read_graphs(bundle, options.output)
+        fit = fit_target(footprint(graphs), options.context, destination.target)
+        check_fits(fit)
+        progress.clear()
+        print(table(fit.memory, fit.target.memory, fit.target.name), file=sys.stderr)
+        manifest, built = convert(
+            bundle, graphs, options.output, builder, fit.memory, overwrite=options.overwrite, progress=progress
         )
-        builder = convert.find_builder(request)
-        if options.bundle is not None:
-            manifest, built = _compile(options.bundle, options, request, progress)
-        else:
-            precision = options.precision or builder.target.precision
-            # Before hours of export, and again of the bundle, whose sizes are exact.
-            convert.fit(_facts(options, overrides, precision), options.context, builder.target)
-            options.output.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.", dir=options.output.parent) as folder:
-                export(Path(folder) / "onnx", precision, progress)
-                manifest, built = _compile(Path(folder) / "onnx", options, request, progress)
     _print(options, manifest, built, time.perf_counter() - start)
     return 0
 
 
-def _compile(
-    bundle: Path, options: argparse.Namespace, request: EngineRequest, progress: Progress
-) -> tuple[Manifest, tuple[BuiltEngine, ...]]:
-    def show(memory: MemoryPlan, target: Target) -> None:
-        progress.clear()
-        print(table(memory, target.memory, target.name), file=sys.stderr)
+def _check_bundle_options(options: argparse.Namespace) -> None:
+    of_an_export = ("inits", "config", "precision", "precision_plan", "encoder_precision")
+    excluded = [name for name in of_an_export if getattr(options, name, None) is not None]
+    if excluded:
+        option = excluded[0].replace("_", "-")
+        raise InputError(f"--{option} is of an export; with --from the bundle has decided it")
+    if not options.plan and options.engine is None:
+        raise InputError(f"--from compiles a bundle; add --engine, one of {', '.join(flavours.FLAVOURS)}")
 
-    return convert.convert(bundle, options.output, request, overwrite=options.overwrite, report=progress, show=show)
+
+@contextlib.contextmanager
+def _graphs(
+    options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, export: Export, progress: Progress
+) -> Iterator[Path]:
+    """The bundle of ONNX graphs to compile: one that is there, or an export that is deleted afterwards."""
+    if options.bundle is not None:
+        yield options.bundle
+        return
+    # Before hours of export, and again of the bundle, whose sizes are exact.
+    fit = _fit(options, overrides, target, progress)
+    check_fits(fit)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.", dir=options.output.parent) as folder:
+        export(Path(folder) / "onnx", options.precision or target.precision, progress)
+        yield Path(folder) / "onnx"
 
 
-def _plan(options: argparse.Namespace, overrides: Mapping[str, Any]) -> int:
-    device = convert.present_device()
-    target = get_target(options.target, device, options.memory)
-    if options.engine is not None:
-        flavours.compute_capabilities(options.engine, target, device)
-    facts = _facts(options, overrides, options.precision or target.precision)
-    context = convert.context_for(options.context, target, facts.context_limit, facts.image_tokens)
-    memory = plan(facts, context)
+def _plan(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target) -> int:
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        fit = _fit(options, overrides, target, progress)
     if options.json:
-        print(json.dumps(_plan_result(facts, memory, target)))
+        print(json.dumps(_plan_result(fit)))
     else:
-        print(f"{facts.variant}, {facts.precision}")
-        print(table(memory, target.memory, target.name))
-    convert.fit(facts, context, target)
+        print(f"{fit.facts.variant}, {fit.facts.precision}")
+        print(table(fit.memory, target.memory, target.name))
+    check_fits(fit)
     return 0
 
 
-def _plan_result(facts: Footprint, memory: MemoryPlan, target: Target) -> dict[str, Any]:
-    result = {"variant": facts.variant, "precision": facts.precision, "target": target.name, **summary(memory)}
+def _plan_result(fit: Fit) -> dict[str, Any]:
+    facts, target = fit.facts, fit.target
+    result = {"variant": facts.variant, "precision": facts.precision, "target": target.name, **summary(fit.memory)}
     if target.memory is None:
         return result
-    fits = memory.needed(target.memory.shared) <= target.memory.available
-    advice = [] if fits else list(options_that_fit(facts, memory.context, target.memory))
-    return result | {"available_bytes": target.memory.available, "fits": fits, "would_fit": advice}
+    return result | {"available_bytes": target.memory.available, "fits": fit.fits, "would_fit": list(fit.would_fit)}
 
 
-def _facts(options: argparse.Namespace, overrides: Mapping[str, Any], precision: str) -> Footprint:
-    """The sizes of what a command line names: a bundle's files, or a model that is yet to be exported."""
+def _fit(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, progress: Progress) -> Fit:
+    """How what a command line names fits: a bundle's files, or a model that is yet to be exported."""
     if options.bundle is not None:
-        return footprint(read_manifest(options.bundle))
-    from xsam_edge.export.config.infer import config_from_checkpoint, random_config
-    from xsam_edge.export.config.variants import get_variant, guess_variant
-
+        return fit_target(footprint(read_manifest(options.bundle)), options.context, target)
     if options.random_weights:
         variant = get_variant(options.variant)
-        return config_footprint(random_config(variant, overrides), variant.name, precision)
-    from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
-    from xsam_edge.export.config.hub import resolve
-    from xsam_edge.export.config.naming import main_name
-
-    opened = open_checkpoint(resolve(options.checkpoint))
-    inits = options.inits or opened.inits
-    variant = guess_variant(opened.shapes, inits) if options.variant == "auto" else get_variant(options.variant)
-    config = config_from_checkpoint(opened.renamed(main_name).shapes, variant, inits, overrides)
-    return config_footprint(config, variant.name, precision)
+        config = random_config(variant, overrides)
+    else:
+        model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
+        variant, config = model.variant, model.config
+    facts = config_footprint(config, variant.name, options.precision or target.precision)
+    return fit_target(facts, options.context, target)
 
 
 def _print(

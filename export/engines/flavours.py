@@ -72,11 +72,9 @@ def compute_capabilities(flavour: Flavour, target: Target, device: DeviceInfo | 
     return (device.compute_capability,)
 
 
-def kv_cache_choice(flavour: Flavour, version: str, asked: str = "auto") -> KVCacheChoice:
-    """How the language model's engine treats its cache, and why. ``asked`` is "auto" or "decomposed"."""
-    if asked == "decomposed":
-        reason = "asked for with --kv-cache"
-    elif number(version) < (first := _KV_CACHE_UPDATE[flavour]):
+def kv_cache_choice(flavour: Flavour, version: str) -> KVCacheChoice:
+    """How the language model's engine treats its cache, and why."""
+    if number(version) < (first := _KV_CACHE_UPDATE[flavour]):
         reason = f"{flavour} {version} has no layer that updates a cache; {first[0]}.{first[1]} has"
     else:
         # IKVCacheUpdateLayer keeps [B, heads, tokens, head_dim].

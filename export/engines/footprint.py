@@ -1,4 +1,4 @@
-"""What a model of given sizes will need, and which option makes it fit a target."""
+"""What a model of given sizes will need, at each precision and in each variant, before it is exported."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import replace
 from xsam_edge.export.config.activation_sizes import activation_sizes
 from xsam_edge.export.config.sizes import LLMConfig, ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
-from xsam_edge.export.engines.targets import Target
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.device.memory_plan import DeviceMemory, Footprint, longest_context, plan, size
-from xsam_edge.runtime.errors import DeviceMemoryError
+from xsam_edge.runtime.device.memory_plan import Footprint
 
 # Bytes of one weight of (encoder and decoder, language model). INT4 is that of the language model's layers alone, in
 # blocks with a scale each; scales, and what stays in floating point, are the fractions.
@@ -111,54 +109,7 @@ def at_precision(facts: Footprint, precision: str) -> Footprint:
     )
 
 
-def check_fits(facts: Footprint, context: int, target: Target) -> None:
-    """Compare a plan with a target.
-
-    Raises:
-        DeviceMemoryError: it does not fit; the message names the options that make it fit.
-    """
-    memory = target.memory
-    if memory is None or (needed := _needed(facts, context, memory)) <= memory.available:
-        return
-    fitting = list(options_that_fit(facts, context, memory))
-    advice = f"it fits with {', or '.join(fitting)}" if fitting else "no precision, context or variant makes it fit"
-    raise DeviceMemoryError(
-        f"{facts.variant} in {facts.precision} with a context of {context} tokens needs {size(needed)}, "
-        f"{target.name} has {size(memory.available)} to give; {advice}"
-    )
-
-
-def options_that_fit(facts: Footprint, context: int, memory: DeviceMemory) -> Iterator[str]:
-    """What would make a model fit, the mildest first.
-
-    A shorter context or a lower precision; both, where neither does; and a smaller variant.
-    """
-    shorter = longest_context(facts, memory, context)
-    if shorter:
-        yield f"--context {shorter}"
-    lower = _lower(facts)
-    fitting = [other for other in lower if _needed(other, context, memory) <= memory.available]
-    for other in fitting:
-        yield f"--precision {other.precision} ({size(_needed(other, context, memory))})"
-    if not shorter and not fitting:
-        for other in lower:
-            if both := longest_context(other, memory, context):
-                yield f"--precision {other.precision} --context {both}"
-    for other in _smaller_variants(facts):
-        options = f"--variant {other.variant} --precision {other.precision}"
-        if _needed(other, context, memory) <= memory.available:
-            yield f"{options} ({size(_needed(other, context, memory))})"
-            return
-        # The last and smallest is worth a shorter context.
-        if other.precision == "int4" and (both := longest_context(other, memory, context)):
-            yield f"{options} --context {both}"
-
-
-def _needed(facts: Footprint, context: int, memory: DeviceMemory) -> int:
-    return plan(facts, context).needed(memory.shared)
-
-
-def _lower(facts: Footprint) -> list[Footprint]:
+def lower_precisions(facts: Footprint) -> list[Footprint]:
     """The same model at each precision whose weights are smaller, largest first."""
     if facts.precision not in _WEIGHT_BYTES:
         return []
@@ -168,16 +119,21 @@ def _lower(facts: Footprint) -> list[Footprint]:
     return sorted(smaller, key=lambda other: -sum(other.weights.values()))
 
 
-def _smaller_variants(facts: Footprint) -> Iterator[Footprint]:
-    """The variant with the smallest language model behind the same encoders, at this precision and at lower ones."""
+def smaller_variants(facts: Footprint) -> Iterator[Footprint]:
+    """Variants with a language model of half the size or less behind the same encoders, the largest first.
+
+    Each at this precision and at lower ones.
+    """
     known = VARIANTS.get(facts.variant)
     if known is None:
         return
-    smallest = min(
-        (v for v in VARIANTS.values() if v.config.vision_encoder == known.config.vision_encoder),
-        key=lambda variant: llm_weights(variant.config.llm),
-    )
-    if llm_weights(smallest.config.llm) < llm_weights(known.config.llm):
-        for precision in (facts.precision, *(other.precision for other in _lower(facts))):
+    smaller = [
+        variant
+        for variant in VARIANTS.values()
+        if variant.config.vision_encoder == known.config.vision_encoder
+        and 2 * llm_weights(variant.config.llm) <= llm_weights(known.config.llm)
+    ]
+    for variant in sorted(smaller, key=lambda variant: -llm_weights(variant.config.llm)):
+        for precision in (facts.precision, *(other.precision for other in lower_precisions(facts))):
             if precision in _WEIGHT_BYTES:
-                yield config_footprint(smallest.config, smallest.name, precision)
+                yield config_footprint(variant.config, variant.name, precision)

@@ -20,12 +20,6 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--context", type=count, default=0, metavar="N", help="tokens of prompt and answer together")
     engine.add_argument("--memory", type=_gib, metavar="GIB", help="of the target, where it is not the preset's")
     engine.add_argument(
-        "--kv-cache",
-        default="auto",
-        choices=["auto", "decomposed"],
-        help="how the engine treats its cache; the choice and its reason stand in the manifest",
-    )
-    engine.add_argument(
         "--optimization-level", type=_level, metavar="0-5", help="how long the compiler searches (default: its own)"
     )
     engine.add_argument("--plan", action="store_true", help="print the memory plan and do nothing else")

@@ -69,6 +69,6 @@ def get_target(name: str, device: DeviceInfo | None = None, memory: int | None =
         )
     if memory is None:
         return target
-    found = target.memory or DeviceMemory(0, GIB, shared=target.jetson)
-    resized = DeviceMemory(memory, found.reserved, found.shared)
+    preset_memory = target.memory or DeviceMemory(0, GIB, shared=target.jetson)
+    resized = DeviceMemory(memory, preset_memory.reserved, preset_memory.shared)
     return Target(target.name, target.compute_capability, resized, target.precision, target.context, target.jetson)

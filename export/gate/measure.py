@@ -15,11 +15,11 @@ from PIL import Image
 
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Picture, Regions, Task
 from xsam_edge.calibration.evaluation.agreement import Agreement, Compared, Recorder
-from xsam_edge.calibration.evaluation.run import Options, ask_scene
-from xsam_edge.export.staging import Report
+from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import Progress, Step
 from xsam_edge.runtime.results.result import Result
 
 WORST = 6  # asks that are kept to be looked at
@@ -54,9 +54,9 @@ class Score:
 class Exam:
     """Held-out pictures with what the FP32 bundle answers; asked once, however often others are compared with it."""
 
-    def __init__(self, bundle: Path, pictures: Iterable[Picture], *, threads: int = 0, report: Report) -> None:
+    def __init__(self, bundle: Path, pictures: Iterable[Picture], *, threads: int = 0, progress: Progress) -> None:
         """Raises InputError if there is no picture that can be read, and no mask to compare."""
-        self.bundle, self._threads, self._report = bundle, threads, report
+        self.bundle, self._threads, self._progress = bundle, threads, progress
         self._recorder = Recorder()
         self._pictures = list(pictures)  # their pixels and masks are made when they are asked for
         unreadable: set[str] = set()
@@ -86,25 +86,25 @@ class Exam:
         worst: list[tuple[float, int, Worst]] = []
         for picture, image in self._images(limit or self.pictures, what):
             assert image is not None
-            found: list[float] = []
+            picture_ious: list[float] = []
 
             def watch(name: str, number: int, ask: Ask, result: Result) -> None:
                 compared = agreement.watch(name, number, ask, result)
-                found.extend(item.iou for item in compared)  # noqa: B023 - called before the next picture
+                picture_ious.extend(item.iou for item in compared)  # noqa: B023 - called before the next picture
                 if compared:
                     _keep(worst, min(compared, key=lambda item: item.iou), name, ask, image)  # noqa: B023
 
             def fail(name: str, number: int) -> None:
                 lost = len(self._recorder.answer(name, number).masks)
-                found.extend([0.0] * max(lost, 1))  # noqa: B023
+                picture_ious.extend([0.0] * max(lost, 1))  # noqa: B023
 
             _ask(model, picture, image, watch, fail)
-            if found:
-                ious.append(found)
+            if picture_ious:
+                ious.append(picture_ious)
         if not ious:
             raise InputError("the held-out pictures ask for no mask; give calibration data with prompts that segment")
-        means = np.array([np.mean(found) for found in ious])
-        counts = np.array([len(found) for found in ious])
+        means = np.array([np.mean(picture_ious) for picture_ious in ious])
+        counts = np.array([len(picture_ious) for picture_ious in ious])
         mean = float((means * counts).sum() / counts.sum())
         # Masks of one picture fail together, so that pictures are what is drawn at random.
         spread = counts / counts.mean() * (means - mean)
@@ -114,8 +114,9 @@ class Exam:
         return Score(mean, stderr, _tokens(tasks), len(ious), int(counts.sum()), tasks, ordered)
 
     def _images(self, limit: int, what: str) -> Iterable[tuple[Picture, Image.Image | None]]:
-        for done, picture in enumerate(self._pictures[:limit]):
-            self._report(f"{what}: picture {done + 1} of {min(limit, len(self._pictures))}", 0, 0)
+        chosen = self._pictures[:limit]
+        for done, picture in enumerate(chosen):
+            self._progress(Step(what, done, len(chosen), "pictures"))
             try:
                 yield picture, picture.image()
             except OSError:
@@ -133,7 +134,7 @@ def _ask(
     with model.look(image) as scene:
         for number, ask in enumerate(picture.asks):
             try:
-                result = ask_scene(scene, ask, Options(threshold=0.5))
+                result = ask_scene(scene, ask, AskOptions(threshold=0.5))
             except XSamError:  # numbers that are not finite, an answer without end
                 if fail is None:
                     raise

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.calibration.data.samples import Caption, Picture
-from xsam_edge.calibration.evaluation.run import Options, ask_scene
+from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.calibration.instrumented import EditedBackend, Extra
 from xsam_edge.export.gate.measure import decibels
 from xsam_edge.export.graph.passes import initializer
@@ -47,9 +47,9 @@ class Error:
     other: float = 0.0
     product: float = 0.0
 
-    def add(self, reference: npt.NDArray[Any], found: npt.NDArray[Any]) -> None:
+    def add(self, reference: npt.NDArray[Any], other: npt.NDArray[Any]) -> None:
         """Compare two arrays of one shape."""
-        a, b = reference.astype(np.float64), found.astype(np.float64)
+        a, b = reference.astype(np.float64), other.astype(np.float64)
         self.signal += float(a @ a)
         self.other += float(b @ b)
         self.product += float(a @ b)
@@ -85,16 +85,16 @@ def points(bundle: Path) -> tuple[Observed, Observed]:
 def _block_outputs(graph: ir.Graph) -> dict[str, str]:
     nodes = {str(node.name): node for node in graph}
     outputs = set(graph.outputs)
-    found = {}
+    by_block = {}
     for block, names in members(nodes).items():
         inside = {nodes[name] for name in names}
         for name in reversed(names):
             value = nodes[name].outputs[0]
             leaves = value in outputs or any(use.node not in inside for use in value.uses())
             if leaves and value.dtype in _FLOATS and value.shape is not None and len(value.shape) > 1:
-                found[block] = str(value.name)
+                by_block[block] = str(value.name)
                 break
-    return found
+    return by_block
 
 
 def add_observers(model: ir.Model, names: Iterable[str]) -> None:
@@ -172,4 +172,4 @@ def _run(bundle: Path, backend: Backend, pictures: Sequence[Picture]) -> None:
                 # A caption is decoded, and may be as long as each likes. What fails in post-processing has run.
                 if not isinstance(ask, Caption):
                     with contextlib.suppress(XSamError):
-                        ask_scene(scene, ask, Options(answer="append", threshold=0.5))
+                        ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))

@@ -22,7 +22,7 @@ FEW = 16  # pictures on which a block is measured alone
 
 
 @dataclass(frozen=True)
-class Raised:
+class RaisedBlock:
     """A block that was raised. ``alone`` is the mask IoU with this block in the plan's precision and no other."""
 
     pattern: str
@@ -31,12 +31,12 @@ class Raised:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """The plan with its raised blocks appended, its score, and what the search cost."""
 
     plan: Plan
     score: Score
-    raised: tuple[Raised, ...]
+    raised: tuple[RaisedBlock, ...]
     alone: Mapping[str, float]  # of every block that was measured alone
     trials: int
     passed: bool
@@ -49,31 +49,31 @@ class Search:
         self._names, self._trial, self._min_iou = names, trial, min_iou
         self._trials = 0
 
-    def run(self, plan: Plan) -> Found:
+    def run(self, plan: Plan) -> SearchResult:
         """The first plan found that holds the bound; otherwise the best there was, with ``passed`` false."""
         score = self._score(resolve(plan, self._names), None, "the plan as it is")
         if score.mean_iou >= self._min_iou:
-            return Found(plan, score, (), {}, self._trials, True)
-        raised: tuple[Raised, ...] = ()
+            return SearchResult(plan, score, (), {}, self._trials, True)
+        raised: tuple[RaisedBlock, ...] = ()
         alone: dict[str, float] = {}
         if plan.quantizes and plan.float == "fp16":
             floating = replace(plan, rules=tuple(rule for rule in plan.rules if rule.precision in ("fp32", "fp16")))
             base = self._score(resolve(floating, self._names), None, "nothing quantised")
             if base.mean_iou < self._min_iou:
                 # FP16 itself is at fault somewhere; no block need be blamed for that with its integers.
-                found = self._raise(floating, base, "fp32")
-                plan = replace(plan, rules=plan.rules + found.plan.rules[len(floating.rules) :])
-                raised, alone = found.raised, dict(found.alone)
-                if not found.passed:
-                    return replace(found, plan=plan)
+                outcome = self._raise(floating, base, "fp32")
+                plan = replace(plan, rules=plan.rules + outcome.plan.rules[len(floating.rules) :])
+                raised, alone = outcome.raised, dict(outcome.alone)
+                if not outcome.passed:
+                    return replace(outcome, plan=plan)
                 score = self._score(resolve(plan, self._names), None, "the rest quantised")
                 if score.mean_iou >= self._min_iou:
-                    return Found(plan, score, raised, alone, self._trials, True)
+                    return SearchResult(plan, score, raised, alone, self._trials, True)
         target: FloatType = plan.float if plan.quantizes else "fp32"
-        found = self._raise(plan, score, target)
-        return replace(found, raised=raised + found.raised, alone={**alone, **found.alone})
+        outcome = self._raise(plan, score, target)
+        return replace(outcome, raised=raised + outcome.raised, alone={**alone, **outcome.alone})
 
-    def _raise(self, plan: Plan, score: Score, to: FloatType) -> Found:
+    def _raise(self, plan: Plan, score: Score, to: FloatType) -> SearchResult:
         base = resolve(plan, self._names)
         low = {
             block: names
@@ -85,17 +85,17 @@ class Search:
             what = f"block {number} of {len(low)} alone"
             alone[block] = self._score(_alone(base, names, plan.quantizes), FEW, what).mean_iou
         order = sorted(low, key=alone.__getitem__)
-        best = Found(plan, score, (), alone, self._trials, False)
+        best = SearchResult(plan, score, (), alone, self._trials, False)
         few, enough = 0, len(order) + 1  # so many raised are known not to do, and to do
         while enough - few > 1:
             count = min((few + enough) // 2, len(order))
-            chosen = tuple(Raised(block, to, alone[block]) for block in order[:count])
+            chosen = tuple(RaisedBlock(block, to, alone[block]) for block in order[:count])
             rules = tuple(Rule(item.pattern, item.to, _why(item)) for item in chosen)
             tried = replace(plan, rules=plan.rules + rules)
-            found = self._score(resolve(tried, self._names), None, f"{count} of {len(low)} blocks raised")
-            passed = found.mean_iou >= self._min_iou
-            if passed or (not best.passed and found.mean_iou > best.score.mean_iou):
-                best = Found(tried, found, chosen, alone, self._trials, passed)
+            tried_score = self._score(resolve(tried, self._names), None, f"{count} of {len(low)} blocks raised")
+            passed = tried_score.mean_iou >= self._min_iou
+            if passed or (not best.passed and tried_score.mean_iou > best.score.mean_iou):
+                best = SearchResult(tried, tried_score, chosen, alone, self._trials, passed)
             few, enough = (few, count) if passed else (count, enough)
         return replace(best, trials=self._trials)
 
@@ -112,5 +112,5 @@ def _alone(base: Precisions, names: tuple[str, ...], quantized: bool) -> dict[st
     return result
 
 
-def _why(raised: Raised) -> str:
+def _why(raised: RaisedBlock) -> str:
     return f"raised: alone in lower precision it leaves a mask IoU of {raised.alone:.4f}"

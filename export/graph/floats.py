@@ -64,14 +64,14 @@ def apply(model: ir.Model, plans: dict[str, WeightPlan], types: FloatTypes) -> N
                 produced[value] = wanted[node]
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     for node in list(graph):
-        for index, value in enumerate(node.inputs):
-            if value is None or index in _FP32_INPUTS.get(node.op_type, ()):
+        for index, source in enumerate(node.inputs):
+            if source is None or index in _FP32_INPUTS.get(node.op_type, ()):
                 continue
-            if value.is_initializer():
-                if value.dtype == ir.DataType.FLOAT and wanted[node] != ir.DataType.FLOAT:
-                    node.replace_input_with(index, _typed_initializer(graph, plans, value, wanted[node], casts))
-            elif value in produced and produced[value] != wanted[node]:
-                node.replace_input_with(index, _cast(graph, node, value, wanted[node], casts))
+            if source.is_initializer():
+                if source.dtype == ir.DataType.FLOAT and wanted[node] != ir.DataType.FLOAT:
+                    node.replace_input_with(index, _typed_initializer(graph, plans, source, wanted[node], casts))
+            elif source in produced and produced[source] != wanted[node]:
+                node.replace_input_with(index, _cast(graph, node, source, wanted[node], casts))
         for value in node.outputs:
             if value in produced:
                 value.type = ir.TensorType(produced[value])

@@ -14,7 +14,7 @@ from torch import nn
 
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.graph.trace import TraceRequest
-from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
+from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
 
@@ -96,7 +96,7 @@ def image_encoder(model: XSam) -> TraceRequest:
         contract.PIXEL_VALUES: ((1, vision.num_channels, vision.image_size, vision.image_size), torch.float32),
         contract.MASK_PIXEL_VALUES: ((1, mask.num_channels, mask.image_size, mask.image_size), torch.float32),
     }
-    return _request(model, ImageEncoder(model), inputs, [contract.IMAGE_EMBEDS, *feature_shapes(config)])
+    return _request(model, ImageEncoderGraph(model), inputs, [contract.IMAGE_EMBEDS, *feature_shapes(config)])
 
 
 def llm(model: XSam) -> TraceRequest:
@@ -112,7 +112,7 @@ def llm(model: XSam) -> TraceRequest:
     for layer in range(config.num_layers):
         inputs |= {contract.past_key(layer): (past, torch.float32), contract.past_value(layer): (past, torch.float32)}
         outputs += [contract.new_key(layer), contract.new_value(layer)]
-    return _request(model, LanguageModel(model), inputs, outputs, listed_from=3)
+    return _request(model, LanguageModelGraph(model), inputs, outputs, listed_from=3)
 
 
 def mask_decoder(model: XSam) -> TraceRequest:

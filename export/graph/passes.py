@@ -17,13 +17,17 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
-from onnxscript import optimizer
+from onnxscript import optimizer, rewriter
 
 from xsam_edge.export.graph.weight_codes import WeightQuantization
 
 # Constants up to this size stay inside of the graph file, where a reader of the graph sees them.
 INLINE_BYTES = 1024
+# onnxscript's, without the one that makes a Split of two Slices: at every node it goes through the whole graph, which
+# takes half of a large model's export, and no traced graph has such a pair.
+_REWRITE_RULES = [rule for rule in rewriter._DEFAULT_REWRITE_RULES if rule.name != "SlicesSplit"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol | np.ndarr
         if isinstance(tensor, np.ndarray):
             tensor = ir.tensor(tensor, name=name)
         graph.initializers[name] = ir.Value(
-            name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor
+            name=name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
         )
     return graph.initializers[name]
 
@@ -58,12 +62,42 @@ def simplify(model: ir.Model) -> None:
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of every initialiser that has no value, which is all of ours
     try:
-        optimizer.optimize_ir(model, input_size_limit=8192, output_size_limit=65536, onnx_shape_inference=True)
+        common.InlinePass()(model)
+        _fold_and_rewrite(model)
+        _clean_up(model)
     finally:
         logger.setLevel(level)
-    RemoveUnusedNodesPass()(model)
     for function in list(model.functions):
         raise AssertionError(f"the traced graph calls a function, {function}")
+
+
+def _fold_and_rewrite(model: ir.Model, rounds: int = 2) -> None:
+    rewrite = ir.passes.Sequential(
+        rewriter.RewritePass(_REWRITE_RULES),
+        RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]  # onnx-ir leaves its constructor untyped
+        common.RemoveUnusedOpsetsPass(),
+    )
+    for _ in range(rounds):
+        folded = optimizer.fold_constants_ir(
+            model, input_size_limit=8192, output_size_limit=65536, onnx_shape_inference=True
+        )
+        rewritten = rewrite(model)
+        if not (folded.modified or rewritten.modified):
+            break
+
+
+def _clean_up(model: ir.Model) -> None:
+    ir.passes.Sequential(
+        RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.LiftSubgraphInitializersToMainGraphPass(),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+        RemoveUnusedNodesPass(),
+    )(model)
 
 
 def extract_weights(model: ir.Model) -> dict[str, WeightPlan]:
@@ -140,6 +174,7 @@ def _clone(
 ) -> tuple[ir.Model, tuple[str, ...]]:
     copies: dict[ir.Value, ir.Value] = {}
     for value in (*parameters, *constants):
+        assert value.dtype is not None
         copies[value] = ir.Value(
             name=value.name, shape=value.shape, type=ir.TensorType(value.dtype), const_value=value.const_value
         )
@@ -176,7 +211,9 @@ def _replace_by_initializer(graph: ir.Graph, value: ir.Value, plan: WeightPlan, 
     if name in graph.initializers:  # a second use of the same transposed matrix
         replacement = graph.initializers[name]
     else:
-        shape, dtype = (tensor.shape, tensor.dtype) if tensor is not None else (value.shape, value.dtype)
+        shape, dtype = value.shape, value.dtype
+        if tensor is not None:
+            shape, dtype = ir.Shape(tensor.shape.numpy()), tensor.dtype
         if plan.transpose:
             source = graph.initializers[plan.parameters[0]]
             assert source.shape is not None
@@ -200,8 +237,9 @@ def evaluate(program: ir.Model, parameters: dict[str, np.ndarray]) -> np.ndarray
     """Run a weight program in numpy."""
     from onnx.reference import ReferenceEvaluator
 
-    result = ReferenceEvaluator(ir.to_proto(program)).run(None, parameters)[0]
-    return np.asarray(result)
+    results = ReferenceEvaluator(ir.to_proto(program)).run(None, parameters)
+    assert isinstance(results, list)  # a mapping only where intermediate results are asked for
+    return np.asarray(results[0])
 
 
 def infer_types(model: ir.Model) -> None:
@@ -215,9 +253,7 @@ def _rename_constants(graph: ir.Graph) -> None:
     for value in constants:
         del graph.initializers[str(value.name)]
     for value in constants:
-        uses = value.uses()
-        if uses:
-            use = uses[0]
+        if use := next(iter(value.uses()), None):
             value.name = f"{use.node.name}_input_{use.idx}"
             graph.initializers[value.name] = value
 

@@ -91,7 +91,7 @@ def _detach_weights(model: ir.Model, names: dict[str, str]) -> None:
         tensor = value.const_value
         assert tensor is not None
         value.type = ir.TensorType(tensor.dtype)
-        value.shape = ir.Shape(tensor.shape)
+        value.shape = ir.Shape(tensor.shape.numpy())
         if name in names:
             value.const_value = None
             del graph.initializers[name]

@@ -45,7 +45,8 @@ class WeightQuantization:
             scale = np.repeat(scale[start // self.block : stop // self.block], self.block, axis=0)
         elif self.axis == 0:
             scale = scale[start:stop].reshape(-1, *[1] * (rows.ndim - 1))
-        return np.clip(np.rint(rows / scale), _LOWEST[self.bits], LIMITS[self.bits]).astype(np.int8)
+        steps: Float = np.rint(rows / scale)
+        return np.clip(steps, _LOWEST[self.bits], LIMITS[self.bits]).astype(np.int8)
 
 
 def channel_scales(rows: Rows, shape: tuple[int, ...], axis: int, dtype: npt.DTypeLike) -> Scale:
@@ -96,7 +97,7 @@ def stored(scale: Scale, dtype: npt.DTypeLike) -> Scale:
     with np.errstate(over="ignore"):
         result = np.asarray(scale.astype(dtype))
     below = result.astype(np.float64) < scale
-    result[below] = np.nextafter(result[below], dtype.type(np.inf))
+    result[below] = np.nextafter(result[below], np.array(np.inf, dtype))
     result[result == 0] = 1
     if not np.isfinite(result).all():
         raise ValueError(f"a scale of {np.max(scale):.3g} is outside of {dtype}'s range")
@@ -105,5 +106,6 @@ def stored(scale: Scale, dtype: npt.DTypeLike) -> Scale:
 
 def pack_int4(codes: npt.NDArray[np.int8]) -> npt.NDArray[np.uint8]:
     """Two codes in a byte, the first in the lower half, in the order of the elements (ONNX INT4); an even number."""
-    flat = codes.reshape(-1).view(np.uint8) & 0xF
-    return flat[::2] | (flat[1::2] << 4)
+    flat: npt.NDArray[np.uint8] = codes.reshape(-1).view(np.uint8) & np.uint8(0xF)
+    high: npt.NDArray[np.uint8] = flat[1::2] << np.uint8(4)
+    return flat[::2] | high

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -22,6 +22,7 @@ from xsam_edge.export.graph.passes import INLINE_BYTES, WeightPlan, evaluate
 from xsam_edge.export.graph.weight_codes import WeightQuantization, pack_int4
 from xsam_edge.export.staging import check_space
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Tally
 
 # Rows are read in blocks of about this many bytes; a transposed matrix up to this size is turned in memory.
 BLOCK_BYTES = 32 << 20
@@ -29,8 +30,6 @@ BLOCK_BYTES = 32 << 20
 ALIGNMENT = 4096
 SMALL_BYTES = 64 << 10
 _SMALL_ALIGNMENT = 64
-
-Progress = Callable[[int], None]
 
 
 class WeightSource(Protocol):
@@ -115,11 +114,11 @@ def write_external_data(
     plans: Mapping[str, WeightPlan],
     source: WeightSource,
     path: Path,
-    progress: Progress | None = None,
+    tally: Tally | None = None,
 ) -> None:
     """Write every weight and every large constant of a graph to ``path`` and refer to it there.
 
-    The type of each initialiser says what it is cast to.
+    The type of each initialiser says what it is cast to. Bytes that are written are added to ``tally``.
     """
     layout = external_layout(model, plans)
     check_space(path.parent, sum(length for _, length in layout.values()))
@@ -138,8 +137,8 @@ def write_external_data(
             value.const_value = ir.ExternalTensor(
                 path.name, offset, length, value.dtype, shape=ir.Shape(shape), name=name, base_dir=path.parent
             )
-            if progress:
-                progress(length)
+            if tally:
+                tally.add(length)
         os.ftruncate(file.fileno(), max((o + n for o, n in layout.values()), default=0))
 
 
@@ -147,14 +146,19 @@ def external_layout(model: ir.Model, plans: Mapping[str, WeightPlan]) -> dict[st
     """Offset and length of everything that belongs into a graph's external data file."""
     layout, offset = {}, 0
     for name, value in model.graph.initializers.items():
-        assert value.dtype is not None and value.shape is not None
-        length = prod(value.shape.numpy()) * value.dtype.itemsize
+        length = stored_bytes(value)
         if name in plans or length > INLINE_BYTES:
             alignment = ALIGNMENT if length > SMALL_BYTES else _SMALL_ALIGNMENT
             offset = -(-offset // alignment) * alignment
-            layout[name] = (offset, int(length))
-            offset += int(length)
+            layout[name] = (offset, length)
+            offset += length
     return layout
+
+
+def stored_bytes(value: ir.Value) -> int:
+    """Bytes of a typed initialiser in a file; two int4 codes share one."""
+    assert value.dtype is not None and value.shape is not None
+    return int(prod(value.shape.numpy()) * value.dtype.itemsize)
 
 
 def _write(
@@ -207,7 +211,7 @@ def _write_columns(file: int, offset: int, rows: np.ndarray, start: int, total: 
 
 
 def _pwrite(file: int, array: np.ndarray, offset: int) -> None:
-    view = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
+    view = np.ascontiguousarray(array).reshape(-1).data.cast("B")
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written

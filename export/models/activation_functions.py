@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from xsam_edge.export.config.sizes import ACTIVATIONS
 from xsam_edge.runtime.errors import CheckpointError
 
 
@@ -22,5 +23,5 @@ def activation(name: str) -> nn.Module:
     if name in ("silu", "swish"):
         return nn.SiLU()
     raise CheckpointError(
-        f"activation {name!r} is not supported; expected gelu, gelu_pytorch_tanh, relu or silu: correct hidden_act"
+        f"activation {name!r} is not supported; expected one of {', '.join(ACTIVATIONS)}: correct hidden_act"
     )

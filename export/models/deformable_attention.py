@@ -221,4 +221,5 @@ class DeformableAttention(nn.Module):
         weights = torch.softmax(self.attention_weights(query).unflatten(-1, (heads, levels * points)), dim=-1)
         weights = weights.unflatten(-1, (levels, points))
         sample = getattr(self, self.implementation)
-        return self.output_proj(sample(value, offsets, reference, weights, sizes))
+        attended: Tensor = self.output_proj(sample(value, offsets, reference, weights, sizes))
+        return attended

@@ -6,18 +6,19 @@ head_dim], keys after rotation, so that a caller appends to it and trims it alon
 first new token's position is padding. Attention scores of cached and new keys are two products joined before the
 softmax; keys and values are not joined, so no cached row is copied.
 
-An architecture is a file that defines an ``Attention`` (its projections) and a feed-forward module.
+What sets a type apart, its projections and its feed-forward module, is its ``Architecture``.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from xsam_edge.export.config.sizes import LLMConfig
+from xsam_edge.export.models.architecture import Architecture, Modules, Norm
 from xsam_edge.export.models.masking import hide
+from xsam_edge.export.models.registry import get_architecture
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -103,33 +104,54 @@ def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor)
     return mixed.reshape(batch, length, heads * head_dim)
 
 
+def add_modules(parent: nn.Module, modules: Modules, config: LLMConfig) -> None:
+    """Adds what an architecture lists, in its order."""
+    for name, module in modules.items():
+        if isinstance(module, Norm):
+            parent.add_module(name, RMSNorm(module.size, config.rms_norm_eps))
+        else:
+            parent.add_module(name, nn.Linear(module.inputs, module.outputs, module.bias))
+
+
 class Attention(nn.Module):
-    """Self-attention; a subclass adds the projections that ``project`` uses."""
+    """Self-attention with an architecture's projections."""
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.project = config, architecture.project
         self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.hidden_size, bias=False)
-
-    @abstractmethod
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, S, hidden_size] to queries [B, S, heads, head_dim], keys and values [B, S, kv_heads, head_dim]."""
+        add_modules(self, architecture.attention(config), config)
 
     def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
         """[B, S, hidden_size] to the same shape, and the new keys and values."""
-        query, key, value = self.project(x)
+        query, key, value = self.project(self, x)
         new = (rotate(key, *rotary), value)
         mixed = cached_attention(rotate(query, *rotary) * self.config.head_dim**-0.5, new, past, bias)
         return self.o_proj(mixed), new
 
 
+class FeedForward(nn.Module):
+    """An architecture's feed-forward module."""
+
+    silu = staticmethod(F.silu)
+
+    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
+        super().__init__()
+        self.config, self.feed_forward = config, architecture.feed_forward
+        add_modules(self, architecture.mlp(config), config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., hidden_size] to the same shape."""
+        return self.feed_forward(self, x)
+
+
 class DecoderLayer(nn.Module):
     """Pre-norm layer of an attention and a feed-forward module."""
 
-    def __init__(self, config: LLMConfig, attention: type[Attention], mlp: type[nn.Module]) -> None:
+    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
         super().__init__()
-        self.self_attn = attention(config)
-        self.mlp = mlp(config)
+        self.self_attn = Attention(config, architecture)
+        self.mlp = FeedForward(config, architecture)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
@@ -143,27 +165,32 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Embedding table, layers and final norm; exists for the parameter names of checkpoints."""
 
-    def __init__(self, config: LLMConfig, attention: type[Attention], mlp: type[nn.Module]) -> None:
+    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config, attention, mlp) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, architecture) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 
 class CausalLM(nn.Module):
-    """A decoder-only language model; with tied embeddings it has no ``lm_head`` of its own."""
+    """The language model that ``config.model_type`` names; with tied embeddings it has no ``lm_head`` of its own.
 
-    def __init__(self, config: LLMConfig, attention: type[Attention], mlp: type[nn.Module]) -> None:
+    Raises:
+        CheckpointError: at construction, for a type that is not known.
+    """
+
+    def __init__(self, config: LLMConfig) -> None:
         super().__init__()
         self.config = config
-        self.model = Decoder(config, attention, mlp)
+        self.model = Decoder(config, get_architecture(config.model_type))
         self.rotary = Rotary(config)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids to rows of the embedding table, [..., hidden_size]; not a part of the exported graph."""
-        return self.model.embed_tokens(ids)
+        rows: Tensor = self.model.embed_tokens(ids)
+        return rows
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed hidden states [..., hidden_size] to vocabulary logits [..., vocab_size]."""

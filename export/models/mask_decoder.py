@@ -36,7 +36,7 @@ def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, bias: T
     scores = query.unflatten(-1, heads).transpose(1, 2) @ key.unflatten(-1, heads).permute(0, 2, 3, 1)
     if bias is not None:
         scores = scores + bias
-    mixed = torch.softmax(scores, dim=-1) @ value.unflatten(-1, heads).transpose(1, 2)
+    mixed: Tensor = torch.softmax(scores, dim=-1) @ value.unflatten(-1, heads).transpose(1, 2)
     return mixed.transpose(1, 2).flatten(2)
 
 
@@ -55,7 +55,8 @@ class SelfAttention(nn.Module):
         """[B, Q, C] to the same shape; ``position`` is [Q, C]."""
         placed = x + position
         query = self.q_proj(placed) * self.scale
-        return self.out_proj(attention(query, self.k_proj(placed), self.v_proj(x), self.num_heads))
+        x = self.out_proj(attention(query, self.k_proj(placed), self.v_proj(x), self.num_heads))
+        return x
 
 
 class CrossAttention(nn.Module):
@@ -80,10 +81,11 @@ class CrossAttention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         query, key, value = (F.linear(*args) for args in zip((query, key, value), weights, biases, strict=True))
-        return self.out_proj(attention(query * self.scale, key, value, self.num_heads, bias))
+        attended: Tensor = self.out_proj(attention(query * self.scale, key, value, self.num_heads, bias))
+        return attended
 
 
-class DecoderLayer(nn.Module):
+class MaskDecoderLayer(nn.Module):
     """Post-norm layer: masked cross-attention, self-attention, feed-forward."""
 
     def __init__(self, config: MaskDecoderConfig) -> None:
@@ -109,7 +111,8 @@ class DecoderLayer(nn.Module):
         """
         x = self.cross_attn_layer_norm(x + self.cross_attn(x + query_position, memory + position, memory, bias))
         x = self.self_attn_layer_norm(x + self.self_attn(x, query_position))
-        return self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+        x = self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+        return x
 
 
 class MaskPredictor(nn.Module):
@@ -127,9 +130,12 @@ class MaskPredictor(nn.Module):
     def forward(self, queries: Tensor, mask_features: Tensor) -> Tensor:
         """Queries [B, Q, C] and mask features [B, Cm, h, w], or [1, Cm, h, w] of all, to mask logits [B, Q, h * w]."""
         embeds, features = self.mask_embedder(queries), mask_features.flatten(2)
+        logits: Tensor
         if features.shape[0] == 1:  # one product, as in attention
-            return (embeds.flatten(0, 1) @ features[0]).unflatten(0, embeds.shape[:2])
-        return embeds @ features
+            logits = (embeds.flatten(0, 1) @ features[0]).unflatten(0, embeds.shape[:2])
+        else:
+            logits = embeds @ features
+        return logits
 
 
 class DecoderStack(nn.Module):
@@ -137,7 +143,7 @@ class DecoderStack(nn.Module):
 
     def __init__(self, config: MaskDecoderConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(MaskDecoderLayer(config) for _ in range(config.decoder_layers))
         self.layernorm = nn.LayerNorm(config.hidden_dim)
         self.mask_predictor = MaskPredictor(config)
 

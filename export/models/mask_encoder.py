@@ -78,7 +78,8 @@ class MaskAttention(nn.Module):
         scores = scores.reshape(heads, tokens, height, width) + rows + columns
         probabilities = torch.softmax(scores.reshape(heads, tokens, tokens), dim=-1)
         mixed = (probabilities @ value).reshape(batch, self.num_heads, tokens, self.head_dim).transpose(1, 2)
-        return self.proj(mixed.reshape(batch, height, width, channels))
+        x = self.proj(mixed.reshape(batch, height, width, channels))
+        return x
 
 
 class MaskMLP(nn.Module):
@@ -92,7 +93,8 @@ class MaskMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., hidden_size] to the same shape."""
-        return self.lin2(self.activation(self.lin1(x)))
+        x = self.lin2(self.activation(self.lin1(x)))
+        return x
 
 
 class MaskLayer(nn.Module):
@@ -115,7 +117,8 @@ class MaskLayer(nn.Module):
             x = x + merge_windows(attended, x.shape[1], x.shape[2])
         else:
             x = x + self.attn(normed)
-        return x + self.mlp(self.layer_norm2(x))
+        x = x + self.mlp(self.layer_norm2(x))
+        return x
 
 
 class PatchEmbed(nn.Module):
@@ -129,7 +132,8 @@ class PatchEmbed(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[B, 3, H, W] to [B, grid, grid, hidden_size]."""
-        return self.projection(pixel_values).permute(0, 2, 3, 1)
+        patches: Tensor = self.projection(pixel_values)
+        return patches.permute(0, 2, 3, 1)
 
 
 class MaskEncoder(nn.Module):

@@ -2,45 +2,70 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from xsam_edge.export.config.sizes import LLMConfig
-from xsam_edge.export.models.llm import Attention, CausalLM
+from xsam_edge.export.config.tensor_shapes import Shapes, divide
+from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, LayerModule, Linear, Modules
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Phi3Attention(Attention):
-    """Queries, keys and values from one projection."""
-
-    def __init__(self, config: LLMConfig) -> None:
-        super().__init__(config)
-        width = (config.num_heads + 2 * config.num_kv_heads) * config.head_dim
-        self.qkv_proj = nn.Linear(config.hidden_size, width, bias=False)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``Attention.project``."""
-        config = self.config
-        heads = self.qkv_proj(x).unflatten(-1, (-1, config.head_dim))
-        query, key, value = heads.split([config.num_heads, config.num_kv_heads, config.num_kv_heads], dim=2)
-        return query, key, value
+def attention(config: LLMConfig) -> Modules:
+    """Queries, keys and values from one projection, in this order."""
+    heads = config.num_heads + 2 * config.num_kv_heads
+    return {"qkv_proj": Linear(config.hidden_size, heads * config.head_dim)}
 
 
-class Phi3MLP(nn.Module):
-    """SwiGLU with gate and up from one projection (arXiv 2002.05202)."""
-
-    def __init__(self, config: LLMConfig) -> None:
-        super().__init__()
-        self.gate_up_proj = nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., hidden_size] to the same shape."""
-        gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-        return self.down_proj(up * F.silu(gate))
+def project(module: LayerModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See ``Architecture.project``."""
+    config = module.config
+    heads = module.qkv_proj(x).unflatten(-1, (-1, config.head_dim))
+    query, key, value = heads.split([config.num_heads, config.num_kv_heads, config.num_kv_heads], dim=2)
+    return query, key, value
 
 
-class Phi3(CausalLM):
-    """``model_type`` "phi3"."""
+def mlp(config: LLMConfig) -> Modules:
+    """Gate and up from one projection."""
+    return {
+        "gate_up_proj": Linear(config.hidden_size, 2 * config.intermediate_size),
+        "down_proj": Linear(config.intermediate_size, config.hidden_size),
+    }
 
-    def __init__(self, config: LLMConfig) -> None:
-        super().__init__(config, Phi3Attention, Phi3MLP)
+
+def feed_forward(module: LayerModule, x: Tensor) -> Tensor:
+    """SwiGLU (arXiv 2002.05202)."""
+    gate, up = module.gate_up_proj(x).chunk(2, dim=-1)
+    return module.down_proj(up * module.silu(gate))
+
+
+def sizes(tensors: Shapes, heads: int | None) -> dict[str, int]:
+    """See ``Architecture.sizes``: nothing tells the heads."""
+    gate_up = tensors.shape(f"{FIRST_LAYER}.mlp.gate_up_proj.weight", 2)[0]
+    told = {"intermediate_size": divide(gate_up, 2, "rows of gate_up_proj")}
+    if heads is None:
+        return told
+    columns = tensors.shape(f"{FIRST_LAYER}.self_attn.o_proj.weight", 2)[1]
+    head_dim = divide(columns, heads, "columns of Phi-3's o_proj by heads")
+    rows = tensors.shape(f"{FIRST_LAYER}.self_attn.qkv_proj.weight", 2)[0]
+    both = divide(rows, head_dim, "rows of Phi-3's qkv_proj by head size") - heads
+    kv_heads = divide(both, 2, "key and value heads in Phi-3's qkv_proj")
+    return told | {"num_heads": heads, "num_kv_heads": kv_heads, "head_dim": head_dim}
+
+
+def windows(config: Mapping[str, Any]) -> Collection[int | None]:
+    """One for all layers."""
+    return (config.get("sliding_window"),)
+
+
+ARCHITECTURE = Architecture(
+    attention=attention,
+    mlp=mlp,
+    project=project,
+    feed_forward=feed_forward,
+    sizes=sizes,
+    defaults={"rms_norm_eps": 1e-5, "max_position_embeddings": 4096},
+    windows=windows,
+)

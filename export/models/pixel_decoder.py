@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xsam_edge.export.config.sizes import MaskDecoderConfig
+from xsam_edge.export.config.sizes import NORM_GROUPS, MaskDecoderConfig
 from xsam_edge.export.models.deformable_attention import DeformableAttention, Sizes, reference_points
 from xsam_edge.export.models.position_encoding import sine_position_encoding
-
-NORM_GROUPS = 32
 
 
 class PixelDecoderLayer(nn.Module):
@@ -32,7 +30,8 @@ class PixelDecoderLayer(nn.Module):
     def forward(self, x: Tensor, position: Tensor, reference: Tensor, sizes: Sizes) -> Tensor:
         """[B, tokens, C] to the same shape; ``position`` is [tokens, C], ``reference`` [tokens, levels, 2]."""
         x = self.self_attn_layer_norm(x + self.self_attn(x + position, x, reference, sizes))
-        return self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+        x = self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
+        return x
 
 
 class PixelDecoderEncoder(nn.Module):

@@ -66,7 +66,8 @@ class Projector(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in_features] to [..., out_features]."""
-        return self.model(x)
+        projected: Tensor = self.model(x)
+        return projected
 
 
 class ShuffleProjector(Projector):
@@ -78,4 +79,4 @@ class ShuffleProjector(Projector):
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, in_features] to [B, ceil(H/2) * ceil(W/2), out_features], tokens in row-major order."""
         blocks = shuffle_down(pad_to_even(x))
-        return self.model(torch.flatten(blocks, 1, 2))
+        return super().forward(torch.flatten(blocks, 1, 2))

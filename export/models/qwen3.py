@@ -1,49 +1,54 @@
-"""Qwen3 (arXiv 2505.09388): grouped queries, a norm on each head's queries and keys, tied embeddings."""
+"""Qwen3 (arXiv 2505.09388): Llama with a norm on each head's queries and keys, and heads of a size of their own."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from xsam_edge.export.config.sizes import LLMConfig
-from xsam_edge.export.models.llm import Attention, CausalLM, RMSNorm
+from xsam_edge.export.config.tensor_shapes import Shapes, divide
+from xsam_edge.export.models import llama
+from xsam_edge.export.models.architecture import FIRST_LAYER, Architecture, LayerModule, Modules, Norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Qwen3Attention(Attention):
-    """Separate projections; queries and keys are normed per head before rotation."""
-
-    def __init__(self, config: LLMConfig) -> None:
-        super().__init__(config)
-        self.q_proj = nn.Linear(config.hidden_size, config.num_heads * config.head_dim, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, config.num_kv_heads * config.head_dim, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, config.num_kv_heads * config.head_dim, bias=False)
-        self.q_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
-        self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """See ``Attention.project``."""
-        heads = (-1, self.config.head_dim)
-        query = self.q_norm(self.q_proj(x).unflatten(-1, heads))
-        key = self.k_norm(self.k_proj(x).unflatten(-1, heads))
-        return query, key, self.v_proj(x).unflatten(-1, heads)
+def attention(config: LLMConfig) -> Modules:
+    """Llama's projections; queries and keys are normed per head before rotation."""
+    return {**llama.attention(config), "q_norm": Norm(config.head_dim), "k_norm": Norm(config.head_dim)}
 
 
-class Qwen3MLP(nn.Module):
-    """SwiGLU (arXiv 2002.05202)."""
-
-    def __init__(self, config: LLMConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., hidden_size] to the same shape."""
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+def project(module: LayerModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See ``Architecture.project``."""
+    heads = (-1, module.config.head_dim)
+    query = module.q_norm(module.q_proj(x).unflatten(-1, heads))
+    key = module.k_norm(module.k_proj(x).unflatten(-1, heads))
+    return query, key, module.v_proj(x).unflatten(-1, heads)
 
 
-class Qwen3(CausalLM):
-    """``model_type`` "qwen3"."""
+def sizes(tensors: Shapes, _heads: int | None) -> dict[str, int]:
+    """See ``Architecture.sizes``: the norms tell the size of a head."""
+    (head_dim,) = tensors.shape(f"{FIRST_LAYER}.self_attn.q_norm.weight", 1)
+    query = tensors.shape(f"{FIRST_LAYER}.self_attn.q_proj.weight", 2)[0]
+    return llama.sizes(tensors, divide(query, head_dim, "rows of q_proj by head size"))
 
-    def __init__(self, config: LLMConfig) -> None:
-        super().__init__(config, Qwen3Attention, Qwen3MLP)
+
+def windows(config: Mapping[str, Any]) -> Collection[int | None]:
+    """Of every layer: a switch, and a kind per layer or the layer from which on windows count."""
+    if not config.get("use_sliding_window", False):
+        return (None,)
+    first, layers = config.get("max_window_layers", 28), range(config.get("num_hidden_layers", 32))
+    kinds = config.get("layer_types") or ["full_attention" if i < first else "sliding_attention" for i in layers]
+    return {config.get("sliding_window", 4096) if kind == "sliding_attention" else None for kind in kinds}
+
+
+ARCHITECTURE = Architecture(
+    attention=attention,
+    mlp=llama.mlp,
+    project=project,
+    feed_forward=llama.feed_forward,
+    sizes=sizes,
+    defaults={"rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "num_key_value_heads": 32, "head_dim": 128},
+    windows=windows,
+)

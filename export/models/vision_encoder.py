@@ -27,7 +27,7 @@ class VisionEmbeddings(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[B, 3, H, W] to [B, patches, hidden_size]."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        patches: Tensor = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
         return patches + self.position_embedding.weight
 
 
@@ -44,7 +44,8 @@ class VisionAttention(nn.Module):
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, self.head_dim)).transpose(1, 2)
+        heads: Tensor = x.unflatten(-1, (self.num_heads, self.head_dim))
+        return heads.transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, hidden_size] to the same shape."""
@@ -52,7 +53,8 @@ class VisionAttention(nn.Module):
         key = self._heads(self.k_proj(x))
         value = self._heads(self.v_proj(x))
         probabilities = torch.softmax(query @ key.transpose(-1, -2), dim=-1)
-        return self.out_proj((probabilities @ value).transpose(1, 2).flatten(2))
+        x = self.out_proj((probabilities @ value).transpose(1, 2).flatten(2))
+        return x
 
 
 class VisionMLP(nn.Module):
@@ -66,7 +68,8 @@ class VisionMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., hidden_size] to the same shape."""
-        return self.fc2(self.activation(self.fc1(x)))
+        x = self.fc2(self.activation(self.fc1(x)))
+        return x
 
 
 class VisionLayer(nn.Module):
@@ -82,7 +85,8 @@ class VisionLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, N, hidden_size] to the same shape."""
         x = x + self.self_attn(self.layer_norm1(x))
-        return x + self.mlp(self.layer_norm2(x))
+        x = x + self.mlp(self.layer_norm2(x))
+        return x
 
 
 class VisionStack(nn.Module):
@@ -120,7 +124,8 @@ class VisionModel(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[B, 3, H, W] to [B, patches, hidden_size]."""
-        return self.encoder(self.embeddings(pixel_values))
+        hidden: Tensor = self.encoder(self.embeddings(pixel_values))
+        return hidden
 
 
 class VisionEncoder(nn.Module):
@@ -132,4 +137,5 @@ class VisionEncoder(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """[B, 3, H, W] to [B, patches, hidden_size], patches in row-major order."""
-        return self.vision_model(pixel_values)
+        hidden: Tensor = self.vision_model(pixel_values)
+        return hidden

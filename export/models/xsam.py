@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.export.config.sizes import ModelConfig
-from xsam_edge.export.models import build_language_model
 from xsam_edge.export.models.connector import Connector
+from xsam_edge.export.models.llm import CausalLM
 from xsam_edge.export.models.mask_decoder import ClassPredictor, MaskDecoder
 from xsam_edge.export.models.mask_encoder import MaskEncoder
 from xsam_edge.export.models.pixel_decoder import PixelDecoder
@@ -44,7 +44,7 @@ class XSam(nn.Module):
         super().__init__()
         self.config = config
         llm_width, embed_width = config.llm.hidden_size, config.mask_decoder.hidden_dim
-        self.llm = build_language_model(config.llm)
+        self.llm = CausalLM(config.llm)
         self.vision_encoder = VisionEncoder(config.vision_encoder)
         self.segmentor = Segmentor(config, deformable)
         self.visual_projector = Projector(config.vision_encoder.hidden_size, llm_width)
@@ -54,7 +54,7 @@ class XSam(nn.Module):
         self.bg_embeds = nn.Embedding(1, embed_width)
 
 
-class ImageEncoder(nn.Module):
+class ImageEncoderGraph(nn.Module):
     """Everything that depends on the image only."""
 
     def __init__(self, model: XSam) -> None:
@@ -87,7 +87,7 @@ class ImageEncoder(nn.Module):
         return image_embeds, mask_features, *multi_scale, *(x for x in resized if x is not mask_features)
 
 
-class LanguageModel(nn.Module):
+class LanguageModelGraph(nn.Module):
     """The language model and the projection of its hidden states to segmentation embeddings."""
 
     def __init__(self, model: XSam) -> None:
@@ -136,7 +136,7 @@ class MaskDecoderGraph(nn.Module):
             seg_embed: [B, 1, E].
             condition_embeds: [B, C, E], background not included.
             mask_features: [B, Cm, gh, gw], or [1, Cm, gh, gw] where all prompts are of one image.
-            features: the other feature maps, in the order of ``ImageEncoder``'s results.
+            features: the other feature maps, in the order of ``ImageEncoderGraph``'s results.
 
         Returns:
             Class logits [B, Q, C + 1], background last, and mask logits [B, Q, gh, gw].

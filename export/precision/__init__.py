@@ -1,1 +1,1 @@
-"""Precision plans: which node computes in what, as a file, as presets, and applied to a graph."""
+"""Precision plans: which node computes in what, as a file and as presets, and the blocks it is searched in."""

@@ -24,7 +24,7 @@ def block_of(node: str) -> str:
 
 def members(nodes: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """The nodes of each block, in order."""
-    found: dict[str, list[str]] = {}
+    blocks: dict[str, list[str]] = {}
     for node in nodes:
-        found.setdefault(block_of(node), []).append(node)
-    return {block: tuple(names) for block, names in found.items()}
+        blocks.setdefault(block_of(node), []).append(node)
+    return {block: tuple(names) for block, names in blocks.items()}

@@ -40,7 +40,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole plan. ``ranges`` names how ranges of activations are found, see ``calibration.activations.ranges``.
+    """A whole plan. ``ranges`` names how ranges of activations are found, see ``calibration.statistics.ranges``.
 
     ``islands`` are rules for ``fp32`` that no other rule overrides.
     """

@@ -1,1 +1,1 @@
-"""Explicit quantisation: where a graph can be quantised, smoothing, integer codes, Q/DQ nodes."""
+"""Explicit quantisation: where a graph can be quantised, smoothing, lowering to integers with Q/DQ nodes."""

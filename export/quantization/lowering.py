@@ -129,11 +129,13 @@ def inline(opened: OpenGraph) -> ir.Model:
         if plan.quantization is None:
             node = ir.node("Cast", [original], attributes={"to": value.dtype.value})
         else:
-            found = plan.quantization
-            scale = initializer(graph, f"{name}.scale32", found.scale.astype(np.float32))
-            zeros = ir.tensor(np.zeros(found.scale.shape, value.dtype.numpy()), dtype=value.dtype)
+            quantization = plan.quantization
+            scale = initializer(graph, f"{name}.scale32", quantization.scale.astype(np.float32))
+            zeros = ir.tensor(np.zeros(quantization.scale.shape, value.dtype.numpy()), dtype=value.dtype)
             zero = initializer(graph, f"{name}.zero", zeros)
-            attributes = {"axis": found.axis} | ({"block_size": found.block} if found.block else {})
+            attributes = {"axis": quantization.axis}
+            if quantization.block:
+                attributes["block_size"] = quantization.block
             node = ir.node("QuantizeLinear", [original, scale, zero], attributes=attributes)
         made = node.outputs[0]
         made.type, made.shape = ir.TensorType(value.dtype), value.shape

@@ -96,20 +96,19 @@ def _weight(
     # The type is a part of the name: a shared weight may be read by products of two types, which need two scales.
     name = f"{parameter}.{choice.precision}" + ("" if dtype == ir.DataType.FLOAT else f".{dtype.short_name()}")
     if name not in plans:
-        quantization = _quantization(site, choice.precision, dtype, parameter, source)
-        plans[name] = WeightPlan((parameter,), quantization=quantization)
+        chosen = _quantization(site, choice.precision, dtype, parameter, source)
+        plans[name] = WeightPlan((parameter,), quantization=chosen)
         kind = ir.DataType.INT8 if choice.precision == "int8" else ir.DataType.INT4
         graph.initializers[name] = ir.Value(name=name, shape=weight.shape, type=ir.TensorType(kind))
-        initializer(graph, f"{name}.scale", quantization.scale)
-    found = plans[name].quantization
-    assert found is not None
-    attributes = {"axis": found.axis}
-    inputs = [graph.initializers[name], graph.initializers[f"{name}.scale"]]
-    if found.block:
-        attributes["block_size"] = found.block
+    quantization = plans[name].quantization
+    assert quantization is not None
+    attributes = {"axis": quantization.axis}
+    inputs = [graph.initializers[name], initializer(graph, f"{name}.scale", quantization.scale)]
+    if quantization.block:
+        attributes["block_size"] = quantization.block
     else:
         # Some kernels and rewrites of ONNX Runtime want zero points of the scale's shape. One for each size serves all.
-        size = found.scale.size
+        size = quantization.scale.size
         inputs.append(initializer(graph, f"zero_point.{size}", np.zeros(size, np.int8)))
     result = _node(graph, site.node, "DequantizeLinear", inputs, "weight", attributes, made)
     result.type, result.shape = ir.TensorType(dtype), weight.shape

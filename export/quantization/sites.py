@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from xsam_edge.export.precision.plan import GraphNames, Quantized
 
-Kind = Literal["matmul", "conv"]
+SiteKind = Literal["matmul", "conv"]
 
 INT4_BLOCK = 128
 _LEAST_BLOCK = 32  # below, the scales weigh as much as a wider code would
@@ -25,7 +25,7 @@ class Site:
     """A node with a weight. ``outputs_axis`` and ``inputs_axis`` are axes of the stored weight."""
 
     node: ir.Node
-    kind: Kind
+    kind: SiteKind
     activation: ir.Value
     weight: ir.Value
     inputs: int
@@ -49,7 +49,7 @@ class Site:
 
 def find_sites(graph: ir.Graph, weights: Container[str]) -> list[Site]:
     """All sites, in the order of the graph. ``weights`` holds the names of initialisers that are weights."""
-    return [found for node in graph if isinstance(found := _site(node, weights), Site)]
+    return [site for node in graph if isinstance(site := _site(node, weights), Site)]
 
 
 def graph_names(graphs: Mapping[str, tuple[ir.Graph, Container[str]]]) -> GraphNames:
@@ -61,13 +61,13 @@ def graph_names(graphs: Mapping[str, tuple[ir.Graph, Container[str]]]) -> GraphN
         for node in graph:
             name = str(node.name)
             nodes.append(name)
-            found = _site(node, weights)
-            if found is None:
+            site = _site(node, weights)
+            if site is None:
                 continue
-            if isinstance(found, str):
-                reasons[name, "int8"] = reasons[name, "int4"] = f"{name}: {found}"
+            if isinstance(site, str):
+                reasons[name, "int8"] = reasons[name, "int4"] = f"{name}: {site}"
                 continue
-            why_not = _why_not_int4(found)
+            why_not = _why_not_int4(site)
             sites[name] = frozenset({"int8"}) if why_not else frozenset({"int8", "int4"})
             if why_not:
                 reasons[name, "int4"] = f"{name}: {why_not}"

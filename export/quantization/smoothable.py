@@ -20,7 +20,7 @@ _MOVES = {"Reshape", "Transpose", "Pad", "Squeeze", "Unsqueeze", "Identity", "Ca
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class DividedWeight:
     """An initialiser that is divided, from ``start`` on along ``axis``."""
 
     weight: ir.Value
@@ -29,15 +29,15 @@ class Target:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class Predecessor:
     """What makes an activation: its initialisers, and the value at which the division takes effect."""
 
     name: str
-    targets: tuple[Target, ...]
+    divided: tuple[DividedWeight, ...]
     output: ir.Value
 
 
-def source_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> Source | None:
+def predecessor_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> Predecessor | None:
     """What a division of ``value`` can be folded into."""
     while (node := value.producer()) is not None:
         if node.op_type in _MOVES:
@@ -45,14 +45,14 @@ def source_of(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, 
                 return None
             value = node.inputs[0]
             continue
-        targets = _targets(node, weights, sites)
-        return Source(str(node.name), targets, value) if targets else None
+        divided = _divided(node, weights, sites)
+        return Predecessor(str(node.name), divided, value) if divided else None
     return None
 
 
 def readers(value: ir.Value, sites: Mapping[ir.Node, Site]) -> list[Site] | None:
     """The sites that read ``value`` through moves; None if anything else does."""
-    found: list[Site] = []
+    reader_sites: list[Site] = []
     queue = [value]
     while queue:
         current = queue.pop()
@@ -62,10 +62,10 @@ def readers(value: ir.Value, sites: Mapping[ir.Node, Site]) -> list[Site] | None
             if use.node.op_type in _MOVES and use.idx == 0 and keeps_last_axis(use.node):
                 queue.append(use.node.outputs[0])
             elif use.idx == 0 and use.node in sites and sites[use.node].kind != "conv":
-                found.append(sites[use.node])
+                reader_sites.append(sites[use.node])
             else:
                 return None
-    return found
+    return reader_sites
 
 
 def keeps_last_axis(node: ir.Node) -> bool:
@@ -82,24 +82,24 @@ def keeps_last_axis(node: ir.Node) -> bool:
     return True
 
 
-def _targets(node: ir.Node, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[Target, ...]:
+def _divided(node: ir.Node, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[DividedWeight, ...]:
     if node.op_type == "LayerNormalization":
         values = [value for value in node.inputs[1:3] if value is not None]
         if all(value.name in weights and len(value.uses()) == 1 for value in values):
-            return tuple(Target(value, 0) for value in values)
+            return tuple(DividedWeight(value, 0) for value in values)
     elif node.op_type == "Mul":
         for value in node.inputs:  # the last step of an RMS norm
             if value is not None and value.name in weights and value.shape is not None and len(value.shape) == 1:
-                return (Target(value, 0),) if len(value.uses()) == 1 else ()
+                return (DividedWeight(value, 0),) if len(value.uses()) == 1 else ()
         for value in node.inputs:
-            if value is not None and (found := _linear(value, weights, sites)):
-                return found
+            if value is not None and (divided := _linear(value, weights, sites)):
+                return divided
     elif node.op_type == "Relu" and node.inputs[0] is not None:
         return _linear(node.inputs[0], weights, sites)
     return ()
 
 
-def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[Target, ...]:
+def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Site]) -> tuple[DividedWeight, ...]:
     """Weight and bias of the linear layer whose output, or a part of it, is ``value``, if nothing else reads it."""
     start, bias = 0, None
     node = value.producer()
@@ -107,11 +107,12 @@ def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Si
         return ()
     if node.op_type == "Split" and node.attributes.get_int("axis", 0) in (-1, len(value.shape or ()) - 1):
         sizes = [output.shape[-1] for output in node.outputs if output.shape is not None]
-        if not all(isinstance(size, int) for size in sizes):
+        known = [size for size in sizes if isinstance(size, int)]
+        if len(known) < len(sizes):
             return ()
-        start = sum(int(size) for size in sizes[: value.index() or 0])
-        value = node.inputs[0]
-        node = value.producer() if value is not None and len(value.uses()) == 1 else None
+        start = sum(known[: value.index() or 0])
+        whole = node.inputs[0]
+        node = whole.producer() if whole is not None and len(whole.uses()) == 1 else None
     if node is not None and node.op_type == "Add":
         inputs = [v for v in node.inputs if v is not None]
         bias = next((v for v in inputs if v.name in weights and v.shape is not None and len(v.shape) == 1), None)
@@ -121,5 +122,5 @@ def _linear(value: ir.Value, weights: Container[str], sites: Mapping[ir.Node, Si
         return ()
     if bias is not None and len(bias.uses()) != 1:
         return ()
-    targets = [Target(sites[node].weight, sites[node].outputs_axis, start)]
-    return tuple(targets + ([Target(bias, 0, start)] if bias is not None else []))
+    divided = [DividedWeight(sites[node].weight, sites[node].outputs_axis, start)]
+    return tuple(divided + ([DividedWeight(bias, 0, start)] if bias is not None else []))

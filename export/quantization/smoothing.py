@@ -18,7 +18,7 @@ from xsam_edge.calibration.statistics.stats import TensorStats
 from xsam_edge.export.graph.weights import blocks, read_blocks
 from xsam_edge.export.quantization.lowering import FileWeights, OpenGraph
 from xsam_edge.export.quantization.sites import Site, find_sites
-from xsam_edge.export.quantization.smoothable import Source, readers, source_of
+from xsam_edge.export.quantization.smoothable import Predecessor, predecessor_of, readers
 
 MIN_GAIN = 1.2  # below, the expected error is not worth another change to the weights
 
@@ -42,20 +42,18 @@ class Factors:
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
-    """Sites that read one source, and the smoothing that was found for them."""
+class SmoothingGroup:
+    """Sites that read the output of one predecessor, and the smoothing that was found for them."""
 
-    source: Source
+    predecessor: Predecessor
     sites: tuple[Site, ...]
     smoothing: Smoothing
 
     def factors(self) -> list[Factors]:
         """What the group changes."""
-        divisors = self.smoothing.divisors
-        found = [
-            Factors(str(target.weight.name), target.axis, 1 / divisors, target.start) for target in self.source.targets
-        ]
-        return found + [Factors(str(site.weight.name), site.inputs_axis, divisors) for site in self.sites]
+        divisors, weights = self.smoothing.divisors, self.predecessor.divided
+        divided = [Factors(str(item.weight.name), item.axis, 1 / divisors, item.start) for item in weights]
+        return divided + [Factors(str(site.weight.name), site.inputs_axis, divisors) for site in self.sites]
 
 
 def probed(graph: ir.Graph, plans: Mapping[str, object]) -> Iterator[tuple[Site, bool]]:
@@ -63,13 +61,13 @@ def probed(graph: ir.Graph, plans: Mapping[str, object]) -> Iterator[tuple[Site,
     sites = find_sites(graph, plans)
     by_node = {site.node: site for site in sites}
     for site in sites:
-        yield site, site.kind != "conv" and source_of(site.activation, plans, by_node) is not None
+        yield site, site.kind != "conv" and predecessor_of(site.activation, plans, by_node) is not None
 
 
 def smooth(
     opened: OpenGraph, quantized: Collection[str], stats: Mapping[str, TensorStats]
-) -> tuple[list[Group], dict[str, TensorStats]]:
-    """Smooth every source whose readers are all products that ``quantized`` names, where it gains enough.
+) -> tuple[list[SmoothingGroup], dict[str, TensorStats]]:
+    """Smooth behind every predecessor whose readers are all products that ``quantized`` names, where it gains enough.
 
     Weights are changed in the data file; readers of the file see the new values. Linear layers whose outputs are
     divided come first, so that the search at their inputs sees their changed weights.
@@ -83,37 +81,37 @@ def smooth(
         The groups that were smoothed, and the statistics as they are now.
     """
     by_node = {site.node: site for site in find_sites(opened.model.graph, opened.plans)}
-    sources: dict[str, Source] = {}
+    predecessors: dict[str, Predecessor] = {}
     for site in by_node.values():
-        if site.kind != "conv" and (source := source_of(site.activation, opened.plans, by_node)) is not None:
-            sources.setdefault(source.name, source)
-    products = {site.weight.name for site in by_node.values()}
-    ordered = sorted(sources.values(), key=lambda source: source.targets[0].weight.name not in products)
+        if site.kind != "conv" and (made := predecessor_of(site.activation, opened.plans, by_node)) is not None:
+            predecessors.setdefault(made.name, made)
+    weights = {site.weight.name for site in by_node.values()}
+    ordered = sorted(predecessors.values(), key=lambda item: item.divided[0].weight.name not in weights)
     groups, current = [], dict(stats)
-    for source in ordered:
-        found = readers(source.output, by_node) or []
-        if not found or any(len(site.weight.uses()) > 1 or site.node.name not in quantized for site in found):
+    for predecessor in ordered:
+        products = readers(predecessor.output, by_node) or []
+        if not products or any(len(site.weight.uses()) > 1 or site.node.name not in quantized for site in products):
             continue
-        group = _search(opened, source, tuple(found), current)
+        group = _search(opened, predecessor, tuple(products), current)
         if group is None:
             continue
         _apply(opened, group)
         groups.append(group)
-        for name in {str(site.activation.name) for site in found} & set(current):
+        for name in {str(site.activation.name) for site in products} & set(current):
             current[name] = current[name].smoothed(group.smoothing.divisors)
     return groups, current
 
 
 def _search(
-    opened: OpenGraph, source: Source, sites: tuple[Site, ...], stats: Mapping[str, TensorStats]
-) -> Group | None:
+    opened: OpenGraph, predecessor: Predecessor, sites: tuple[Site, ...], stats: Mapping[str, TensorStats]
+) -> SmoothingGroup | None:
     watched = [stats[name] for site in sites if (name := str(site.activation.name)) in stats]
-    # Readers of one source see the same values, some through moves or selections; the fullest statistics count.
+    # Readers of one output see the same values, some through moves or selections; the fullest statistics count.
     fullest = max(watched, key=lambda item: item.size, default=None)
     if fullest is None or not fullest.size:
         return None
     smoothing = search(fullest, lambda: _rows(sites, opened.source), MIN_GAIN)
-    return Group(source, sites, smoothing) if smoothing.gain > MIN_GAIN else None
+    return SmoothingGroup(predecessor, sites, smoothing) if smoothing.gain > MIN_GAIN else None
 
 
 def _rows(sites: tuple[Site, ...], source: FileWeights) -> Iterator[np.ndarray]:
@@ -125,7 +123,7 @@ def _rows(sites: tuple[Site, ...], source: FileWeights) -> Iterator[np.ndarray]:
             yield np.ascontiguousarray(weight[:, start:stop].T)
 
 
-def _apply(opened: OpenGraph, group: Group) -> None:
+def _apply(opened: OpenGraph, group: SmoothingGroup) -> None:
     for factors in group.factors():
         tensor = opened.source.tensors[factors.weight]
         shape = tuple(tensor.shape.numpy())

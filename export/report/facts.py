@@ -84,7 +84,7 @@ class BlockFacts:
 
 
 @dataclass(frozen=True)
-class Raised:
+class RaisedNodes:
     """Nodes that were raised to a higher precision: their pattern, the precision and the reason."""
 
     pattern: str
@@ -164,7 +164,7 @@ class Report:
     gate: GateFacts | None
     stages: tuple[StageFacts, ...]
     blocks: tuple[BlockFacts, ...]
-    raised: tuple[Raised, ...]
+    raised: tuple[RaisedNodes, ...]
     sizes: tuple[SizeFacts, ...]
     tasks: tuple[TaskFacts, ...]
     worst: tuple[WorstCase, ...]

@@ -11,16 +11,16 @@ from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.export.bundle import BundleRequest
 from xsam_edge.export.gate.measure import Score
 from xsam_edge.export.gate.observe import Error, compare, points
-from xsam_edge.export.gate.search import Found
+from xsam_edge.export.gate.search import SearchResult
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.export.precision.plan import GraphNames, NodePrecision, Plan, Rule, matches
 from xsam_edge.export.quantization import lowering
-from xsam_edge.export.quantization.smoothing import Group
+from xsam_edge.export.quantization.smoothing import SmoothingGroup
 from xsam_edge.export.report.facts import (
     BlockFacts,
     CalibrationFacts,
     GateFacts,
-    Raised,
+    RaisedNodes,
     Report,
     SizeFacts,
     SmoothingFacts,
@@ -30,15 +30,15 @@ from xsam_edge.export.report.facts import (
     WorstCase,
 )
 from xsam_edge.export.report.pictures import worst_case_picture
-from xsam_edge.export.staging import Report as Progress
 from xsam_edge.runtime.bundle.manifest import Manifest
+from xsam_edge.runtime.progress import Progress, Step
 
 OBSERVED = 3  # pictures on which the inside of the chain is compared
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Everything that a reduction found out; ``score`` and ``found`` are None where masks were not compared."""
+    """Everything that a quantisation measured; ``score`` and ``outcome`` are None where masks were not compared."""
 
     request: BundleRequest
     base: Path
@@ -46,21 +46,21 @@ class Measured:
     plan: Plan
     precisions: Mapping[str, NodePrecision]
     names: GraphNames
-    found: Found | None
+    outcome: SearchResult | None
     score: Score | None
     min_iou: float
     seconds: float
     calibration: CalibrationFacts
-    groups: tuple[Group, ...]
+    groups: tuple[SmoothingGroup, ...]
     pictures: Sequence[Picture]
     notes: tuple[str, ...]
     threads: int
-    report: Progress
+    progress: Progress
 
 
 def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: float, peak: int) -> Report:
     """Compare the inside of both chains, and put all facts together."""
-    found, score = measured.found, measured.score
+    outcome, score = measured.outcome, measured.score
     stages, blocks, errors = _observe(measured)
     passed = score is not None and score.mean_iou >= measured.min_iou
     return Report(
@@ -70,7 +70,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
         variant=manifest.variant,
         source=manifest.source.checkpoint,
         calibration=measured.calibration,
-        gate=_gate(measured, score, found, passed) if score and found else None,
+        gate=_gate(measured, score, outcome, passed) if score and outcome else None,
         stages=tuple(
             StageFacts(graph, name, error.sqnr_db, error.cosine)
             for graph, names in stages.items()
@@ -78,7 +78,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
             if (error := errors.get((graph, name))) and error.signal > 0
         ),
         blocks=tuple(_blocks(measured, blocks, errors)),
-        raised=tuple(Raised(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
+        raised=tuple(RaisedNodes(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
         sizes=tuple(
             SizeFacts(name, entry.bytes, base.files[name].bytes)
             for name, entry in manifest.files.items()
@@ -95,7 +95,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
         ),
         worst=tuple(pictures_of(score)) if score else (),
         smoothing=tuple(
-            SmoothingFacts(group.source.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
+            SmoothingFacts(group.predecessor.name, group.smoothing.alpha or 0.0, 10 * math.log10(group.smoothing.gain))
             for group in measured.groups
         ),
         unquantised=tuple(_unquantised(measured)) if measured.plan.quantizes else (),
@@ -116,7 +116,7 @@ def pictures_of(score: Score | None) -> dict[WorstCase, bytes]:
     }
 
 
-def _gate(measured: Measured, score: Score, found: Found, passed: bool) -> GateFacts:
+def _gate(measured: Measured, score: Score, outcome: SearchResult, passed: bool) -> GateFacts:
     return GateFacts(
         min_iou=measured.min_iou,
         mean_iou=score.mean_iou,
@@ -124,7 +124,7 @@ def _gate(measured: Measured, score: Score, found: Found, passed: bool) -> GateF
         token_agreement=score.token_agreement,
         pictures=score.pictures,
         masks=score.masks,
-        trials=found.trials,
+        trials=outcome.trials,
         seconds=measured.seconds,
         passed=passed,
     )
@@ -134,7 +134,7 @@ def _observe(
     measured: Measured,
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]], dict[tuple[str, str], Error]]:
     stages, blocks = points(measured.base)
-    pictures = []
+    pictures: list[Picture] = []
     for picture in measured.pictures:
         if len(pictures) == OBSERVED:
             break
@@ -146,14 +146,14 @@ def _observe(
             pictures.append(picture)
     if not pictures:
         return stages, blocks, {}
-    measured.report("report: inside of the chain", 0, 0)
+    measured.progress(Step("report: inside of the chain"))
     return stages, blocks, compare(measured.base, measured.folder, (stages, blocks), pictures, measured.threads)
 
 
 def _blocks(
     measured: Measured, outputs: Mapping[str, Mapping[str, str]], errors: Mapping[tuple[str, str], Error]
 ) -> Iterable[BlockFacts]:
-    alone = measured.found.alone if measured.found else {}
+    alone = measured.outcome.alone if measured.outcome else {}
     for graph, nodes in lowering.node_names(measured.base).items():
         for block, names in members(nodes).items():
             sites = [name for name in names if name in measured.names.sites]
@@ -175,9 +175,9 @@ def _blocks(
 
 
 def _raised(measured: Measured) -> tuple[Rule, ...]:
-    if measured.found is None:
+    if measured.outcome is None:
         return ()
-    patterns = {item.pattern for item in measured.found.raised}
+    patterns = {item.pattern for item in measured.outcome.raised}
     return tuple(rule for rule in measured.plan.rules if rule.nodes in patterns and rule.why.startswith("raised"))
 
 

@@ -6,34 +6,22 @@ import base64
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 
-from xsam_edge.export.report.charts import PRECISIONS, bar, block_chart, dot, gate_scale, kind_of
+from xsam_edge.calibration.page.markup import Markup, join, tag
+from xsam_edge.calibration.page.numbers import count, known, percent, ratio
+from xsam_edge.calibration.page.parts import Cell, bullets, chip, fold, legend, page, scroll, section, table, tiles
+from xsam_edge.calibration.page.rows import bar, dot, interval
+from xsam_edge.export.report.charts import PRECISIONS, block_chart, kind_of
 from xsam_edge.export.report.facts import BlockFacts, Report, SizeFacts, WorstCase
-from xsam_edge.export.report.markup import Markup, join, tag
-from xsam_edge.export.report.parts import Cell, chip, fold, legend, section, table
 from xsam_edge.export.report.style import CSS
-from xsam_edge.export.report.wording import (
-    count,
-    decibels,
-    duration,
-    is_raised,
-    known,
-    of_fp32,
-    percent,
-    ratio,
-    size,
-    total,
-    verdict,
-)
+from xsam_edge.export.report.wording import decibels, is_raised, of_fp32, total, verdict
+from xsam_edge.runtime.units import duration, size
 
-# Nothing may be loaded, whatever the names in the report say.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 _FULL_BAR = 60.0  # dB
 _OPEN = 16  # rows up to which a table is shown at once
 
 
 def html(report: Report, pictures: Mapping[WorstCase, bytes]) -> str:
     """The page. ``pictures`` are JPEGs, such as those of ``worst_case_picture``; a case without one has its caption."""
-    title = f"X-SAM in {report.precision}: {report.variant}"
     sections = (
         _verdict(report),
         _tiles(report),
@@ -48,20 +36,7 @@ def html(report: Report, pictures: Mapping[WorstCase, bytes]) -> str:
         _calibration(report),
         _notes(report),
     )
-    page = tag(
-        "html",
-        tag(
-            "head",
-            tag("meta", charset="utf-8"),
-            tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            tag("title", title),
-            tag("style", Markup(CSS)),
-        ),
-        tag("body", tag("main", *_head(report), *sections, _foot())),
-        lang="en",
-    )
-    return f"<!doctype html>\n{page}\n"
+    return page(f"X-SAM in {report.precision}: {report.variant}", *_head(report), *sections, _foot(), style=CSS)
 
 
 def _head(report: Report) -> Iterable[Markup]:
@@ -71,38 +46,36 @@ def _head(report: Report) -> Iterable[Markup]:
 
 
 def _verdict(report: Report) -> Markup:
-    found = verdict(report)
+    judged = verdict(report)
     scale = note = None
     if report.gate is not None:
         gate = report.gate
-        scale = gate_scale(gate, found.kind)
+        words = f"mean {ratio(gate.mean_iou)}", f"bound {ratio(gate.min_iou)}"
+        label = f"mean mask IoU {ratio(gate.mean_iou)}, bound {ratio(gate.min_iou)}"
+        scale = interval(gate.mean_iou, gate.stderr, gate.min_iou, "state", words, label)
         note = tag(
             "p",
             f"Over {count(gate.masks, 'mask')} on {count(gate.pictures, 'picture')} that calibration has not seen; "
             f"the bar spans two standard errors. {count(gate.trials, 'trial')} in {duration(gate.seconds)}.",
             class_="note",
         )
-    return tag("div", tag("h2", found.title), tag("p", found.text), scale, note, class_=f"verdict {found.kind}")
+    return tag("div", tag("h2", judged.title), tag("p", judged.text), scale, note, class_=f"verdict {judged.kind}")
 
 
 def _tiles(report: Report) -> Markup:
-    tiles = []
+    shown = []
     if report.gate is not None:
-        tiles.append(("mask IoU with FP32", ratio(report.gate.mean_iou), f"± {ratio(report.gate.stderr)}"))
-        tiles.append(("equal tokens", percent(report.gate.token_agreement), "of those generated"))
+        shown.append(("mask IoU with FP32", ratio(report.gate.mean_iou), f"± {ratio(report.gate.stderr)}"))
+        shown.append(("equal tokens", percent(report.gate.token_agreement), "of those generated"))
     if report.sizes:
         whole = total(report.sizes)
-        tiles.append(("size", size(whole.bytes), f"{percent(of_fp32(whole))} of FP32"))
+        shown.append(("size", size(whole.bytes), f"{percent(of_fp32(whole))} of FP32"))
     sites = sum(block.sites for block in report.blocks)
     quantised = sum(block.quantised_sites for block in report.blocks)
-    tiles.append(("products quantised", f"{quantised:,}", f"of {sites:,} in {count(len(report.blocks), 'block')}"))
-    tiles.append(("raised", str(len(report.raised)), "to a higher precision"))
-    tiles.append(("export", duration(report.seconds), f"{size(report.peak_memory_bytes)} at the peak"))
-    return tag(
-        "dl",
-        *(tag("div", tag("dt", name), tag("dd", value, tag("small", more))) for name, value, more in tiles),
-        class_="tiles",
-    )
+    shown.append(("products quantised", f"{quantised:,}", f"of {sites:,} in {count(len(report.blocks), 'block')}"))
+    shown.append(("raised", str(len(report.raised)), "to a higher precision"))
+    shown.append(("export", duration(report.seconds), f"{size(report.peak_memory_bytes)} at the peak"))
+    return tiles(shown)
 
 
 def _sizes(report: Report) -> Markup | None:
@@ -169,7 +142,7 @@ def _worst(report: Report, pictures: Mapping[WorstCase, bytes]) -> Markup | None
 def _raised(report: Report) -> Markup:
     if not report.raised:
         return section("Raised", "Nothing had to be raised to a higher precision.")
-    rows = [(tag("code", item.pattern), chip(item.to), item.why) for item in report.raised]
+    rows = [(tag("code", item.pattern), chip(item.to, kind_of(item.to)), item.why) for item in report.raised]
     return section("Raised", "Nodes that the search took back to floating point.", table(("nodes", "to", "why"), rows))
 
 
@@ -191,7 +164,8 @@ def _blocks(report: Report) -> Markup | None:
     if not report.blocks:
         return None
     used = {kind_of(block.precision) for block in report.blocks}
-    kinds = legend([(kind, kind) for kind in PRECISIONS if kind in used], raised=_any_raised(report))
+    marked = "raised" if _any_raised(report) else ""
+    kinds = legend([(kind, kind) for kind in PRECISIONS if kind in used], marked=marked)
     parts = []
     for graph, members in groupby(report.blocks, lambda block: block.graph):
         blocks = list(members)
@@ -201,7 +175,7 @@ def _blocks(report: Report) -> Markup | None:
             map(_block_row, blocks, raised),
             "ccnwnnn",
         )
-        chart = tag("div", block_chart(blocks, raised), class_="scroll")
+        chart = scroll(block_chart(blocks, raised))
         parts.append(join(tag("h3", graph), chart, fold(f"{count(len(blocks), 'block')} in figures", figures)))
     text = (
         "SQNR of each block's output against FP32, in the order of depth: higher is better. IoU alone is the mean mask "
@@ -215,7 +189,7 @@ def _any_raised(report: Report) -> bool:
 
 
 def _block_row(block: BlockFacts, raised: bool) -> tuple[Cell, ...]:
-    chips = join(chip(block.precision), tag("span", "raised", class_="chip up") if raised else None)
+    chips = join(chip(block.precision, kind_of(block.precision)), chip("raised", "up") if raised else None)
     chart = bar(block.sqnr_db / _FULL_BAR, kind_of(block.precision)) if known(block.sqnr_db) else ""
     numbers = (decibels(block.sqnr_db), ratio(block.cosine, 5), ratio(block.alone_iou))
     return (tag("code", block.name), chips, f"{block.quantised_sites} of {block.sites}", chart, *numbers)
@@ -243,7 +217,7 @@ def _calibration(report: Report) -> Markup:
     text = join(f"{samples} of ", tag("code", facts.data), f"{cache}. Ranges: {report.ranges}.")
     names = None
     if facts.unreadable:
-        items = tag("ul", *(tag("li", tag("code", name)) for name in facts.unreadable))
+        items = bullets(tag("code", name) for name in facts.unreadable)
         names = fold(f"{count(len(facts.unreadable), 'image')} could not be read", items)
     return section("Calibration", text, names)
 
@@ -251,7 +225,7 @@ def _calibration(report: Report) -> Markup:
 def _notes(report: Report) -> Markup | None:
     if not report.notes:
         return None
-    return section("Notes", None, tag("ul", *(tag("li", note) for note in report.notes)))
+    return section("Notes", None, bullets(report.notes))
 
 
 def _foot() -> Markup:

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
+from xsam_edge.calibration.page.numbers import count, known, percent, ratio
 from xsam_edge.export.report.facts import GateFacts, Report, SizeFacts
-from xsam_edge.export.report.wording import (
-    count,
-    decibels,
-    duration,
-    known,
-    of_fp32,
-    percent,
-    printable,
-    ratio,
-    size,
-    total,
-    verdict,
-)
+from xsam_edge.export.report.wording import decibels, of_fp32, printable, total, verdict
+from xsam_edge.runtime.units import duration, size
 
 WIDTH = 100
 _LABEL = 12
@@ -24,8 +14,8 @@ _LARGEST = 3  # files whose share is named
 
 def summary_lines(report: Report) -> list[str]:
     """At most ten lines of at most ``WIDTH`` columns: verdict, masks, sizes, what was raised, what to look at."""
-    found = verdict(report)
-    lines = [_line(report.precision, f"{found.title}: {found.text}")]
+    judged = verdict(report)
+    lines = [_line(report.precision, f"{judged.title}: {judged.text}")]
     if report.gate is not None:
         lines.append(_line("masks", _masks(report.gate)))
     tasks = [f"{task.task} {ratio(task.mean_iou, 3)}" for task in report.tasks]

@@ -1,21 +1,18 @@
-"""Numbers and verdicts in words, the same on the page and in the terminal."""
+"""Verdicts and figures in words, the same on the page and in the terminal."""
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeGuard
+from typing import Literal
 
+from xsam_edge.calibration.page.numbers import NONE, known, ratio
 from xsam_edge.export.precision.plan import matches
 from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, Report, SizeFacts
 
-NONE = "–"
-_UNITS = ((1e9, "GB", 2), (1e6, "MB", 1), (1e3, "kB", 1))
-
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """``kind`` chooses the colour, ``title`` is a few words, ``text`` the sentence with the figures."""
 
     kind: Literal["passed", "degraded", "failed", "open"]
@@ -23,36 +20,20 @@ class Verdict:
     text: str
 
 
-def verdict(report: Report) -> Verdict:
+def verdict(report: Report) -> GateVerdict:
     """Whether the masks hold."""
     gate = report.gate
     if gate is None:
         text = "The masks of this bundle were not compared with those of FP32."
-        return Verdict("degraded", "Degraded", text) if report.degraded else Verdict("open", "Not measured", text)
+        return (
+            GateVerdict("degraded", "Degraded", text) if report.degraded else GateVerdict("open", "Not measured", text)
+        )
     figures, bound = f"Mean mask IoU with FP32 is {ratio(gate.mean_iou)} ± {ratio(gate.stderr)}", ratio(gate.min_iou)
     if report.degraded:
-        return Verdict("degraded", "Degraded", f"{figures}; bound {bound} missed, as allowed.")
+        return GateVerdict("degraded", "Degraded", f"{figures}; bound {bound} missed, as allowed.")
     if not gate.passed:
-        return Verdict("failed", "Masks do not hold", f"{figures}; the bound is {bound}.")
-    return Verdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
-
-
-def known(value: float | None) -> TypeGuard[float]:
-    """Whether there is a number."""
-    return value is not None and not math.isnan(value)
-
-
-def ratio(value: float | None, digits: int = 4) -> str:
-    """0.9876."""
-    return f"{value:.{digits}f}" if known(value) else NONE
-
-
-def percent(value: float | None) -> str:
-    """98.7%; 100% only where it is all."""
-    if not known(value):
-        return NONE
-    text = f"{100 * value:.1f}"
-    return f"{'99.9' if text == '100.0' and value < 1 else text.removesuffix('.0')}%"
+        return GateVerdict("failed", "Masks do not hold", f"{figures}; the bound is {bound}.")
+    return GateVerdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
 
 
 def decibels(value: float | None) -> str:
@@ -62,27 +43,6 @@ def decibels(value: float | None) -> str:
     if value >= IDENTICAL_DB:
         return "identical"
     return "no signal" if value <= -IDENTICAL_DB else f"{value:.1f} dB"
-
-
-def size(count: float) -> str:
-    """12.3 MB."""
-    for unit, name, digits in _UNITS:
-        if count >= unit:
-            return f"{count / unit:.{digits}f} {name}"
-    return f"{count:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """42 s, 7 min, 2 h 05 min."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02} min"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """1 block, 2 blocks."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def total(sizes: tuple[SizeFacts, ...]) -> SizeFacts:

@@ -1,1 +1,1 @@
-"""Inference backends."""
+"""What graphs run on: the interface, ONNX Runtime, and TensorRT."""

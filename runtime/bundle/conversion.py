@@ -79,7 +79,8 @@ def _reader(kind: Any) -> _Reader:
     if dataclasses.is_dataclass(kind):
         return _of_class(kind)
     if origin is Annotated:
-        return _constrained(_reader(arguments[0]), arguments[1:])
+        # Other annotations mean something to others, such as what a size is.
+        return _constrained(_reader(arguments[0]), [item for item in arguments[1:] if isinstance(item, Constraint)])
     if origin is Literal:
         expected = ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
         return _constrained(

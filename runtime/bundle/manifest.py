@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -34,6 +34,7 @@ from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.bundle.signatures import Signatures
 from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import AlteredFileError, BundleError
+from xsam_edge.runtime.progress import Progress, Tally, silent
 
 MANIFEST_FILE = "manifest.json"
 # Of the manifest and of what graphs do with their inputs (``contract``): 2 since pasts may be padded and the language
@@ -50,8 +51,6 @@ EMBEDDINGS_FILE = "token_embeddings.bin"
 ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8}
 # Values of a tensor: TensorRT counts them in 31 bits.
 _MOST_VALUES = (1 << 31) - 1
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class FileEntry:
 
 
 @dataclass(frozen=True)
-class Source:
+class Provenance:
     """Where the weights came from. ``sha256`` is that of the checkpoint's files, "" for random weights."""
 
     checkpoint: str
@@ -142,7 +141,7 @@ class Manifest:
 
     variant: Name
     precision: Name
-    source: Source
+    source: Provenance
     settings: Settings
     embeddings: EmbeddingTable
     graphs: Mapping[str, GraphSpec]
@@ -228,27 +227,15 @@ def read_manifest(bundle: Path) -> Manifest:
     return from_json(Manifest, data, str(path), BundleError, advice=_AGAIN)
 
 
-def hash_file(path: Path, progress: Progress | None = None) -> str:
-    """SHA-256 of a file, read in 4 MiB blocks. ``progress`` is called with the bytes of each block."""
+def hash_file(path: Path, tally: Tally | None = None) -> str:
+    """SHA-256 of a file, read in 4 MiB blocks, whose bytes are added to ``tally``."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
             digest.update(block)
-            if progress:
-                progress(len(block))
+            if tally:
+                tally.add(len(block))
     return digest.hexdigest()
-
-
-def running_total(report: Callable[[int, int], None], total: int) -> Progress:
-    """A ``Progress`` that adds up what it is called with: ``report`` gets the sum so far and ``total``."""
-    done = 0
-
-    def add(count: int) -> None:
-        nonlocal done
-        done += count
-        report(done, total)
-
-    return add
 
 
 def bundle_path(bundle: Path, name: str) -> Path:
@@ -263,8 +250,13 @@ def bundle_path(bundle: Path, name: str) -> Path:
     return path
 
 
-def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress | None = None) -> None:
+def check_files(
+    bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress = silent
+) -> dict[str, Path]:
     """Check that every file of the manifest is there, has its size and, with ``hashes``, its SHA-256.
+
+    Returns:
+        Name -> path of every file.
 
     Raises:
         BundleError: names the first file that is missing or altered.
@@ -273,17 +265,20 @@ def check_files(bundle: Path, manifest: Manifest, *, hashes: bool = True, progre
     named = {TOKENIZER_FILE, EMBEDDINGS_FILE} | {graph.file for graph in manifest.graphs.values()}
     if unlisted := sorted(named - set(manifest.files)):
         raise BundleError(f"{bundle / MANIFEST_FILE} has no hash of {', '.join(unlisted)}; {again}")
+    paths = {}
     for name, entry in manifest.files.items():
-        path = bundle_path(bundle, name)
+        path = paths[name] = bundle_path(bundle, name)
         if not path.is_file():
             raise BundleError(f"{path} is missing; {again}")
         if (size := path.stat().st_size) != entry.bytes:
             raise AlteredFileError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {again}")
     if not hashes:
-        return
-    for name, entry in manifest.files.items():
-        path = bundle_path(bundle, name)
-        if (found := hash_file(path, progress)) != entry.sha256:
+        return paths
+    tally = Tally(progress, "check", sum(entry.bytes for entry in manifest.files.values()), "bytes")
+    for name, path in paths.items():
+        expected = manifest.files[name].sha256
+        if (actual := hash_file(path, tally)) != expected:
             raise AlteredFileError(
-                f"{path} was altered: its SHA-256 is {found[:12]}..., its manifest says {entry.sha256[:12]}...; {again}"
+                f"{path} was altered: its SHA-256 is {actual[:12]}..., its manifest says {expected[:12]}...; {again}"
             )
+    return paths

@@ -20,7 +20,7 @@ Width = Annotated[int, between(1, 1 << 16)]
 #: Tokens; the longest contexts in use are some millions, and memory plans try one after the other.
 Context = Annotated[int, between(1, 1 << 24)]
 #: A factor of pixels. Outside, float32 pixels overflow or vanish.
-Factor = Annotated[float, between(1e-6, 1e6)]
+Factor = Annotated[float, between(1e-6, 1_000_000)]
 #: Of pixels after the factor, which are 0..255 or less.
 Mean = Annotated[float, between(-255, 255)]
 #: ``PIL.Image.Resampling``: nearest, Lanczos, bilinear, bicubic, box, Hamming.
@@ -84,7 +84,6 @@ class PromptFormat:
     image_token: Annotated[str, holding_once("<image>")]
     answer_suffix: str  # ends an answer, e.g. "<|end|>"
     stop_words: tuple[Text, ...]  # generation ends when the text ends with one of these
-    separator: str = "\n"  # follows a finished answer
     bos: str = ""
 
 

@@ -158,8 +158,8 @@ class Pipeline:
             # Only steps of one token come often enough for padding to pay.
             **self.cache.past(padded=batch * count == 1),
         }
-        given = {contract.SEG_HIDDEN: hidden, **self.cache.slots(count, batch)}
-        outputs = self._outputs(contract.LLM, inputs, given)
+        bound = {contract.SEG_HIDDEN: hidden, **self.cache.slots(count, batch)}
+        outputs = self._outputs(contract.LLM, inputs, bound)
         self._graphs[contract.LLM].run(inputs, outputs)
         return outputs
 
@@ -194,11 +194,11 @@ class Pipeline:
             return class_logits, [MaskLogits(masks.item(i), self.backend.download_view) for i in range(len(seg_embeds))]
         return class_logits, list(self.backend.download(masks))
 
-    def _outputs(self, graph: str, inputs: Mapping[str, Buffer], given: Mapping[str, Buffer]) -> dict[str, Buffer]:
+    def _outputs(self, graph: str, inputs: Mapping[str, Buffer], bound: Mapping[str, Buffer]) -> dict[str, Buffer]:
         spec = self.manifest.graphs[graph]
         shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
         return {
-            name: given[name] if name in given else self._reuse(graph, name, shape, spec.output(name).dtype)
+            name: bound[name] if name in bound else self._reuse(graph, name, shape, spec.output(name).dtype)
             for name, shape in shapes.items()
         }
 

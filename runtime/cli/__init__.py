@@ -1,1 +1,1 @@
-"""The commands ``xsam-segment`` and ``xsam-verify``."""
+"""The commands xsam-segment and xsam-doctor, and what all commands share."""

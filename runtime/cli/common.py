@@ -1,4 +1,4 @@
-"""What the commands share: how they end, and how they say that they are at work.
+"""What the commands share: their options, how they load a bundle, and how they end.
 
 Exit codes: 0 done, 1 a comparison failed, 2 anything that the user can mend, 130 interrupted.
 """
@@ -10,18 +10,15 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.device import memory_plan
 from xsam_edge.runtime.errors import XSamError
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.model import XSam
-
-_REFRESH = 0.1  # seconds between two states of a progress line
+from xsam_edge.runtime.model import XSam
 
 
 class Parser(argparse.ArgumentParser):
@@ -115,69 +112,14 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
     run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
 
 
-def load_bundle(bundle: Path, progress: Progress, *, verify: bool = True, **options: Any) -> XSam:
-    """``XSam.load`` with a progress line for the hashes; memory plans of engines, and warnings, go to stderr."""
-    from xsam_edge.runtime.bundle.manifest import read_manifest, running_total
-    from xsam_edge.runtime.device import memory_plan
-    from xsam_edge.runtime.model import XSam
-
-    manifest = read_manifest(bundle)
-    total = sum(entry.bytes for entry in manifest.files.values())
-
-    def hashed(done: int, total: int) -> None:
-        progress("check" if done < total else "load", done, total if done < total else 0)
-
-    progress("check" if verify else "load", 0, total if verify else 0)
-    model = XSam.load(bundle, verify=verify, progress=running_total(hashed, total), **options)
-    if manifest.engine is not None:
+def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True, **options: Any) -> XSam:
+    """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
+    model = XSam.load(bundle, verify=verify, progress=progress, **options)
+    if model.manifest.engine is not None:
         progress.clear()
-        wanted = memory_plan.plan(memory_plan.footprint(manifest), model.pipeline.cache.capacity)
+        wanted = memory_plan.plan(memory_plan.footprint(model.manifest), model.pipeline.cache.capacity)
         print(memory_plan.line(wanted), file=sys.stderr)
-    if manifest.degraded:
+    if model.manifest.degraded:
         progress.clear()
         print(f"note: {bundle} was exported although its masks agree too little with FP32", file=sys.stderr)
     return model
-
-
-class Progress:
-    """One line on a terminal that says what is done and how far it is; silent where ``stream`` is no terminal.
-
-    >>> with Progress(sys.stderr) as progress:
-    ...     progress("hash", 1 << 20, 1 << 30)  # bytes done, bytes in all
-    ...     progress("load", 0, 0)  # of unknown length
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._shown = stream.isatty()
-        self._what = ""
-        self._width = 0
-        self._next = 0.0
-
-    def __call__(self, what: str, done: int = 0, total: int = 0) -> None:
-        """Show ``what``, and how much of ``total`` bytes is done where ``total`` is not 0."""
-        now = time.monotonic()
-        if not self._shown or (what == self._what and now < self._next and done < total):
-            return
-        self._what, self._next = what, now + _REFRESH
-        line = f"{what} {done / total:4.0%}  {_size(done)} of {_size(total)}" if total else f"{what} ..."
-        self._stream.write("\r" + line.ljust(self._width))
-        self._stream.flush()
-        self._width = len(line)
-
-    def clear(self) -> None:
-        """Remove the line, before anything else is printed."""
-        if self._shown and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-            self._stream.flush()
-            self._width, self._what = 0, ""
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.clear()
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

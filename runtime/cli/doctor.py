@@ -7,13 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xsam_edge.runtime.cli.common import Parser, Progress, command, package_version
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.doctor.bundle import Verdict
-    from xsam_edge.runtime.doctor.host import Host, Section
+from xsam_edge.runtime.cli.common import Parser, command, package_version
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor import bundle, machine, software
+from xsam_edge.runtime.doctor.bundle import Verdict
+from xsam_edge.runtime.doctor.host import Host, Section
+from xsam_edge.runtime.doctor.software import show
+from xsam_edge.runtime.progress import Step
 
 _DETAILS = """\
 Everything is asked, nothing is changed; what is absent is said. Libraries of the GPU are loaded in processes of their
@@ -44,26 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace, host: Host | None = None) -> int:
     """Probe and print; returns 0. ``host`` stands in for this machine."""
-    from xsam_edge.runtime.bundle.manifest import running_total
-    from xsam_edge.runtime.doctor import bundle, machine, software
-    from xsam_edge.runtime.doctor.host import Host
-
     host = host or Host()
     verdicts: tuple[Verdict, ...] | None = None
-    with Progress(sys.stderr) as progress:
-        progress("board")
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("board"))
         memory = machine.memory(host)
         sections = [machine.board(host), machine.power(host), machine.processor(host), memory]
-        progress("libraries")
+        progress(Step("libraries"))
         gpu, environment = software.gpu(host)
         onnxruntime, providers = software.onnxruntime(host)
         sections += [gpu, onnxruntime, software.python(host)]
         if options.bundle is not None:
-            progress("check")
-            available = next((fact.value for fact in memory.facts if fact.name == "available"), None)
-            hashed = running_total(lambda done, _: progress("check", done, 0), 0)
+            available = memory.values().get("available")
             section, verdicts = bundle.examine(
-                options.bundle, environment, providers, available, hashes=not options.no_verify, progress=hashed
+                options.bundle, environment, providers, available, hashes=not options.no_verify, progress=progress
             )
             sections.append(section)
     print(json.dumps(as_json(sections, verdicts)) if options.json else as_text(sections, verdicts))
@@ -73,7 +69,7 @@ def run(options: argparse.Namespace, host: Host | None = None) -> int:
 def as_json(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> dict[str, Any]:
     """``{section: {fact: value}}``; ``notes`` by "section.fact", and of a bundle ``runs``."""
     result: dict[str, Any] = {"version": package_version()}
-    result |= {section.title: {fact.name: fact.value for fact in section.facts} for section in sections}
+    result |= {section.title: section.values() for section in sections}
     notes = {f"{section.title}.{fact.name}": fact.note for section in sections for fact in section.facts if fact.note}
     result["notes"] = notes
     if verdicts is not None:
@@ -83,8 +79,6 @@ def as_json(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> 
 
 def as_text(sections: Sequence[Section], verdicts: Sequence[Verdict] | None) -> str:
     """The report as text, one fact a line."""
-    from xsam_edge.runtime.doctor.software import show
-
     width = max(len(fact.name) for section in sections for fact in section.facts)
     lines = [f"xsam-edge {package_version()}"]
     for section in sections:

@@ -8,11 +8,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xsam_edge.runtime.cli.common import (
     Parser,
-    Progress,
     add_running_options,
     command,
     count,
@@ -20,13 +19,14 @@ from xsam_edge.runtime.cli.common import (
     load_bundle,
     package_version,
 )
+from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
+from xsam_edge.runtime.cli.tasks import Question, question
 from xsam_edge.runtime.errors import XSamError
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.cli.tasks import Question
-    from xsam_edge.runtime.model import XSam
-    from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.results.result import Result
 
 PROGRAM = "xsam-segment"
 OUTPUT = Path("xsam-output")
@@ -97,14 +97,10 @@ def run(options: argparse.Namespace) -> int:
     check_stream_options(options)
     if options.source is not None:
         return run_stream(options)
-    with Progress(sys.stderr) as progress:
-        progress("load")
-        # Here, not at the top: they take a moment, and a wrong option should not.
-        from xsam_edge.runtime.cli.output import check_output, folder_names
-        from xsam_edge.runtime.cli.tasks import question
-
-        asked, output = question(options), options.output or OUTPUT
-        if asked.segments:
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("load"))
+        task, output = question(options), options.output or OUTPUT
+        if task.segments:
             check_output(output, options.overwrite)
         start = time.perf_counter()
         model = load_bundle(
@@ -116,11 +112,13 @@ def run(options: argparse.Namespace) -> int:
             context=options.context,
         )
         load = 1e3 * (time.perf_counter() - start)
-        entries, failed = [], False
+        entries: list[dict[str, Any]] = []
+        failed = False
+        total = len(options.images) if len(options.images) > 1 else None
         for image, name in zip(options.images, folder_names(options.images), strict=True):
-            progress(f"segment {image.name}")
+            progress(Step("segment", len(entries), total, "images", image.name))
             try:
-                entry, lines = _one(model, asked, image, output / name, options.overwrite)
+                entry, lines = _one(model, task, image, output / name, options.overwrite)
             except (XSamError, OSError, MemoryError) as error:
                 failed = True
                 entry, lines = {"image": str(image), "error": describe_error(error)}, []
@@ -145,14 +143,12 @@ def run(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _one(model: XSam, asked: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
-    from xsam_edge.runtime.cli.output import write_result
-
+def _one(model: XSam, task: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
     with model.look(image) as scene:
-        result = asked.ask(scene)
+        result = task.ask(scene)
     facts: dict[str, Any] = {"image": str(image), "error": None}
     files: Mapping[str, Any] | None = None
-    if asked.segments:
+    if task.segments:
         files = write_result(result, folder, facts, overwrite)
     return {**facts, **result.to_json(), "files": files}, _lines(result, image, folder if files else None)
 

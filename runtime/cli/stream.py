@@ -8,15 +8,18 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xsam_edge.runtime.cli.common import Progress, count, load_bundle
+from xsam_edge.runtime.cli.common import count, load_bundle
+from xsam_edge.runtime.cli.output import check_output
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
+from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.stream.sources import open_source
+from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
 _OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap")
@@ -61,19 +64,15 @@ def _positive(text: str) -> float:
 
 def run_stream(options: argparse.Namespace) -> int:
     """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
-    with Progress(sys.stderr) as progress:
-        progress("load")
-        from xsam_edge.runtime.cli.output import check_output
-        from xsam_edge.runtime.cli.tasks import question
-        from xsam_edge.runtime.stream.sources import open_source
-
-        asked, source = question(options), open_source(options.source, options.rate)
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        progress(Step("load"))
+        task, source = question(options), open_source(options.source, options.rate)
         if options.output is not None:
             check_output(options.output, options.overwrite)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=not options.no_verify, **running)
     latest = False if options.every_frame else None
-    stream = model.track(source, ask=asked.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
+    stream = model.stream(source, ask=task.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
     start = time.perf_counter()
     ages: list[float] = []
     try:
@@ -115,8 +114,8 @@ def _line(seen: FrameResult | Late) -> str:
     if seen.late:
         return f"{head}  late: {seen.stage}"
     result = seen.result
-    found = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
-    return f"{head}  {found or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
+    segments = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
+    return f"{head}  {segments or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
 
 
 def _summary(counts: Counts, ages: list[float], seconds: float) -> str:

@@ -38,7 +38,7 @@ def question(options: argparse.Namespace) -> Question:
     Raises:
         InputError: no task or several, an option of another task, or a value that cannot be read.
     """
-    given = {
+    chosen = {
         "refer": options.refer is not None,
         "reason": options.reason is not None,
         "things and stuff": options.things is not None or options.stuff is not None,
@@ -46,11 +46,11 @@ def question(options: argparse.Namespace) -> Question:
         "describe": options.describe,
         "chat": options.chat is not None,
     }
-    tasks = [name for name, is_given in given.items() if is_given]
+    tasks = [name for name, is_chosen in chosen.items() if is_chosen]
     if len(tasks) != 1:
-        found = f"{' and '.join(tasks)} were given together" if tasks else "no task was given"
+        fault = f"{' and '.join(tasks)} were given together" if tasks else "no task was given"
         raise InputError(
-            f"{found}; choose one of --refer, --reason, --things/--stuff, --box/--point/--mask, --describe, --chat"
+            f"{fault}; choose one of --refer, --reason, --things/--stuff, --box/--point/--mask, --describe, --chat"
         )
     (task,) = tasks
     for name, owners in _BELONGS.items():

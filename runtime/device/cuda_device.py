@@ -70,10 +70,10 @@ def find_device(index: int = 0) -> DeviceInfo:
 def driver_version(file: Path = _DRIVER_FILE) -> str:
     """The version of the loaded kernel module, "" if there is none."""
     try:
-        found = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", file.read_text(errors="replace"))
+        version = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)\s", file.read_text(errors="replace"))
     except OSError:
         return ""
-    return found[1] if found else ""
+    return version[1] if version else ""
 
 
 def _attribute(cuda: Any, attribute: int, device: ctypes.c_int) -> int:

@@ -18,6 +18,7 @@ from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
 from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, TOKENIZER_FILE, Manifest, TensorSpec
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import DeviceMemoryError
+from xsam_edge.runtime.units import size
 
 GIB = 1 << 30
 # Interpreter, packages and the libraries of CUDA and TensorRT.
@@ -79,6 +80,10 @@ class MemoryPlan:
         """Bytes that have to fit a device: all of them where host and device share their memory."""
         return sum(row.bytes for row in self.rows if shared or row.place == "device")
 
+    def fits(self, memory: DeviceMemory) -> bool:
+        """Whether a device has as much to give."""
+        return self.needed(memory.shared) <= memory.available
+
     def as_dict(self) -> dict[str, int]:
         """Row -> bytes."""
         return {row.what: row.bytes for row in self.rows}
@@ -137,7 +142,7 @@ def check_memory(manifest: Manifest, context: int, device: DeviceInfo) -> Memory
     """
     facts, memory = footprint(manifest), device_memory(device)
     wanted = plan(facts, context)
-    if wanted.needed(memory.shared) <= memory.available:
+    if wanted.fits(memory):
         return wanted
     shorter = longest_context(facts, memory, context)
     advice = f"load it with --context {shorter}" if shorter else "use a bundle of lower precision or a smaller variant"
@@ -152,7 +157,7 @@ def longest_context(facts: Footprint, memory: DeviceMemory, below: int) -> int:
     step = 256
     # One step of text is the least that can be asked about an image.
     for context in range((below - 1) // step * step, facts.image_tokens + step - 1, -step):
-        if plan(facts, context).needed(memory.shared) <= memory.available:
+        if plan(facts, context).fits(memory):
             return context
     return 0
 
@@ -165,7 +170,7 @@ def table(wanted: MemoryPlan, memory: DeviceMemory | None, name: str) -> str:
     lines.append(f"  {'in all':<{width}} {size(wanted.needed(True)):>10}  device {size(wanted.needed(False))}")
     if memory is not None:
         place = "host and device together" if memory.shared else "device"
-        verdict = "fits" if wanted.needed(memory.shared) <= memory.available else "does not fit"
+        verdict = "fits" if wanted.fits(memory) else "does not fit"
         lines.append(
             f"  {name}: {size(memory.total)}, {size(memory.reserved)} of it reserved, "
             f"{size(memory.available)} for {place}: {verdict}"
@@ -177,11 +182,6 @@ def line(wanted: MemoryPlan) -> str:
     """The plan in one line."""
     rows = ", ".join(f"{row.what} {size(row.bytes)}" for row in wanted.rows if row.place == "device")
     return f"device memory {size(wanted.needed(False))} for a context of {wanted.context} tokens: {rows}"
-
-
-def size(count: int) -> str:
-    """Bytes as text."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _typical(manifest: Manifest) -> ActivationSizes:

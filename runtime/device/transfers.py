@@ -18,7 +18,7 @@ from xsam_edge.runtime.bundle.manifest import Manifest, TensorSpec
 
 
 @dataclass(frozen=True)
-class Crossing:
+class Transfer:
     """``nbytes`` that cross ``times`` times each, per image or per question."""
 
     tensor: str
@@ -28,9 +28,9 @@ class Crossing:
     times: int = 1
 
 
-def crossings(
+def transfers(
     manifest: Manifest, new_tokens: int, answer_tokens: int, conditions: int, masks: int = 1
-) -> tuple[Crossing, ...]:
+) -> tuple[Transfer, ...]:
     """What crosses for one image and one question about it.
 
     Args:
@@ -41,7 +41,7 @@ def crossings(
         masks: queries whose mask logits are read: one for a phrase, all for a semantic map.
     """
     encoder, llm, decoder = (manifest.graphs[name] for name in contract.GRAPHS)
-    found: list[Crossing] = []
+    planned: list[Transfer] = []
 
     def add(
         tensor: TensorSpec,
@@ -53,7 +53,7 @@ def crossings(
         sizes = [axes[axis] if isinstance(axis, str) else axis for axis in tensor.shape]
         nbytes = prod(sizes) * np.dtype(tensor.dtype).itemsize
         if nbytes and times:
-            found.append(Crossing(tensor.name, direction, per, nbytes, times))
+            planned.append(Transfer(tensor.name, direction, per, nbytes, times))
 
     for tensor in encoder.inputs:
         add(tensor, "up", "image")
@@ -75,4 +75,4 @@ def crossings(
     add(decoder.output(contract.CLASS_LOGITS), "down", "question", classes=conditions + 1, **batch)
     whole = decoder.output(contract.MASK_LOGITS)
     add(replace(whole, shape=whole.shape[2:]), "down", "question", masks)
-    return tuple(found)
+    return tuple(planned)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xsam_edge.runtime.bundle.manifest import Manifest, Progress, check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import Manifest, check_files, read_manifest
 from xsam_edge.runtime.device.compatibility import Environment, check_engine
-from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan, size
-from xsam_edge.runtime.device.transfers import crossings
+from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan
+from xsam_edge.runtime.device.transfers import transfers
 from xsam_edge.runtime.doctor.host import Fact, Section
 from xsam_edge.runtime.errors import DeviceMemoryError, XSamError
+from xsam_edge.runtime.progress import Progress, silent
+from xsam_edge.runtime.units import size
 
 _CONTEXT = 4096  # what a bundle is loaded with by default, or its own limit
 
@@ -32,7 +34,7 @@ def examine(
     memory: int | None,
     *,
     hashes: bool = True,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> tuple[Section, tuple[Verdict, ...]]:
     """Compare a bundle with a machine; loads nothing of it.
 
@@ -42,7 +44,7 @@ def examine(
         providers: of its ONNX Runtime.
         memory: bytes that are available to a program, None where not known.
         hashes: check the SHA-256 of every file.
-        progress: called with the bytes of each block that was hashed.
+        progress: told what of the files was hashed.
     """
     try:
         manifest = read_manifest(bundle)
@@ -61,10 +63,8 @@ def examine(
 
 def _facts(manifest: Manifest, context: int) -> list[Fact]:
     wanted = plan(footprint(manifest), context)
-    crossing = crossings(manifest, new_tokens=64, answer_tokens=16, conditions=1)
-    moved = {
-        per: sum(item.nbytes * item.times for item in crossing if item.per == per) for per in ("image", "question")
-    }
+    planned = transfers(manifest, new_tokens=64, answer_tokens=16, conditions=1)
+    moved = {per: sum(item.nbytes * item.times for item in planned if item.per == per) for per in ("image", "question")}
     engine = manifest.engine
     kind = f"{engine.flavour} {engine.version} for {engine.target}" if engine else "ONNX graphs"
     return [

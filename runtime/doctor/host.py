@@ -76,3 +76,7 @@ class Section:
 
     title: str
     facts: tuple[Fact, ...]
+
+    def values(self) -> dict[str, Any]:
+        """Fact -> value."""
+        return {fact.name: fact.value for fact in self.facts}

@@ -15,7 +15,8 @@ _JETPACKS = {
 }  # fmt: skip
 _GPU_CLOCKS = ("*gpu*", "*ga10b*", "*gv11b*")
 _FEATURES = (
-    "avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512_fp16", "amx_int8",  # x86
+    "avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",  # x86
+    "amx_tile", "amx_int8", "amx_bf16",
     "asimd", "asimddp", "asimdhp", "i8mm", "bf16", "sve", "sve2",  # Arm
 )  # fmt: skip
 
@@ -41,8 +42,8 @@ def board(host: Host) -> Section:
 
 def parse_l4t(text: str) -> str | None:
     """The release of /etc/nv_tegra_release, such as "R36.4.3"."""
-    found = re.search(r"# (R\d+) \(release\), REVISION: ([\d.]+)", text)
-    return f"{found[1]}.{found[2]}" if found else None
+    release = re.search(r"# (R\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{release[1]}.{release[2]}" if release else None
 
 
 def _system(host: Host) -> str:
@@ -65,14 +66,16 @@ def power(host: Host) -> Section:
         facts.append(_clock("CPU clock", host, f"{cores[0]}/scaling_cur_freq", f"{cores[0]}/scaling_max_freq", 1e3))
         facts.append(Fact("CPU governor", host.read(f"{cores[0]}/scaling_governor")))
     else:
-        facts.append(Fact("CPU clock", None, "not told, as in most virtual machines"))
+        clock = re.search(r"^cpu MHz\s*:\s*([\d.]+)$", host.read("/proc/cpuinfo") or "", re.MULTILINE)
+        note = "of the first core" if clock else "not told, as in most virtual machines"
+        facts.append(Fact("CPU clock", f"{float(clock[1]):.0f} MHz" if clock else None, note))
     return Section("power", tuple(facts))
 
 
 def parse_power_mode(text: str) -> str | None:
     """The name of the mode that ``nvpmodel -q`` prints, such as "MAXN_SUPER"."""
-    found = re.search(r"NV Power Mode:\s*(\S+)", text)
-    return found[1] if found else None
+    mode = re.search(r"NV Power Mode:\s*(\S+)", text)
+    return mode[1] if mode else None
 
 
 def _clock(name: str, host: Host, now: str, most: str, hertz: float) -> Fact:
@@ -90,18 +93,23 @@ def processor(host: Host) -> Section:
     named = re.search(r"^(?:model name|Processor|CPU part)\s*:\s*(.+)$", info, re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
     known = set(flags[1].split()) if flags else set()
-    found = [name for name in _FEATURES if name in known]
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    features = [name for name in _FEATURES if name in known]
     quick = bool({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"} & known)
     note = "" if quick else "no dot product of 8-bit integers: INT8 bundles gain little on this CPU"
     return Section(
         "processor",
         (
             Fact("CPU", named[1].strip() if named else None, "" if named else "not told"),
-            Fact("cores", info.count("processor\t:") or os.cpu_count(), f"{usable} usable by this process"),
-            Fact("features", found, note),
+            Fact("cores", info.count("processor\t:") or os.cpu_count()),
+            Fact("usable cores", usable_cores(), "by this process"),
+            Fact("features", features, note),
         ),
     )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory(host: Host) -> Section:

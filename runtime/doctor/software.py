@@ -13,9 +13,9 @@ from xsam_edge.runtime.bundle.engine_info import MODULES
 from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.device.compatibility import Environment, install_command
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version
-from xsam_edge.runtime.device.memory_plan import size
 from xsam_edge.runtime.doctor.host import Fact, Host, Section
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.units import size
 
 _PACKAGES = (
     "xsam-edge", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "cuda-python",
@@ -82,7 +82,7 @@ def _signal_name(number: int) -> str:
 def python(host: Host) -> Section:
     """The interpreter and the packages that matter here."""
     versions = {name: _version(name) for name in _PACKAGES}
-    installed = {name: found for name, found in versions.items() if found}
+    installed = {name: version for name, version in versions.items() if version}
     both = "onnxruntime" in installed and "onnxruntime-gpu" in installed
     note = "onnxruntime and onnxruntime-gpu hide each other: uninstall both, install one" if both else ""
     return Section(
@@ -121,16 +121,15 @@ def gpu(host: Host) -> tuple[Section, Environment]:
     )
     versions: dict[str, str] = {}
     for flavour, module in MODULES.items():
-        installed, reason = ask_python(host, _IMPORT.format(module=module), str)
-        if installed is None:
+        version, reason = ask_python(host, _IMPORT.format(module=module), str)
+        if version is None:
             missing = "No module named" in reason
             problems[flavour] = f"{'not installed' if missing else reason}; {install_command(flavour)}"
             facts.append(Fact(flavour, None, problems[flavour]))
         else:
-            versions[flavour] = installed
-            facts.append(
-                Fact(flavour, installed, "usable" if device else "imports, but there is no GPU to run engines on")
-            )
+            versions[flavour] = version
+            note = "usable" if device else "imports, but there is no GPU to run engines on"
+            facts.append(Fact(flavour, version, note))
     devices, reason = ask_python(host, _CUDART, int | str)
     usable = isinstance(devices, int) and devices > 0
     facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))

@@ -43,7 +43,7 @@ class _Slot:
         return self.image() if self.image else None
 
 
-class SceneMemory:
+class CachePool:
     """Caches and features of all open scenes, the least recently used first.
 
     Args:
@@ -60,7 +60,7 @@ class SceneMemory:
         self._holders: dict[int, weakref.ref[FeatureHolder]] = {}
 
     @property
-    def caches(self) -> int:
+    def count(self) -> int:
         """Caches that are allocated."""
         return len(self._slots)
 

@@ -1,14 +1,16 @@
 """Prompts to answers: the language model's side of a segmentation.
 
-Two ways to an answer. ``append`` puts a fixed answer behind the prompt and runs one forward: the conditions' and the
-``<SEG>`` embeddings come out of it (mode "tensor" of the official code). ``generate`` decodes greedily behind the
-cached past (mode "predict"): one forward per token, but for tokens that a draft foresaw. Both end in the same pooled
-embeddings for the mask decoder.
+There is one way, and it takes a batch; a single prompt is a batch of one. Every prompt is read together with what its
+answer will probably be, or with the answer that is given; what follows is decoded behind the cached past, one forward
+per token but for tokens that a draft foresaw (:mod:`xsam_edge.runtime.language.speculative`). Several prompts on one
+image stand side by side behind it. One whose answer comes otherwise than was expected is decoded by itself, from where
+it departs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,40 +20,55 @@ from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.chain.pipeline import Float, ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.image.regions import sample_regions
-from xsam_edge.runtime.language.cache_pool import SceneMemory
-from xsam_edge.runtime.language.device_rows import JoinsRows, row_parts
-from xsam_edge.runtime.language.prompts import Prompt
-from xsam_edge.runtime.language.sequence import Expanded, expand, first_row, splice
-from xsam_edge.runtime.language.speculative import NO_DRAFT, DraftBook, agreed, look_up
-from xsam_edge.runtime.language.tokenizer import IMAGE_ID, Ids, Tokenizer, phrase_bounds, phrase_spans, seg_positions
-
-# The official demo's GenerationConfig allows 2,048; answers that segment are far shorter.
-MAX_NEW_TOKENS = 512
+from xsam_edge.runtime.language.answer import Answer, Request, appended_answer, generated_answer
+from xsam_edge.runtime.language.batch import batches
+from xsam_edge.runtime.language.cache_pool import CachePool
+from xsam_edge.runtime.language.sequence import Expanded, JoinsRows, expand, first_row, row_parts, splice
+from xsam_edge.runtime.language.speculative import NO_DRAFT, Drafter, accept, prompt_lookup
+from xsam_edge.runtime.language.tokenizer import (
+    IMAGE_ID,
+    Ids,
+    Tokenizer,
+    phrase_bounds,
+    phrase_spans,
+    seg_positions,
+)
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What the language model said, and what the mask decoder needs of it.
+class _Run:
+    """A request, laid out: ``ids`` of its prompt, ``sequence`` with an appended answer, ``draft`` to be read along."""
 
-    ``ids`` are generated ids only, the stop token included; empty for an appended answer. ``hidden`` are pooled rows
-    float32 [rows, embed], the first of which belongs to position ``first`` of the sequence.
-    """
-
+    request: Request
     ids: Ids
-    text: str
-    phrases: tuple[str, ...]  # of generated <p>..</p>
-    conditions: Float | None  # [C, embed], None without a condition
-    seg: Float | None  # [embed], None unless there is exactly one <SEG>
+    sequence: Expanded
+    draft: Ids
+
+    @property
+    def rows(self) -> Expanded:
+        """What its first forward reads."""
+        return self.sequence.followed_by(self.draft)
+
+    @property
+    def choices(self) -> int:
+        """After how many of its last rows the model's choice is needed."""
+        return 0 if self.request.append else len(self.draft) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class _Prefilled:
+    """What a forward told of one run: pooled rows from position ``first`` on, and the choices that it needs."""
+
     hidden: Float
     first: int
-    forwards: int = 1  # of the language model
+    next_ids: Ids
 
 
 class LanguageModel:
     """Tokenizer, embedding table and the graph.
 
-    ``memory`` holds the caches of the images that are asked about, ``drafts`` what answers are expected; without it
-    every token is decoded by a forward of its own.
+    ``cache_pool`` holds the caches of the images that are asked about. ``drafter`` knows what answers are expected;
+    without it every token is decoded by a forward of its own.
     """
 
     def __init__(
@@ -60,22 +77,35 @@ class LanguageModel:
         tokenizer: Tokenizer,
         table: npt.NDArray[np.floating],
         settings: Settings,
-        memory: SceneMemory | None = None,
-        drafts: DraftBook | None = None,
+        cache_pool: CachePool | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         self.pipeline = pipeline
         self.tokenizer = tokenizer
         self.settings = settings
-        self.memory = memory or SceneMemory(pipeline.cache, pipeline.make_cache, 0)
-        self.drafts = drafts
+        self.cache_pool = cache_pool or CachePool(pipeline.cache, pipeline.make_cache, 0)
+        self.drafter = drafter
         self._table = table
 
-    def encode(self, text: str, answer: str = "") -> Expanded:
-        """Token ids of a prompt, and of an answer behind it, laid out for the language model."""
-        ids = self.tokenizer.encode_prompt(text)
-        if answer:
-            ids = np.concatenate([ids, self.tokenizer.encode(answer)])
-        return self.layout(ids)
+    def generate(
+        self, requests: Sequence[Request], features: ImageFeatures, *, every_row: bool = False
+    ) -> list[Answer]:
+        """Answer prompts on one image.
+
+        Decoding is greedy and ends with a stop word, the end token, the request's limit or the end of the context.
+        ``every_row`` gives the pooled rows of an image that is computed too.
+
+        Raises:
+            ContextLengthError: one of the prompts, or its appended answer, does not fit the context.
+            InputError: a request for no token at all.
+        """
+        # Without drafts a batch would tell the first token only, and every prompt would have to be read again.
+        foreseen = self.drafter is not None or all(request.append for request in requests)
+        size = max(1, len(requests)) if self.pipeline.batches and foreseen else 1
+        answers: list[Answer] = []
+        for start in range(0, len(requests), size):
+            answers += self._generate_batch(requests[start : start + size], features, every_row)
+        return answers
 
     def layout(self, ids: Ids) -> Expanded:
         """Lay out ids [n] with their phrases and ``<SEG>`` positions."""
@@ -91,13 +121,8 @@ class LanguageModel:
     def embed(self, sequence: Expanded, features: ImageFeatures, regions: Float | None = None) -> Float:
         """Input embeddings [1, S, hidden] of a sequence; ``regions`` are [R, tokens, hidden]."""
         has_image = (sequence.input_ids == IMAGE_ID).any()
-        return splice(sequence, self._table, features.image_embeds if has_image else features.image_embeds[:0], regions)
-
-    def _input_rows(self, sequence: Expanded, features: ImageFeatures, regions: Float | None) -> Float | Buffer:
-        backend = self.pipeline.backend
-        if isinstance(backend, JoinsRows):
-            return backend.assemble(row_parts(sequence, self._table, features.embeds, regions))
-        return self.embed(sequence, features, regions)
+        image = features.image_embeds if has_image else np.empty((0, self.settings.model.hidden_size), np.float32)
+        return splice(sequence, self._table, image, regions)
 
     def region_tokens(self, features: ImageFeatures, points: Float) -> Float:
         """Tokens of regions, [R, tokens, hidden], from points [R, points, 2] as (y, x) in 0..1 of the padded input."""
@@ -105,145 +130,88 @@ class LanguageModel:
         grid = features.image_embeds[-height * width :].reshape(height, width, -1).astype(np.float32, copy=False)
         return sample_regions(grid, points, self.settings.regions)
 
-    def append(self, text: str, answer: str, features: ImageFeatures, regions: Float | None = None) -> Answer:
-        """Read the embeddings of a fixed answer in one forward.
+    def image_rows(self, sequence: Expanded) -> int:
+        """Length of the prefix: the rows up to and including the image, 0 without one."""
+        images = np.flatnonzero(sequence.input_ids == IMAGE_ID)
+        return int(images[-1]) + 1 if len(images) else 0
 
-        Raises:
-            ContextLengthError: prompt and answer do not fit the context.
+    def forget(self, features: ImageFeatures | None = None) -> None:
+        """Let go of an image's prefix, or of every image's; it is computed anew when it is asked for again.
+
+        Whoever writes to the pipeline's cache by themselves must forget all first.
         """
-        sequence = self.lay_out_answer(text, answer)
-        hidden, first, _ = self._prefill(sequence, features, regions)
-        return self.read_appended(sequence, hidden, first)
+        self.cache_pool.forget(features)
 
-    def lay_out_answer(self, text: str, answer: str) -> Expanded:
-        """A prompt with a fixed answer behind it, as far as the answer matters."""
-        sequence = self.encode(text, answer)
+    def stops(self, ids: list[int]) -> bool:
+        """Whether a generated answer is at its end."""
+        if ids[-1] == self.settings.tokens.eos:
+            return True
+        # As StopWordStoppingCriteria: on the text, because a stop word may be several tokens, though never this many.
+        text = self.tokenizer.decode(ids[-32:]).replace("\r", "").replace("\n", "")
+        return text.endswith(self.settings.prompt.stop_words)
+
+    def lay_out(self, request: Request, ids: Ids) -> Expanded:
+        """The rows of a request whose prompt has these ids, and of an appended answer as far as it matters."""
+        if not request.append:
+            return self.layout(ids)
+        sequence = self.layout(np.concatenate([ids, self.tokenizer.encode(request.prompt.answer or "")]))
         # Nothing behind <SEG> can change what stands before it.
         segs = np.flatnonzero(sequence.seg_ids >= 0)
         return sequence.part(0, int(segs[0]) + 1) if len(segs) == 1 else sequence
 
-    def read_appended(self, sequence: Expanded, hidden: Float, first: int, forwards: int = 1) -> Answer:
-        """The answer of a sequence from :meth:`lay_out_answer`, from its pooled rows from ``first`` on."""
-        conditions = _pool(hidden, sequence.cond_ids[first:])
-        seg = _single(hidden, sequence.seg_ids[first:])
-        return Answer(np.empty(0, np.int64), "", (), conditions, seg, hidden, first, forwards)
-
-    def ask(
-        self,
-        prompt: Prompt,
-        features: ImageFeatures,
-        regions: Float | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-    ) -> Answer:
-        """Decode as :meth:`generate`, with the answer in view that the task is expected to have.
-
-        Raises:
-            ContextLengthError: the prompt alone does not fit the context.
-        """
-        ids = self.tokenizer.encode_prompt(prompt.text)
-        draft = self.expect(prompt, ids)
-        given = self.decode(self.layout(ids), features, regions, max_new_tokens, draft[:-1], self.said(prompt))
-        self.learn(prompt, ids, given)
-        return given
-
-    def expect(self, prompt: Prompt, ids: Ids) -> Ids:
-        """The draft of a prompt's answer, int64 [n]; ``ids`` are the prompt's."""
-        if self.drafts is None or prompt.answer is None:
+    def draft(self, request: Request, ids: Ids) -> Ids:
+        """Ids that an answer is expected to have, int64 [n]; ``ids`` are those of its prompt."""
+        if request.append:
             return NO_DRAFT
-        return self.drafts.draft(prompt.task, self._phrases(ids), self.tokenizer.encode(prompt.answer))
+        if request.draft is not None:
+            return request.draft
+        prompt = request.prompt
+        if self.drafter is None or prompt.answer is None:
+            return NO_DRAFT
+        return self.drafter.draft(prompt.task, self._phrases(ids), self.tokenizer.encode(prompt.answer))
 
-    def said(self, prompt: Prompt) -> list[int] | None:
-        """What may be looked up while the prompt's answer is decoded; None if nothing may."""
-        return None if self.drafts is None else self.drafts.said(prompt.task)
+    def _generate_batch(self, requests: Sequence[Request], features: ImageFeatures, every_row: bool) -> list[Answer]:
+        runs = [self._run(request) for request in requests]
+        alone = len(runs) == 1
+        forwards = 1 if alone else 1 + self._prefill_image(runs[0].sequence, features)
+        shared, capacity = self.image_rows(runs[0].sequence), self.pipeline.cache.capacity
+        answers: dict[int, Answer] = {}
+        for batch in batches([len(run.rows) for run in runs], shared, capacity):
+            prefilled = self._prefill([runs[index] for index in batch], features, every_row)
+            for index, state in zip(batch, prefilled, strict=True):
+                run = runs[index]
+                if run.request.append:
+                    answers[index] = appended_answer(run.sequence, state.hidden, state.first, forwards)
+                else:
+                    answers[index] = self._decode(run, state, features, forwards, cached=alone, every_row=every_row)
+        return [answers[index] for index in range(len(runs))]
 
-    def learn(self, prompt: Prompt, ids: Ids, given: Answer) -> None:
-        """Remember what the model said to a prompt of ``ids``, where it came to an end by itself."""
-        if self.drafts is not None and self.stops(given.ids.tolist()):
-            self.drafts.learn(prompt.task, self._phrases(ids), given.ids)
-
-    def generate(
-        self,
-        text: str,
-        features: ImageFeatures,
-        regions: Float | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        draft: Ids = NO_DRAFT,
-        *,
-        every_row: bool = False,
-    ) -> Answer:
-        """Decode greedily until a stop word, the end token, ``max_new_tokens`` or the end of the context.
-
-        Phrases that the model generates replace the prompt's conditions (``XSamModel.predict``). ``draft`` is the
-        expected answer, checked along with the prompt: it saves forwards and changes nothing else. ``every_row`` gives
-        the pooled rows of an image that is computed too.
-
-        Raises:
-            ContextLengthError: the prompt alone does not fit the context.
-        """
+    def _run(self, request: Request) -> _Run:
+        if request.max_new_tokens < 1:
+            raise InputError(f"max_new_tokens is {request.max_new_tokens}; it must be at least 1")
+        ids = self.tokenizer.encode_prompt(request.prompt.text)
+        sequence = self.lay_out(request, ids)
         # The forward that reads a token tells the next one, so the last of a draft need not be read.
-        sequence = self.encode(text)
-        return self.decode(sequence, features, regions, max_new_tokens, draft[:-1], every_row=every_row)
+        return _Run(request, ids, sequence, self._fitting(request, sequence, self.draft(request, ids)[:-1]))
 
-    def fitting(self, sequence: Expanded, read: Ids, max_new_tokens: int = MAX_NEW_TOKENS) -> Ids:
-        """As many of the ids to be read behind a prompt as greedy decoding would read at most."""
-        return read[: max(0, min(self.pipeline.cache.capacity - len(sequence), max_new_tokens - 1))]
+    def _fitting(self, request: Request, sequence: Expanded, draft: Ids) -> Ids:
+        """As many ids of a draft as greedy decoding would read at most."""
+        return draft[: max(0, min(self.pipeline.cache.capacity - len(sequence), request.max_new_tokens - 1))]
 
-    def decode(
-        self,
-        sequence: Expanded,
-        features: ImageFeatures,
-        regions: Float | None = None,
-        max_new_tokens: int = MAX_NEW_TOKENS,
-        read: Ids = NO_DRAFT,
-        said: list[int] | None = None,
-        forwards: int = 0,
-        *,
-        every_row: bool = False,
-    ) -> Answer:
-        """Decode as :meth:`generate`, from a prompt that is laid out.
+    def _prefill_image(self, sequence: Expanded, features: ImageFeatures) -> int:
+        """Compute the prefix of a sequence unless a cache holds it; returns the number of forwards, 0 or 1."""
+        prefix = sequence.part(0, self.image_rows(sequence))
+        if not len(prefix) or self.cache_pool.knows(features, prefix.input_ids):
+            return 0
+        self._begin(prefix, features)
+        self.pipeline.forward(self._input_rows(prefix, features, None), np.empty(0, np.int64))
+        self.cache_pool.keep(features, prefix.input_ids)
+        return 1
 
-        ``read`` are expected ids that the first forward reads. Further ones are looked up in ``said``, an earlier
-        answer, and in what this one has said so far, unless it is None. ``forwards`` were spent on this answer before.
-        """
-        if max_new_tokens < 1:
-            raise InputError(f"max_new_tokens is {max_new_tokens}; it must be at least 1")
-        read = self.fitting(sequence, read, max_new_tokens)
-        prompt, first, chosen = self._prefill(
-            sequence.followed_by(read), features, regions, choices=len(read) + 1, every_row=every_row
-        )
-        ids = agreed(read, chosen, self.stops)
-        cache, rows = self.pipeline.cache, len(sequence) + len(ids) - 1
-        cache.truncate(rows)
-        hidden, forwards = [prompt[: rows - first]], forwards + 1
-        while len(ids) < max_new_tokens and not self.stops(ids) and cache.length < cache.capacity:
-            room = min(cache.capacity - cache.length, max_new_tokens - len(ids)) - 1
-            guess = [] if said is None else look_up(ids, said)[:room]
-            step = self.pipeline.forward(self._table[[ids[-1], *guess]][None], np.arange(1 + len(guess)))
-            further = agreed(guess, step.next_ids, self.stops, ids)
-            rows += len(further)
-            cache.truncate(rows)
-            hidden.append(step.hidden()[0, : len(further)].copy())
-            ids += further
-            forwards += 1
-        return self.read_generated(sequence, np.array(ids, np.int64), np.concatenate(hidden), first, forwards)
-
-    def read_generated(self, sequence: Expanded, ids: Ids, hidden: Float, first: int, forwards: int) -> Answer:
-        """The answer ``ids`` to a prompt, from the pooled rows from ``first`` on of all but the last of both."""
-        tokens = self.settings.tokens
-        # The last token never was an input, so it has no hidden state.
-        fed = ids[:-1]
-        output = hidden[len(hidden) - len(fed) :]
-        conditions = _pool(hidden[: len(hidden) - len(fed)], sequence.cond_ids[first:])
-        if (fed == tokens.phrase_start).any():
-            conditions = _pool(output, phrase_spans(fed, tokens))
-        seg = _single(output, seg_positions(fed, tokens))
-        phrases = tuple(self.tokenizer.phrases(fed, tokens))
-        return Answer(ids, self.tokenizer.decode(ids), phrases, conditions, seg, hidden, first, forwards)
-
-    def begin(self, sequence: Expanded, features: ImageFeatures) -> tuple[Ids, int]:
+    def _begin(self, sequence: Expanded, features: ImageFeatures) -> tuple[Ids, int]:
         """Choose the cache for a sequence and cut it back to what both begin with.
 
-        Returns the ids up to and including the image, which :meth:`SceneMemory.keep` is to be given once they are
+        Returns the ids up to and including the image, which :meth:`CachePool.keep` is to be given once they are
         computed, and how many of them need not be.
 
         Raises:
@@ -255,73 +223,105 @@ class LanguageModel:
                 f"the context holds {self.pipeline.cache.capacity}; shorten it or load the bundle with a larger context"
             )
         prefix = sequence.input_ids[: self.image_rows(sequence)]
-        self.pipeline.cache, known = self.memory.cache(features, prefix)
+        self.pipeline.cache, known = self.cache_pool.cache(features, prefix)
         first = known if len(sequence) > known else 0
         self.pipeline.cache.truncate(first)
         return prefix, first
 
-    def image_rows(self, sequence: Expanded) -> int:
-        """Length of the prefix: the rows up to and including the image, 0 without one."""
-        images = np.flatnonzero(sequence.input_ids == IMAGE_ID)
-        return int(images[-1]) + 1 if len(images) else 0
+    def _prefill(self, runs: Sequence[_Run], features: ImageFeatures, every_row: bool) -> list[_Prefilled]:
+        """Run sequences of one image in one forward, the longest last, their image prefix only if no cache has it.
 
-    def prefill_image(self, sequence: Expanded, features: ImageFeatures) -> int:
-        """Compute the prefix of a sequence unless a cache holds it; returns the number of forwards, 0 or 1."""
-        prefix = sequence.part(0, self.image_rows(sequence))
-        if len(prefix) and not self.memory.knows(features, prefix.input_ids):
-            self._prefill(prefix, features, None)
-            return 1
-        return 0
+        Of each the pooled rows that can matter are given, or every row that was computed.
+        """
+        rows = [run.rows for run in runs]
+        prefix, first = self._begin(rows[-1], features)
+        width = len(rows[-1]) - first
+        ends = [place * width + len(sequence) - first for place, sequence in enumerate(rows)]
+        choices = [np.arange(end - run.choices, end, dtype=np.int64) for run, end in zip(runs, ends, strict=True)]
+        embeds = self._batch_rows(runs, [sequence.part(first) for sequence in rows], features)
+        done = self.pipeline.forward(embeds, np.concatenate(choices))
+        if self.pipeline.cache.length >= len(prefix):  # a batch leaves the cache as it was
+            self.cache_pool.keep(features, prefix)
+        start = first if every_row else max(first, min(first_row(sequence, len(prefix)) for sequence in rows))
+        hidden = done.hidden(start - first).copy()  # a departing answer's forwards follow before the last is used
+        chosen = np.split(done.next_ids, np.cumsum([len(part) for part in choices])[:-1])
+        return [
+            _Prefilled(hidden[place, : len(sequence) - start], start, chosen[place])
+            for place, sequence in enumerate(rows)
+        ]
 
-    def _prefill(
+    def _batch_rows(self, runs: Sequence[_Run], parts: Sequence[Expanded], features: ImageFeatures) -> Float | Buffer:
+        if len(parts) == 1:
+            return self._input_rows(parts[0], features, runs[0].request.regions)
+        embeds = np.zeros((len(parts), len(parts[-1]), self.settings.model.hidden_size), np.float32)
+        for place, (run, part) in enumerate(zip(runs, parts, strict=True)):
+            embeds[place, : len(part)] = self.embed(part, features, run.request.regions)[0]
+        return embeds
+
+    def _input_rows(self, sequence: Expanded, features: ImageFeatures, regions: Float | None) -> Float | Buffer:
+        backend = self.pipeline.backend
+        if isinstance(backend, JoinsRows):
+            return backend.assemble(row_parts(sequence, self._table, features.embeds, regions))
+        return self.embed(sequence, features, regions)
+
+    def _decode(
         self,
-        sequence: Expanded,
+        run: _Run,
+        state: _Prefilled,
         features: ImageFeatures,
-        regions: Float | None,
+        forwards: int,
         *,
-        choices: int = 0,
-        every_row: bool = False,
-    ) -> tuple[Float, int, Ids]:
-        """Run a sequence, its image prefix only if no cache begins with it.
+        cached: bool,
+        every_row: bool,
+    ) -> Answer:
+        """Take what the first forward agrees with, and decode the rest; ``cached`` tells whether its rows are kept."""
+        ids = accept(run.draft, state.next_ids, self.stops)
+        if not cached and not self.stops(ids):
+            run = replace(run, draft=self._fitting(run.request, run.sequence, np.array(ids, np.int64)))
+            (state,) = self._prefill([run], features, every_row)
+            ids, forwards, cached = accept(run.draft, state.next_ids, self.stops), forwards + 1, True
+        rows = len(run.sequence) + len(ids) - 1
+        hidden = [state.hidden[: rows - state.first]]
+        if cached:
+            self.pipeline.cache.truncate(rows)
+            forwards += self._decode_steps(run.request, ids, hidden)
+        answer = generated_answer(
+            run.sequence,
+            np.array(ids, np.int64),
+            np.concatenate(hidden),
+            state.first,
+            forwards,
+            self.tokenizer,
+            self.settings.tokens,
+        )
+        self._record(run, answer)
+        return answer
 
-        Returns the pooled rows that can matter, or every row that was computed, the position of the first of them, and
-        what the model chooses after each of the last ``choices`` tokens.
-        """
-        prefix, first = self.begin(sequence, features)
-        embeds = self._input_rows(sequence.part(first), features, regions)
-        count = embeds.shape[1]
-        done = self.pipeline.forward(embeds, np.arange(count - choices, count, dtype=np.int64))
-        self.memory.keep(features, prefix)
-        start = first if every_row else max(first, first_row(sequence, len(prefix)))
-        return done.hidden(start - first)[0].copy(), start, done.next_ids
+    def _decode_steps(self, request: Request, ids: list[int], hidden: list[Float]) -> int:
+        """Decode behind the cache until the end, appending to ``ids`` and ``hidden``; returns the forwards taken."""
+        cache, forwards, last_answer = self.pipeline.cache, 0, self._last_answer(request)
+        while len(ids) < request.max_new_tokens and not self.stops(ids) and cache.length < cache.capacity:
+            room = min(cache.capacity - cache.length, request.max_new_tokens - len(ids)) - 1
+            draft = [] if last_answer is None else prompt_lookup(ids, last_answer)[:room]
+            start = cache.length
+            step = self.pipeline.forward(self._table[[ids[-1], *draft]][None], np.arange(1 + len(draft)))
+            accepted = accept(draft, step.next_ids, self.stops, ids)
+            cache.truncate(start + len(accepted))
+            hidden.append(step.hidden()[0, : len(accepted)].copy())
+            ids += accepted
+            forwards += 1
+        return forwards
 
-    def forget(self, features: ImageFeatures | None = None) -> None:
-        """Let go of an image's prefix, or of every image's; it is computed anew when it is asked for again.
+    def _last_answer(self, request: Request) -> list[int] | None:
+        """What ids may be looked up in while the answer is decoded; None if they may not be."""
+        if self.drafter is None or request.draft is not None:
+            return None
+        return self.drafter.last_answer(request.prompt.task)
 
-        Whoever writes to the pipeline's cache by themselves must forget all first.
-        """
-        self.memory.forget(features)
-
-    def stops(self, ids: list[int]) -> bool:
-        """Whether a generated answer is at its end."""
-        if ids[-1] == self.settings.tokens.eos:
-            return True
-        # As StopWordStoppingCriteria: on the text, because a stop word may be several tokens, though never this many.
-        text = self.tokenizer.decode(ids[-32:]).replace("\r", "").replace("\n", "")
-        return text.endswith(self.settings.prompt.stop_words)
+    def _record(self, run: _Run, answer: Answer) -> None:
+        """Remember an answer that came to an end by itself."""
+        if self.drafter is not None and run.request.draft is None and self.stops(answer.ids.tolist()):
+            self.drafter.record(run.request.prompt.task, self._phrases(run.ids), answer.ids)
 
     def _phrases(self, ids: Ids) -> list[Ids]:
         return [ids[start + 1 : end] for start, end in phrase_bounds(ids, self.settings.tokens)]
-
-
-def _pool(hidden: Float, spans: Ids) -> Float | None:
-    """Mean of the rows of each span; None without a span (``XSamModel._get_index_embeds``)."""
-    labels = np.unique(spans[spans >= 0])
-    if not len(labels):
-        return None
-    return np.stack([hidden[spans == label].mean(axis=0, dtype=np.float32) for label in labels])
-
-
-def _single(hidden: Float, segs: Ids) -> Float | None:
-    rows = np.flatnonzero(segs >= 0)
-    return hidden[rows[0]] if len(rows) == 1 else None

@@ -2,7 +2,7 @@
 
 A question is one of those the model was trained on (``dataset/map_fns/dataset_map_fns`` of the official code, which
 draws one at random); pinning it makes results repeatable. Text that a user gives is normalised as there, and may
-not contain the tokens that structure a prompt. This module knows text only; token ids are ``tokens.py``'s subject.
+not contain the tokens that structure a prompt. This module knows text only; token ids are ``tokenizer``'s subject.
 """
 
 from __future__ import annotations

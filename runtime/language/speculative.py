@@ -1,4 +1,4 @@
-"""Expected answers, and how they are checked: decoding without its steps where the model says what was expected.
+"""Speculative decoding: answers without steps of decoding where the model says what was expected.
 
 A draft is what an answer will probably be. It is put behind the prompt, and the one forward that reads the prompt also
 tells the model's own choice at every position of the draft. Choices are taken as far as the draft agrees with them,
@@ -22,51 +22,54 @@ NO_DRAFT: Ids = np.empty(0, np.int64)
 # Longer answers are not of a known form, and a draft that is wrong costs its length.
 MAX_DRAFT = 64
 
-# Ids that are looked up at a time, and how many that were said last must have been said before.
-LOOKED_UP = 5
+# Ids that are looked up at a time, and how many of the last ones must have come before.
+LOOKUP_LENGTH = 5
 _MATCHED = (3, 2, 1)
 
 
-def agreed(
+def accept(
     draft: Sequence[int] | Ids,
     chosen: Sequence[int] | Ids,
     stops: Callable[[list[int]], bool],
-    said: Sequence[int] = (),
+    generated: Sequence[int] = (),
 ) -> list[int]:
-    """Return the ids that greedy decoding gives behind ``said``, as far as one forward over a draft tells them.
+    """Return the ids that greedy decoding gives behind ``generated``, as far as one forward over a draft tells them.
 
     ``chosen`` [n + 1] are the model's choices before and behind each of the n ids of ``draft``; ``stops`` tells
     whether an answer is at its end. The last id that is returned was never read by the model, as in decoding.
     """
     ids = [int(chosen[0])]
-    for expected, choice in zip(draft, chosen[1:], strict=True):
-        if ids[-1] != expected or stops([*said, *ids]):
+    for drafted, choice in zip(draft, chosen[1:], strict=True):
+        if ids[-1] != drafted or stops([*generated, *ids]):
             break
         ids.append(int(choice))
     return ids
 
 
-def look_up(said: Sequence[int], before: Sequence[int]) -> list[int]:
-    """Return what followed the last ids of ``said`` when they came before, in it or in ``before``."""
-    known = [*before, *said]
+def prompt_lookup(generated: Sequence[int], earlier: Sequence[int]) -> list[int]:
+    """Return what followed the last ids of ``generated`` when they came before, in it or in an ``earlier`` answer.
+
+    Prompt lookup decoding, over answers instead of prompts: https://github.com/apoorvumang/prompt-lookup-decoding.
+    """
+    known = [*earlier, *generated]
     for count in _MATCHED:
         tail = known[-count:]
         for start in range(len(known) - count - 1, -1, -1):
             if known[start : start + count] == tail:
-                return known[start + count : start + count + LOOKED_UP]
+                return known[start + count : start + count + LOOKUP_LENGTH]
     return []
 
 
-class DraftBook:
+class Drafter:
     """What the model last said to each task, with gaps where it repeated the prompt's phrases."""
 
     def __init__(self) -> None:
         self._forms: dict[str, tuple[int, ...]] = {}
-        self._said: dict[str, list[int]] = {}
+        self._answers: dict[str, list[int]] = {}
 
-    def said(self, task: str) -> list[int]:
+    def last_answer(self, task: str) -> list[int]:
         """Return the last answer to a task as it was."""
-        return self._said.get(task, [])
+        return self._answers.get(task, [])
 
     def draft(self, task: str, phrases: Sequence[Ids], known: Ids = NO_DRAFT) -> Ids:
         """Return the expected answer, int64 [n]: the last one with this prompt's phrases, or ``known`` before any.
@@ -76,10 +79,10 @@ class DraftBook:
         form = self._forms.get(task)
         return known[:MAX_DRAFT] if form is None else fill(form, phrases)[:MAX_DRAFT]
 
-    def learn(self, task: str, phrases: Sequence[Ids], ids: Ids) -> None:
+    def record(self, task: str, phrases: Sequence[Ids], ids: Ids) -> None:
         """Remember an answer, int64 [n], that ended by itself."""
         self._forms[task] = abstract(ids, phrases)[:MAX_DRAFT]
-        self._said[task] = ids.tolist()
+        self._answers[task] = ids.tolist()
 
 
 def abstract(ids: Ids, phrases: Sequence[Ids]) -> tuple[int, ...]:

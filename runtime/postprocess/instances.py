@@ -42,7 +42,7 @@ def instance_masks(
     candidates = candidates[np.argsort(-flat[candidates], kind="stable")[:queries]]
     resizer = resizer_for(mask_logits, frame)
     measured = {}
-    found = []
+    masks = []
     for pair in candidates:
         query, label = divmod(int(pair), classes)
         if thing_ids is not None and label not in thing_ids:
@@ -52,5 +52,5 @@ def instance_masks(
         mask, probability = measured[query]
         score = float(flat[pair] * np.float32(probability))
         if probability > 0 and score >= threshold:
-            found.append(QueryMask(query, label, score, mask))
-    return tuple(sorted(found, key=lambda item: -item.score))
+            masks.append(QueryMask(query, label, score, mask))
+    return tuple(sorted(masks, key=lambda item: -item.score))

@@ -25,28 +25,28 @@ from xsam_edge.runtime.postprocess import (
     referred_mask,
     semantic_map,
 )
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Segmentation:
     """What post-processing made of an answer."""
 
     segments: tuple[Segment, ...]
     id_map: npt.NDArray[np.int32] | None = None
 
 
-Reader = Callable[[Float, Masks], Found]
+Reader = Callable[[Float, Masks], Segmentation]
 Labels = Sequence[str]
 
 
 def referred(frame: Frame, labels: Labels, threshold: float, *, several: bool) -> Reader:
     """The one thing that a phrase names; with ``several``, everything that scores ``threshold``."""
 
-    def read(class_logits: Float, mask_logits: Masks) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
         if several:
-            return Found(_segments([generalised_mask(class_logits, mask_logits, frame, threshold)], labels))
-        return Found(_segments([referred_mask(class_logits, mask_logits, frame)], labels))
+            return Segmentation(_segments([generalised_mask(class_logits, mask_logits, frame, threshold)], labels))
+        return Segmentation(_segments([referred_mask(class_logits, mask_logits, frame)], labels))
 
     return read
 
@@ -54,9 +54,9 @@ def referred(frame: Frame, labels: Labels, threshold: float, *, several: bool) -
 def instances(frame: Frame, labels: Labels, threshold: float, things: int | None = None) -> Reader:
     """Things one by one, which may overlap; only the first ``things`` labels unless None."""
 
-    def read(class_logits: Float, mask_logits: Masks) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
         thing_ids = None if things is None else range(things)
-        return Found(_segments(instance_masks(class_logits, mask_logits, frame, threshold, thing_ids), labels))
+        return Segmentation(_segments(instance_masks(class_logits, mask_logits, frame, threshold, thing_ids), labels))
 
     return read
 
@@ -64,14 +64,14 @@ def instances(frame: Frame, labels: Labels, threshold: float, things: int | None
 def semantic(frame: Frame, labels: Labels, things: int, settings: Settings) -> Reader:
     """One region for each label, the first ``things`` of which are things."""
 
-    def read(class_logits: Float, mask_logits: Masks) -> Found:
-        found = semantic_map(class_logits, mask_logits, frame, settings.semantic_resize)
+    def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
+        semantic = semantic_map(class_logits, mask_logits, frame, settings.semantic_resize)
         segments = tuple(
-            Segment.from_mask(found.label_map == label, found.shares[label], name, label, label < things)
+            Segment.from_mask(semantic.label_map == label, semantic.shares[label], name, label, label < things)
             for label, name in enumerate(labels)
-            if (found.label_map == label).any()
+            if (semantic.label_map == label).any()
         )
-        return Found(segments, found.label_map)
+        return Segmentation(segments, semantic.label_map)
 
     return read
 
@@ -79,16 +79,16 @@ def semantic(frame: Frame, labels: Labels, things: int, settings: Settings) -> R
 def panoptic(frame: Frame, labels: Labels, things: int, threshold: float, overlap_threshold: float) -> Reader:
     """Every pixel once: the first ``things`` labels one by one, the others as one region each."""
 
-    def read(class_logits: Float, mask_logits: Masks) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
         stuff_ids = range(things, len(labels))
-        found = panoptic_segments(class_logits, mask_logits, frame, stuff_ids, threshold, overlap_threshold)
+        panoptic = panoptic_segments(class_logits, mask_logits, frame, stuff_ids, threshold, overlap_threshold)
         segments = tuple(
             Segment.from_mask(
-                found.mask(item), item.score, _label(labels, item.label_id), item.label_id, item.is_thing, item.id
+                panoptic.mask(item), item.score, _label(labels, item.label_id), item.label_id, item.is_thing, item.id
             )
-            for item in found.segments
+            for item in panoptic.segments
         )
-        return Found(segments, found.id_map)
+        return Segmentation(segments, panoptic.id_map)
 
     return read
 
@@ -98,10 +98,10 @@ def pointed_at(
 ) -> Reader:
     """The object under a region, ``shown`` on the mask encoder's input."""
 
-    def read(class_logits: Float, mask_logits: Masks) -> Found:
+    def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
         region = restore_mask(shown, frame)
-        found = interactive_mask(class_logits, mask_logits, frame, region, settings.interactive_match, threshold)
-        return Found(_segments([found], labels))
+        mask = interactive_mask(class_logits, mask_logits, frame, region, settings.interactive_match, threshold)
+        return Segmentation(_segments([mask], labels))
 
     return read
 
@@ -109,15 +109,15 @@ def pointed_at(
 def grounded(frame: Frame, phrases: Labels) -> Reader:
     """A mask for each phrase of a caption."""
 
-    def read(class_logits: Float, mask_logits: Masks) -> Found:
-        return Found(_segments(grounded_masks(class_logits, mask_logits, frame), phrases))
+    def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
+        return Segmentation(_segments(grounded_masks(class_logits, mask_logits, frame), phrases))
 
     return read
 
 
-def _segments(found: Sequence[QueryMask], labels: Labels) -> tuple[Segment, ...]:
+def _segments(masks: Sequence[QueryMask], labels: Labels) -> tuple[Segment, ...]:
     return tuple(
-        Segment.from_mask(item.mask, item.score, _label(labels, item.label_id), item.label_id) for item in found
+        Segment.from_mask(item.mask, item.score, _label(labels, item.label_id), item.label_id) for item in masks
     )
 
 

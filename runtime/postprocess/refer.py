@@ -1,4 +1,4 @@
-"""Referring and reasoning segmentation (refseg, reaseg): one phrase, one mask."""
+"""A mask for each phrase: referring and reasoning segmentation (refseg, reaseg), grounded conversation (gcgseg)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,24 @@ from xsam_edge.runtime.postprocess.common import (
     require_fraction,
     resizer_for,
 )
-from xsam_edge.runtime.postprocess.grounded import grounded_masks
+
+
+def grounded_masks(
+    class_logits: Floats, mask_logits: Masks, frame: Frame, mask_threshold: float = 0.5
+) -> tuple[QueryMask, ...]:
+    """One mask per phrase, in the phrases' order; empty masks included. Masks may overlap.
+
+    As the official ``img_gcgseg_postprocess_fn``, which paints the masks in this order into one map, so that a
+    later phrase hides an earlier one; here every phrase keeps its whole mask.
+    """
+    require_fraction(mask_threshold=mask_threshold)
+    scores = class_scores(class_logits)
+    resizer = resizer_for(mask_logits, frame)
+    best = scores.argmax(0)
+    masks = {query: query_mask(mask_logits[query], resizer, mask_threshold) for query in {int(q) for q in best}}
+    return tuple(
+        QueryMask(int(query), label, float(scores[query, label]), masks[int(query)]) for label, query in enumerate(best)
+    )
 
 
 def referred_mask(class_logits: Floats, mask_logits: Masks, frame: Frame, mask_threshold: float = 0.5) -> QueryMask:

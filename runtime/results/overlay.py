@@ -5,16 +5,13 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from xsam_edge.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 MAX_SIDE = 2048  # pixels; larger images are drawn scaled down
 MIN_FONT = 10  # pixels

@@ -1,70 +1,20 @@
-"""What a segmentation call returns: segments with masks, and their forms for other programs."""
+"""What a segmentation call returns: its segments, and their forms for other programs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.results import rle
-from xsam_edge.runtime.results.iou import Box, mask_box
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """One mask, bool [H, W] at the image's size, and what the model says about it.
-
-    ``box`` is (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, zeros for an empty mask; ``area`` is in pixels;
-    ``score`` lies in 0..1. ``label`` is None where nothing names the segment; ``label_id`` indexes the categories,
-    phrases or regions of the call. ``id`` is its value in ``Result.id_map``, 0 without one.
-    """
-
-    mask: NDArray[np.bool_] = field(repr=False)
-    score: float
-    label: str | None
-    label_id: int
-    box: Box
-    area: int
-    is_thing: bool = True
-    id: int = 0
-
-    @classmethod
-    def from_mask(
-        cls,
-        mask: NDArray[np.bool_],
-        score: float,
-        label: str | None = None,
-        label_id: int = 0,
-        is_thing: bool = True,
-        id: int = 0,
-    ) -> Segment:
-        """A segment whose box and area are those of the mask."""
-        return cls(
-            mask=mask,
-            score=float(score),
-            label=label,
-            label_id=int(label_id),
-            box=mask_box(mask),
-            area=int(np.count_nonzero(mask)),
-            is_thing=is_thing,
-            id=int(id),
-        )
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Segment):
-            return NotImplemented
-        return self._values() == other._values() and np.array_equal(self.mask, other.mask)
-
-    def _values(self) -> tuple[object, ...]:
-        return self.score, self.label, self.label_id, self.box, self.area, self.is_thing, self.id
+from xsam_edge.runtime.results.overlay import draw
+from xsam_edge.runtime.results.segment import Segment
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +89,6 @@ class Result:
 
         See ``overlay.draw``. Raises InputError where there is no image, or one of another size.
         """
-        from xsam_edge.runtime.results.overlay import draw
-
         image = image if image is not None else self.image
         if image is None:
             raise InputError("this result keeps no image; pass the one that was segmented: result.overlay(image)")

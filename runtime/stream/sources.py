@@ -34,7 +34,7 @@ class SourceFrame:
     name: str | None = None
 
 
-class Source(Protocol):
+class FrameSource(Protocol):
     """What ``open_source`` returns. ``live`` frames come by themselves: who is slow should skip to the newest."""
 
     live: bool
@@ -77,7 +77,7 @@ class Folder:
             yield SourceFrame(path, self._pace.time(number), self._pace.due(number), path.name)
 
     def stop(self) -> None:
-        """See :class:`Source`."""
+        """See :class:`FrameSource`."""
         self._pace.stop()
 
 
@@ -106,7 +106,7 @@ class Video:
             yield SourceFrame(image, seconds, self._pace.due(number), f"{self.path.stem}-{number:06d}")
 
     def stop(self) -> None:
-        """See :class:`Source`."""
+        """See :class:`FrameSource`."""
         self._pace.stop()
 
 
@@ -133,7 +133,7 @@ class Camera:
             yield SourceFrame(image, time.time(), time.monotonic(), f"frame-{number:06d}")
 
     def stop(self) -> None:
-        """See :class:`Source`."""
+        """See :class:`FrameSource`."""
         self._stopped.set()
 
 

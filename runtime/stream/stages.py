@@ -5,35 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from xsam_edge.runtime.chain.pipeline import ImageFeatures
+from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.prepare import Prepared, prepare
+from xsam_edge.runtime.image.preprocess import Prepared, prepare
+from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
 
-if TYPE_CHECKING:
-    from xsam_edge.runtime.model import XSam
-
-Ask = Callable[[Scene], "Result | Sequence[Result]"]
+FrameQuestion = Callable[[Scene], "Result | Sequence[Result]"]
 Frames = str | Path | int | Iterable[Any]
 
 
-def track(
-    model: XSam,
+def stream(
+    pipeline: Pipeline,
+    language: LanguageModel,
     frames: Frames,
     *,
     refer: str | Phrases | None = None,
-    ask: Ask | None = None,
+    ask: FrameQuestion | None = None,
     deadline: float | None = None,
     latest: bool | None = None,
     overlap: bool = False,
     clock: Callable[[], float] | None = None,
 ) -> FrameStream:
-    """Ask the same of every frame; see :meth:`XSam.track`."""
+    """Ask the same of every frame; see :meth:`XSam.stream`."""
     if (refer is None) == (ask is None):
         raise InputError("a stream needs one question: either refer or ask")
     if isinstance(frames, int):
@@ -43,24 +42,23 @@ def track(
     if latest is None:
         latest = bool(getattr(frames, "live", not isinstance(frames, Sized)))
     policy = Policy(latest, deadline, overlap, clock)
-    return FrameStream(frames, stages_of(model, ask or _refer(refer or "")), policy)
+    return FrameStream(frames, stages_of(pipeline, language, ask or _refer(refer or "")), policy)
 
 
-def stages_of(model: XSam, ask: Ask) -> Stages:
+def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -> Stages:
     """The stages of a model: prepare an image, encode it, answer ``ask``."""
-    settings = model.manifest.settings
 
     def encode(prepared: Prepared) -> tuple[Prepared, ImageFeatures, float]:
         start = time.perf_counter()
-        features = model.encode(prepared.pixel_values, prepared.mask_pixel_values)
+        features = pipeline.encode_image(prepared.pixel_values, prepared.mask_pixel_values)
         return prepared, features, 1e3 * (time.perf_counter() - start)
 
     def answer(encoded: tuple[Prepared, ImageFeatures, float]) -> tuple[tuple[Result, ...], Mapping[str, float]]:
         prepared, features, ms = encoded
         looked = {"preprocess": prepared.ms, "image_encoder": ms}
-        with Scene(model, prepared.image, features, prepared.frame, looked) as scene:
-            given = ask(scene)
-        results = (given,) if isinstance(given, Result) else tuple(given)
+        with Scene(pipeline, language, prepared, features, looked) as scene:
+            answers = ask(scene)
+        results = (answers,) if isinstance(answers, Result) else tuple(answers)
         if not results:
             raise InputError("the question gave no result; it must return a Result or several")
         timings = dict(looked)
@@ -70,8 +68,8 @@ def stages_of(model: XSam, ask: Ask) -> Stages:
                     timings[stage] = timings.get(stage, 0.0) + taken
         return results, timings
 
-    return Stages(lambda image: prepare(image, settings), encode, answer)
+    return Stages(lambda image: prepare(image, language.settings), encode, answer)
 
 
-def _refer(phrases: str | Phrases) -> Ask:
+def _refer(phrases: str | Phrases) -> FrameQuestion:
     return lambda scene: scene.refer(phrases)

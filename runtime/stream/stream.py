@@ -258,8 +258,8 @@ def _read(frames: Iterable[Any], target: Slot[_Item]) -> None:
     try:
         iterator = iter(frames)
         try:
-            for index, given in enumerate(iterator):
-                frame = _frame(given)
+            for index, item in enumerate(iterator):
+                frame = _frame(item)
                 since = frame.arrived if frame.arrived is not None else time.monotonic()
                 if not target.put(_Item(index, frame, since, frame.image)):
                     break
@@ -271,12 +271,12 @@ def _read(frames: Iterable[Any], target: Slot[_Item]) -> None:
     target.finish(error)
 
 
-def _frame(given: Any) -> SourceFrame:
+def _frame(item: Any) -> SourceFrame:
     """A frame of a user's own iterable: an image, or (timestamp, image)."""
-    if isinstance(given, SourceFrame):
-        return given
-    if isinstance(given, tuple):
-        if len(given) != 2 or not isinstance(given[0], (int, float)):
+    if isinstance(item, SourceFrame):
+        return item
+    if isinstance(item, tuple):
+        if len(item) != 2 or not isinstance(item[0], (int, float)):
             raise InputError("a frame must be an image or (seconds, image), not another tuple")
-        return SourceFrame(given[1], float(given[0]))
-    return SourceFrame(given)
+        return SourceFrame(item[1], float(item[0]))
+    return SourceFrame(item)

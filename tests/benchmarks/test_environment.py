@@ -1,11 +1,13 @@
 """Peaks, memory, energy, environment: what the machine tells."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xsam_edge.benchmarks import energy, environment, memory, others, peaks
+from tests.runtime.doctor.recorded_machines import ORIN_COMMANDS, ORIN_NANO, machine
+from xsam_edge.benchmarks import energy, environment, memory, peaks
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 
 
@@ -38,10 +40,17 @@ def test_the_roofline_is_the_greater_bound() -> None:
 
 def test_the_environment_is_described() -> None:
     found = environment.describe(3)
-    assert found["threads"] == 3
-    assert found["cpu"]["model"] and found["cpu"]["cores_allowed"] >= 1
-    assert {"numpy", "tokenizers"} <= set(found["packages"])
+    assert found["conditions"]["threads"] == 3
+    assert found["processor"]["CPU"] and found["processor"]["usable cores"] >= 1
+    assert {"numpy", "tokenizers"} <= set(found["python"]["packages"])
     json.dumps(found, allow_nan=False)
+
+
+def test_a_jetson_is_described_as_the_doctor_does(tmp_path: Path) -> None:
+    found = environment.describe(1, machine(tmp_path, ORIN_NANO, ORIN_COMMANDS))
+    assert found["board"]["L4T"] == "R36.4.3"
+    assert (found["power"]["power mode"], found["power"]["GPU clock"]) == ("MAXN_SUPER", "306 of 1020 MHz")
+    assert (found["memory"]["memory"], found["gpu"]["GPU"]) == (7802160 << 10, "Orin")
 
 
 def test_a_board_tells_its_power() -> None:
@@ -80,10 +89,3 @@ def test_memory_is_judged_by_what_is_needed() -> None:
 def test_a_measuring_process_that_fails_says_why(tmp_path) -> None:
     found = memory.measure(tmp_path, device="cpu", threads=1, context=None, phrase="x")
     assert found["host_peak_bytes"] is None and "is not a bundle" in found["reason"]
-
-
-def test_other_runtimes_are_named_and_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(others, "_installed", lambda name: name == "onnxruntime_genai")
-    genai, optimum = others.other_peers()
-    assert genai["installed"] and not genai["measured"]
-    assert not optimum["installed"] and "not installed" in optimum["note"] and "pip install" in optimum["note"]

@@ -19,7 +19,7 @@ from xsam_edge.export.graph.passes import WeightPlan
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
-from xsam_edge.runtime.cli.common import Progress
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import BundleError
 
 
@@ -38,7 +38,7 @@ def model(phi3_bundle: Path, phi3_reference: Path) -> XSam:
 def test_torch_gives_the_same_answers(phi3_bundle: Path, model: XSam, answering, capsys) -> None:
     import sys
 
-    with Progress(sys.stderr) as progress:
+    with ProgressPrinter(sys.stderr) as progress:
         ours = open_bundle(
             phi3_bundle, progress, answering=answering, device="cpu", threads=1, context=None, verify=False
         )

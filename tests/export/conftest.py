@@ -25,6 +25,7 @@ from xsam_edge.export.config.sizes import (
     ModelConfig,
     VisionEncoderConfig,
 )
+from xsam_edge.export.config.variants import language_model_types
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.runtime.bundle.settings import MaskInput
 from xsam_edge.runtime.image.preprocess import mask_pixels
@@ -53,7 +54,7 @@ def _llm_config(name: str, sizes: dict[str, Any], vocab_size: int) -> LLMConfig:
 
 def _config(recorded: dict[str, Any], logit_clamp: float) -> ModelConfig:
     tiny = recorded["tiny"]
-    (llm,) = {"phi3", "qwen3"} & set(tiny)
+    (llm,) = set(language_model_types()) & set(tiny)
     siglip, sam, mask2former, xsam = tiny["siglip"], tiny["sam_vision"], tiny["m2f"], tiny["xsam"]
     return ModelConfig(
         llm=_llm_config(llm, tiny[llm], recorded["special_tokens"]["tiny_vocab"]),
@@ -152,6 +153,7 @@ class Recorded:
 
 @cache
 def recorded_model(folder: str, line: str) -> Recorded:
+    """The model of a folder of ``DATA``, or of one anywhere."""
     return Recorded(DATA / folder, line)
 
 
@@ -171,6 +173,12 @@ def phi3() -> Recorded:
 def qwen3() -> Recorded:
     """The recorded Qwen3 model."""
     return recorded_model("golden-qwen3", "")
+
+
+@pytest.fixture
+def llama(llama_reference: Path) -> Recorded:
+    """A Llama model with random weights, of which nothing is recorded."""
+    return recorded_model(str(llama_reference), "")
 
 
 @pytest.fixture(scope="module")

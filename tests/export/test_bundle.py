@@ -17,6 +17,7 @@ from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.staging import staged
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
 from xsam_edge.runtime.errors import CheckpointError, InputError, XSamError
+from xsam_edge.runtime.progress import Progress, silent
 
 
 def write(output: Path, content: str, overwrite: bool = False) -> None:
@@ -151,11 +152,11 @@ def test_embeddings_are_the_checkpoint_rows(phi3_bundle: Path, phi3_fp16_bundle:
 
 @pytest.fixture
 def request_(phi3_reference: Path) -> b.BundleRequest:
-    return from_checkpoint(str(phi3_reference), report=lambda *_: None)
+    return from_checkpoint(str(phi3_reference), progress=silent)
 
 
 def stub_graph(writes: Callable[[Path], None]) -> Callable[..., object]:
-    def build(_request: b.BundleRequest, _model: object, name: str, folder: Path, _report: b.Report) -> object:
+    def build(_request: b.BundleRequest, _model: object, name: str, folder: Path, _progress: Progress) -> object:
         writes(folder / f"{name}.onnx")
         return read_spec(name)
 
@@ -172,7 +173,7 @@ def test_a_bundle_without_its_graphs_is_quick(
     """What the following tests break is whole otherwise."""
     monkeypatch.setattr(b, "_build_and_write", stub_graph(lambda path: path.touch()))
     steps: list[str] = []
-    manifest = b.write_bundle(request_, tmp_path / "bundle", report=lambda what, done, total: steps.append(what))
+    manifest = b.write_bundle(request_, tmp_path / "bundle", progress=lambda step: steps.append(step.what))
     assert (tmp_path / "bundle" / MANIFEST_FILE).read_text() == manifest.to_json()
     assert {"llm: trace", "token embeddings", "hash"} <= set(steps)
 

@@ -87,10 +87,12 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
     [
         ("{", "cannot be read as JSON"),
         ("[]", "is []; expected an object; --config takes a JSON object"),
-        ('{"nonsense": 1}', "unknown configuration key 'nonsense'"),
-        ('{"rope_theta": "big"}', "rope_theta is 'big'"),
-        ('{"num_attention_heads": 7}', "64 cannot be split by 7"),
-        ('{"extra_select_layers": [99, 1, 2]}', "extra_select_layers has 99"),
+        ('{"nonsense": 1}', "unknown names: 'nonsense' (the nearest known one is "),
+        ('{"llm.rope_theta": "big"}', "llm.rope_theta is 'big'"),
+        ('{"llm.num_heads": 7}', "64 cannot be split by 7"),
+        ('{"llm": {"hidden_size": 2048}}', "llm.hidden_size is 64 in the weights, 2048 in --config"),
+        ('{"mask_encoder.taps": [99, 1, 2]}', "mask_encoder.taps has 99"),
+        ('{"extra_select_layers": [6, 12, 18, 24]}', "write mask_encoder.taps"),
     ],
 )
 def test_wrong_configurations(fails: Failure, tmp_path: Path, phi3_reference: Path, content: str, message: str) -> None:
@@ -165,7 +167,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("variant", ["qwen3-4b"])
+@pytest.mark.parametrize("variant", ["qwen3-4b", "smollm2-360m"])
 def test_random_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path, variant: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(TINY))
     output = tmp_path / "bundle"

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from xsam_edge.export import quantize as r
+from xsam_edge.export import quantize
 from xsam_edge.export.cli import main
 from xsam_edge.export.precision.plan import read_plan, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.quantization.lowering import bundle_names
-from xsam_edge.export.quantize_plan import ReduceOptions
+from xsam_edge.export.quantize_plan import QuantizeOptions
 from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
 from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.progress import silent
 
 FEW = ["--calibration-samples", "6", "--gate-samples", "4"]
 
@@ -36,12 +37,12 @@ def traced_once(shapes_bundle: Path) -> Iterator[None]:
         shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(r, "fill_bundle", copied)
+        patch.setattr(quantize, "fill_bundle", copied)
         yield
 
 
 @pytest.fixture(scope="module")
-def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+def int8(tmp_path_factory: pytest.TempPathFactory, cache: Path, shared_traces: None) -> Path:
     output = tmp_path_factory.mktemp("reduced") / "int8"
     options = ["--checkpoint", "shapes", "--precision", "int8", *FEW, "--calibration-cache", str(cache)]
     assert main([*options, "-o", str(output)]) == 0
@@ -116,24 +117,24 @@ def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
 def test_a_bound_that_cannot_be_held_is_an_error(
     tmp_path: Path, cache: Path, traced_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = from_checkpoint("shapes", report=lambda *_: None)
-    options = ReduceOptions("int8", samples=6, held_out=2, min_iou=0.97, cache=cache)
-    monkeypatch.setattr(r.Search, "run", lambda self, plan: _hopeless(self, plan))
+    request = from_checkpoint("shapes", progress=silent)
+    options = QuantizeOptions("int8", samples=6, held_out=2, min_iou=0.97, cache=cache)
+    monkeypatch.setattr(quantize.Search, "run", lambda self, plan: _hopeless(self, plan))
     with pytest.raises(XSamError, match=r"mean IoU of 0\.5\d*, below the bound of 0\.97.*--allow-degraded"):
-        r.reduce_bundle(request, tmp_path / "bundle", options, report=lambda *_: None)
+        quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
     assert list(tmp_path.iterdir()) == []
-    manifest, facts = r.reduce_bundle(
-        request, tmp_path / "bundle", replace(options, allow_degraded=True, min_iou=1.0), report=lambda *_: None
+    manifest, facts = quantize.quantize_bundle(
+        request, tmp_path / "bundle", replace(options, allow_degraded=True, min_iou=1.0), progress=silent
     )
     assert manifest.degraded and facts.degraded and "shipped because" in " ".join(facts.notes)
     assert read_manifest(tmp_path / "bundle").degraded
 
 
-def _hopeless(search: r.Search, plan: object) -> object:
+def _hopeless(search: quantize.Search, plan: object) -> object:
     from xsam_edge.export.gate.measure import Score
-    from xsam_edge.export.gate.search import Found
+    from xsam_edge.export.gate.search import SearchResult
 
-    return Found(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
+    return SearchResult(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_what_cannot_be_used_is_told_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(r, "fill_bundle", lambda *_: pytest.fail("an export began"))
+    monkeypatch.setattr(quantize, "fill_bundle", lambda *_: pytest.fail("an export began"))
     code = main(["--checkpoint", "shapes", "--precision", "int8", *options, "-o", str(tmp_path / "bundle")])
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.count("\n") == 1

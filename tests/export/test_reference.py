@@ -121,6 +121,6 @@ def test_generated_spans_include_their_tags_but_not_the_last_token():
 
 @pytest.mark.parametrize(("conditions", "seg_positions"), [([NO_ID, NO_ID], [1]), ([0, NO_ID], []), ([0, 0], [0, 1])])
 def test_nothing_is_segmented_without_a_phrase_and_one_seg(phi3, conditions, seg_positions):
-    image = reference.ImageFeatures(torch.zeros(1, 1, 64), torch.zeros(1, 64, 4, 4), [])
+    image = reference.EncodedImage(torch.zeros(1, 1, 64), torch.zeros(1, 64, 4, 4), [])
     hidden = torch.zeros(1, 2, phi3.config.llm.hidden_size)
     assert reference.segment(phi3.model, image, hidden, torch.tensor([conditions]), seg_positions) is None

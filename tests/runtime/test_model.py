@@ -13,6 +13,7 @@ from tests.runtime.loaded import load
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, TOKENIZER_FILE
 from xsam_edge.runtime.errors import BackendError, BundleError, InputError
 from xsam_edge.runtime.model import DEFAULT_CONTEXT, XSam
+from xsam_edge.runtime.progress import Step
 
 IMAGE = DATA / "golden-phi3" / "image.png"
 
@@ -56,10 +57,11 @@ def test_context(phi3_bundle: Path) -> None:
 
 
 def test_every_file_is_hashed_before_it_is_opened(copy: Path) -> None:
-    hashed: list[int] = []
-    XSam.load(copy, threads=1, progress=hashed.append)
+    steps: list[Step] = []
+    XSam.load(copy, threads=1, progress=steps.append)
     manifest = json.loads((copy / MANIFEST_FILE).read_text())
-    assert sum(hashed) == sum(entry["bytes"] for entry in manifest["files"].values())
+    total = sum(entry["bytes"] for entry in manifest["files"].values())
+    assert steps[-2:] == [Step("check", total, total, "bytes"), Step("load")]
     for name in manifest["files"]:
         path = copy / name
         content = path.read_bytes()
@@ -95,3 +97,9 @@ def test_half_precision_finds_the_same(phi3_bundle: Path, phi3_fp16_bundle: Path
     union = (full.masks[0] | half.masks[0]).sum()
     assert union and (full.masks[0] & half.masks[0]).sum() / union > 0.95
     assert half.segments[0].score == pytest.approx(full.segments[0].score, abs=0.02)
+
+
+def test_the_former_name_of_speculative_warns(phi3_bundle: Path) -> None:
+    with pytest.warns(FutureWarning, match="drafts is now speculative"):
+        model = XSam.load(phi3_bundle, threads=1, verify=False, drafts=False)
+    assert model.language.drafter is None

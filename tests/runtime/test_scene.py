@@ -107,8 +107,8 @@ def test_a_closed_scene_says_so(model: XSam) -> None:
     with model.look(FOLDER / "image.png") as scene:
         features = scene.features
         scene.refer("a car", answer="append")
-        assert model.language.memory.knows(features)
-    assert not model.language.memory.knows(features)
+        assert model.language.cache_pool.knows(features)
+    assert not model.language.cache_pool.knows(features)
     for ask in (*QUESTIONS.values(), lambda s: s.describe(), lambda s: s.chat("What?")):
         with pytest.raises(InputError, match="this scene was closed"):
             ask(scene)
@@ -129,7 +129,7 @@ def test_closing_one_scene_keeps_the_prefix_of_another(model: XSam, scene: Scene
     other = model.look(FOLDER / "image.png")
     scene.refer("a car", answer="append")
     other.close()
-    assert model.language.memory.knows(scene.features)
+    assert model.language.cache_pool.knows(scene.features)
 
 
 def test_a_prompt_that_is_too_long_leaves_the_scene_usable(phi3_bundle: Path) -> None:

@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=recipe.workers, help="processes (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=recipe.batch, help="pictures of each (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda; with cuda give --workers 1")
-    parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights and asks (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=recipe.seed, help="of weights and exercises (default: %(default)s)")
     parser.add_argument("--start", type=Path, metavar="FILE", help="begin with these weights")
     parser.add_argument("--lesson", type=int, choices=(0, 1), help="only this one (default: one after the other)")
     parser.add_argument("--rate", type=float, default=1.0, help="factor on the learning rates (default: %(default)s)")

@@ -17,7 +17,7 @@ from xsam_edge.runtime.language.tokenizer import IMAGE_ID, REGION_ID
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Of N asks: class logits [N, Q, C + 1] (background last) and mask logits [N, Q, h, w] of every prediction point.
+    """N exercises: class logits [N, Q, C + 1] (background last), mask logits [N, Q, h, w] of every prediction point.
 
     ``next_logits`` [rows, vocab] belong to the rows of the groups' ``next_ids`` that are judged, in their order.
     """
@@ -28,7 +28,7 @@ class Predictions:
 
 
 def normalise(pixels: Tensor, rule: VisionInput | MaskInput) -> Tensor:
-    """Uint8 [B, H, W, 3] to [B, 3, H, W], as ``runtime.preprocess`` does."""
+    """Uint8 [B, H, W, 3] to [B, 3, H, W], as ``runtime.image.preprocess`` does."""
     mean, std = torch.tensor(rule.mean, device=pixels.device), torch.tensor(rule.std, device=pixels.device)
     return ((pixels * rule.rescale_factor - mean) / std).permute(0, 3, 1, 2)
 
@@ -39,7 +39,7 @@ def sample_regions(maps: Tensor, points: Tensor, rule: RegionSampling) -> Tensor
     grid = 2 * points.flip(-1)[:, None] - 1
     image = maps.transpose(1, 2).unflatten(2, (side, side))
     sampled = F.grid_sample(image, grid, mode="bilinear", align_corners=True)[:, :, 0].transpose(1, 2)
-    groups = sampled.unflatten(1, (rule.tokens, rule.group))
+    groups: Tensor = sampled.unflatten(1, (rule.tokens, rule.group))
     return groups.amax(2) if rule.pooling == "max" else groups.mean(2)
 
 
@@ -52,13 +52,13 @@ def forward(model: XSam, batch: Batch, settings: Settings, all_layers: bool = Tr
     image = torch.cat((vision, model.seg_projector(selected)), dim=1)
     seg, conditions, next_logits = _language(model, batch, image, settings)
 
-    asked = batch.ask_picture
-    resized = [level[asked] for level in MaskDecoder.prepare(mask_features, multi_scale)]
-    features = [level[asked] for level in multi_scale]
-    queries, masks = segmentor.decoder(seg[:, None], mask_features[asked], features, resized, all_layers)
-    background = model.bg_embeds.weight.expand(len(asked), -1, -1)
+    picture = batch.exercise_picture
+    resized = [level[picture] for level in MaskDecoder.prepare(mask_features, multi_scale)]
+    features = [level[picture] for level in multi_scale]
+    queries, masks = segmentor.decoder(seg[:, None], mask_features[picture], features, resized, all_layers)
+    background = model.bg_embeds.weight.expand(len(picture), -1, -1)
     conditions = torch.cat((conditions, background), dim=1)
-    absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(asked), 1)), dim=1)[:, None]
+    absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(picture), 1)), dim=1)[:, None]
     classes = [segmentor.class_predictor(query, conditions).masked_fill(absent, float("-inf")) for query in queries]
     return Predictions(classes, masks, next_logits)
 

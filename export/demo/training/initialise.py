@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xsam_edge.export.models.deformable_attention import DeformableAttention
-from xsam_edge.export.models.init import init_weights
 from xsam_edge.export.models.llm import CausalLM
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import XSam
 
 _EMBEDDING_STD = 0.5  # of tokens: comparable to image embeddings, so that neither drowns the other
@@ -83,5 +83,5 @@ def _language(llm: CausalLM, generator: torch.Generator) -> None:
         llm.lm_head.weight.mul_(0.1)
     shrink = (2 * llm.config.num_layers) ** -0.5
     for layer in llm.model.layers:
-        layer.self_attn.o_proj.weight.mul_(shrink)
-        layer.mlp.down_proj.weight.mul_(shrink)
+        layer.get_parameter("self_attn.o_proj.weight").mul_(shrink)
+        layer.get_parameter("mlp.down_proj.weight").mul_(shrink)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from tokenizers import Tokenizer as BaseTokenizer
+from torch.multiprocessing.spawn import spawn
 
 from xsam_edge.export.config.variants import Variant
-from xsam_edge.export.demo.training.asks import Asker, view
+from xsam_edge.export.demo.training.exercises import ExerciseMaker, view
 from xsam_edge.export.demo.training.forward import forward
 from xsam_edge.export.demo.training.initialise import initialise
 from xsam_edge.export.demo.training.losses import loss
@@ -29,8 +29,11 @@ from xsam_edge.export.demo.training.save import save_inits, save_weights
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
 from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.export.prepare import settings_for
+from xsam_edge.export.settings import settings_for
+from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer
+from xsam_edge.runtime.progress import Step
 
 _CURVE_STEPS = 20  # between lines of the curve
 _VALIDATION_SEED = 10_000
@@ -62,7 +65,7 @@ def train(job: Job) -> None:
         if recipe.workers == 1:
             _work(0, job, tokenizer_json, address)
         else:
-            mp.spawn(_work, (job, tokenizer_json, address), nprocs=recipe.workers)
+            spawn(_work, (job, tokenizer_json, address), nprocs=recipe.workers)
 
 
 def with_vocabulary(variant: Variant, tokenizer_json: str) -> Variant:
@@ -75,17 +78,12 @@ def _work(rank: int, job: Job, tokenizer_json: str, address: str) -> None:
     recipe = job.recipe
     torch.set_flush_denormal(True)
     if job.device == "cpu":
-        torch.set_num_threads(max(1, _cores() // recipe.workers))
+        torch.set_num_threads(max(1, usable_cores() // recipe.workers))
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=recipe.workers)
     try:
         _Worker(rank, job, tokenizer_json).run()
     finally:
         dist.destroy_process_group()
-
-
-def _cores() -> int:
-    """Those that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
@@ -95,8 +93,8 @@ class _Worker:
         self.rank, self.job, self.recipe = rank, job, job.recipe
         config = job.variant.config
         self.settings = settings_for(config, job.variant, tokenizer_json, None, None)
-        self.asker = Asker(Tokenizer(tokenizer_json), self.settings, self.recipe)
-        self.prefix = self.asker.prefix()
+        self.maker = ExerciseMaker(Tokenizer(tokenizer_json), self.settings, self.recipe)
+        self.prefix = self.maker.prefix()
         self.model = initialise(XSam(config, deformable="grid_sample"), self.recipe.seed)
         if job.start is not None:
             self.model.load_state_dict(load_file(job.start))
@@ -105,24 +103,38 @@ class _Worker:
         self.matrices = linear_matrices(self.model)
         self.parameters = list(self.model.parameters())
         self.start = time.monotonic()
+        self.progress = ProgressPrinter(sys.stderr)
 
     def run(self) -> None:
         """Train until the budget is spent."""
         step, reported, lines = 0, 0.0, []
-        while (progress := self._progress(step)) < 1:
-            set_rates(self.optimizers, schedule(step, progress, self.recipe))
-            lesson = int(progress >= self.recipe.second_lesson)
+        while (spent := self._spent(step)) < 1:
+            self._tell(step)
+            set_rates(self.optimizers, schedule(step, spent, self.recipe))
+            lesson = int(spent >= self.recipe.second_lesson)
             lines.append(self._step(self._batch(self._seeds(step), lesson)))
             step += 1
             if step % _CURVE_STEPS == 0:
-                self._write({"step": step, "progress": round(progress, 4), **_mean(lines)})
+                self._write({"step": step, "progress": round(spent, 4), **_mean(lines)})
                 lines.clear()
             if self._agreed(self._minutes() - reported > self.recipe.report_minutes):
                 self._report(step)
                 reported = self._minutes()
         self._report(step)
+        self.progress.clear()
 
-    def _progress(self, step: int) -> float:
+    def _tell(self, step: int) -> None:
+        """Show how far the training is; the first worker speaks for all."""
+        if self.rank:
+            return
+        if self.recipe.steps is not None:
+            self.progress(Step("train", step, self.recipe.steps, "steps"))
+        else:
+            seconds = int(60 * self._minutes()), int(60 * self.recipe.minutes)
+            self.progress(Step("train", *seconds, "seconds", f"step {step}"))
+
+    def _spent(self, step: int) -> float:
+        """The share of the budget."""
         if self.recipe.steps is not None:
             return step / self.recipe.steps
         return self._average(self._minutes() / self.recipe.minutes)
@@ -138,11 +150,11 @@ class _Worker:
         model = self.settings.model
         size, grid = self.settings.mask_input.height, 2 * model.mask_grid[0]
         views = [view(seed, size, grid) for seed in seeds]
-        asks = [
-            self.asker.asks(seen, np.random.default_rng([seed, self.recipe.seed]), lesson)
+        exercises = [
+            self.maker.exercises(seen, np.random.default_rng([seed, self.recipe.seed]), lesson)
             for seen, seed in zip(views, seeds, strict=True)
         ]
-        return pack(views, asks, self.prefix).to(self.job.device)
+        return pack(views, exercises, self.prefix).to(self.job.device)
 
     def _step(self, batch: Batch) -> dict[str, float]:
         losses = loss(forward(self.model, batch, self.settings), batch, self.recipe)
@@ -159,15 +171,17 @@ class _Worker:
     def _share_gradients(self) -> None:
         if self.recipe.workers == 1:
             return
+        gradients = []
         for parameter in self.parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        flat = torch.cat([parameter.grad.flatten() for parameter in self.parameters])
+            gradients.append(parameter.grad)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.recipe.workers
-        parts = flat.split([parameter.numel() for parameter in self.parameters])
-        for parameter, part in zip(self.parameters, parts, strict=True):
-            parameter.grad.copy_(part.view_as(parameter))
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def _share_matrices(self) -> None:
         """Send every worker the matrices that another one updated."""
@@ -184,8 +198,8 @@ class _Worker:
         first = _VALIDATION_SEED + self.rank * self.recipe.validation_scenes
         with torch.no_grad():
             for seed in range(first, first + self.recipe.validation_scenes, batch):
-                given = self._batch(list(range(seed, seed + batch)))
-                scores.add(forward(self.model, given, self.settings, all_layers=False), given)
+                packed = self._batch(list(range(seed, seed + batch)))
+                scores.add(forward(self.model, packed, self.settings, all_layers=False), packed)
         gathered: list[dict[str, list[float]]] = [{}] * self.recipe.workers
         dist.all_gather_object(gathered, dict(scores.totals))
         everything = Scores()
@@ -205,6 +219,7 @@ class _Worker:
             curve.write(json.dumps(line) + "\n")
         checked = line.pop("validation", None)
         shown = {**line, **checked} if isinstance(checked, dict) else line
+        self.progress.clear()
         print("  ".join(f"{key} {value}" for key, value in shown.items()), flush=True)
 
     def _average(self, value: float) -> float:

@@ -13,12 +13,12 @@ from xsam_edge.export.demo.training.forward import Predictions
 from xsam_edge.export.demo.training.packing import Batch
 from xsam_edge.export.demo.training.recipe import Recipe
 
-Match = tuple[Tensor, Tensor, Tensor]  # ask, query and target of every pair, int64 [M] each
+Match = tuple[Tensor, Tensor, Tensor]  # exercise, query and target of every pair, int64 [M] each
 
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """``total`` is what is minimised; the parts are means over asks and prediction points."""
+    """``total`` is what is minimised; the parts are means over exercises and prediction points."""
 
     total: Tensor
     classes: Tensor
@@ -29,10 +29,10 @@ class Losses:
 
 def loss(predictions: Predictions, batch: Batch, recipe: Recipe) -> Losses:
     """Sum of the losses at every prediction point, averaged, and of the answers' next tokens."""
-    size = predictions.mask_logits[0].shape[-2:]
-    coarse = F.adaptive_avg_pool2d(batch.targets, size)
+    height, width = predictions.mask_logits[0].shape[-2:]
+    coarse = F.adaptive_avg_pool2d(batch.targets, (height, width))
     wanted = batch.labels >= 0
-    # Every mask counts, those of an ask with many a little less each, so that lists do not drown phrases.
+    # Every mask counts, those of an exercise with many a little less each, so that lists do not drown phrases.
     weight = (wanted.sum(1).clamp(min=1) ** -0.5)[:, None].expand_as(wanted)
     points = []
     for index, (classes, masks) in enumerate(zip(predictions.class_logits, predictions.mask_logits, strict=True)):
@@ -70,15 +70,18 @@ def hungarian(class_logits: Tensor, mask_logits: Tensor, targets: Tensor, labels
     index = labels.clamp(min=0)[:, None].expand(-1, x.shape[1], -1)
     likeness = class_logits.softmax(-1).gather(2, index)
     cost = recipe.mask_weight * bce + recipe.dice_weight * dice - recipe.class_weight * likeness
-    asks, queries, found = [], [], []
+    exercises, queries, matched = [], [], []
     counts = (labels >= 0).sum(1).tolist()
-    for ask, (matrix, count) in enumerate(zip(cost.cpu().numpy(), counts, strict=True)):
+    for exercise, (matrix, count) in enumerate(zip(cost.cpu().numpy(), counts, strict=True)):
         rows, columns = linear_sum_assignment(matrix[:, :count])
-        asks += [ask] * len(rows)
+        exercises += [exercise] * len(rows)
         queries += rows.tolist()
-        found += columns.tolist()
-    device = labels.device
-    return tuple(torch.tensor(values, dtype=torch.int64, device=device) for values in (asks, queries, found))
+        matched += columns.tolist()
+
+    def indices(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=labels.device)
+
+    return indices(exercises), indices(queries), indices(matched)
 
 
 def _point(
@@ -91,17 +94,17 @@ def _point(
     recipe: Recipe,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Class, mask and dice loss of one prediction point."""
-    ask, query, target = match
+    exercise, query, target = match
     background = class_logits.shape[-1] - 1
     wanted = torch.full(class_logits.shape[:2], background, device=labels.device)
-    wanted[ask, query] = labels[ask, target]
+    wanted[exercise, query] = labels[exercise, target]
     balance = torch.where(wanted == background, recipe.background_weight, 1.0)
     entropy = F.cross_entropy(class_logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(balance)
     classes = ((entropy * balance).sum(1) / balance.sum(1)).mean()
 
-    share = weight[ask, target]
+    share = weight[exercise, target]
     share = share / share.sum()
-    logits, truth = mask_logits[ask, query], targets[ask, target]
+    logits, truth = mask_logits[exercise, query], targets[exercise, target]
     if truth.shape != logits.shape:
         logits = F.interpolate(logits[:, None], truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     logits, truth = logits.flatten(1), truth.flatten(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
 
 from xsam_edge.export.demo.training.recipe import Recipe
@@ -41,10 +41,13 @@ def optimizers(model: XSam, recipe: Recipe, rank: int = 0) -> list[Optimizer]:
     ]
 
 
-def schedule(step: int, progress: float, recipe: Recipe) -> float:
-    """Factor on the rates: linear warm-up over steps, a plateau, then a linear fall to zero at ``progress`` 1."""
+def schedule(step: int, spent: float, recipe: Recipe) -> float:
+    """Factor on the rates: linear warm-up over steps, a plateau, then a linear fall to zero.
+
+    ``spent`` is the share of the budget, 0 to 1.
+    """
     warmup = min(1.0, (step + 1) / recipe.warmup_steps)
-    return warmup * min(1.0, max(0.0, (1 - progress) / recipe.cooldown))
+    return warmup * min(1.0, max(0.0, (1 - spent) / recipe.cooldown))
 
 
 def set_rates(chosen: Sequence[Optimizer], factor: float) -> None:
@@ -55,12 +58,12 @@ def set_rates(chosen: Sequence[Optimizer], factor: float) -> None:
             group["lr"] = group["peak"] * factor
 
 
-def share(matrices: Sequence[nn.Parameter], rank: int, workers: int) -> list[nn.Parameter]:
+def share(matrices: Sequence[Tensor], rank: int, workers: int) -> list[Tensor]:
     """The matrices that one worker updates: every ``workers``-th by size, so that shares cost about the same."""
     return sorted(matrices, key=lambda matrix: matrix.numel())[rank::workers]
 
 
-def linear_matrices(model: XSam) -> list[nn.Parameter]:
+def linear_matrices(model: XSam) -> list[Tensor]:
     """Weights of linear layers between hidden states; offsets and weights of sampling are not of that kind."""
     sampling = {
         id(module)

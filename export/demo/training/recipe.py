@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES
 
 THINGS, STUFF = SHAPES, GROUNDS
 """The categories of a panoptic prompt, in the order in which the evaluation gives them."""
@@ -27,7 +27,7 @@ class Recipe:
     clip: float = 1.0
     # Two lessons: what things are, and telling them apart.
     second_lesson: float = 0.22  # share of the budget after which it begins
-    refer_asks: tuple[int, int] = (2, 3)  # phrases and sentences among a picture's asks, in each lesson
+    refer_asks: tuple[int, int] = (2, 3)  # phrases and sentences among a picture's exercises, in each lesson
     kinds: dict[str, tuple[float, float]] = field(
         default_factory=lambda: {  # how often a phrase of each kind is asked for, where the scene has one
             "category": (0.2, 0.1),
@@ -42,7 +42,7 @@ class Recipe:
         }
     )
     others: dict[str, tuple[float, float]] = field(
-        default_factory=lambda: {  # the chance of each other ask
+        default_factory=lambda: {  # the chance of each other exercise
             "categories": (1.0, 1.0),
             "interactive": (0.3, 0.3),
             "similar": (0.3, 0.35),

@@ -6,7 +6,7 @@ import numpy as np
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from xsam_edge.calibration.shapes import phrases
-from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES, make_scene
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES, compose
 from xsam_edge.export.tokenizer import with_special_tokens
 from xsam_edge.runtime.bundle.settings import PromptFormat
 from xsam_edge.runtime.language.prompts import QUESTIONS
@@ -40,10 +40,10 @@ def _corpus() -> list[str]:
     words = list(QUESTIONS) + [f"{{}}{name}, {name} {name}? {name}." for name in (*SHAPES, *GROUNDS)]
     words += ["It is.", " .", "Yes.", "No."]
     for seed in range(_CORPUS_SCENES):
-        scene = make_scene(seed)
-        found = [*phrases.references(scene), *phrases.sentences(scene), *phrases.absent(scene)]
-        words += [f"{reference.text} {reference.text}" for reference in found]
-        words.append(phrases.caption(scene)[0].replace("<p>", "|").replace("</p>", "|"))
+        composition = compose(seed)
+        expressions = [*phrases.expressions(composition), *phrases.sentences(composition), *phrases.absent(composition)]
+        words += [f"{expression.text} {expression.text}" for expression in expressions]
+        words.append(phrases.caption(composition)[0].replace("<p>", "|").replace("</p>", "|"))
         rng = np.random.default_rng(seed)
-        words += [text for _ in range(4) for text in phrases.questions(scene, rng)]
+        words += [text for _ in range(4) for text in phrases.questions(composition, rng)]
     return words

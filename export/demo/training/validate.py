@@ -1,4 +1,4 @@
-"""A quick look at how training goes: mask IoU by kind of ask, and how many answer tokens are right."""
+"""A quick look at how training goes: mask IoU by kind of exercise, and how many answer tokens are right."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class Scores:
         self.totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
     def add(self, predictions: Predictions, batch: Batch) -> None:
-        """Count a batch: for each target the IoU of the query that likes its condition best, one-condition asks; for
+        """Count a batch: for each target the IoU of the query that likes its condition best, for one condition; for
         lists of conditions the best IoU of the queries of that class.
         """
         scores = predictions.class_logits[-1].softmax(-1)
         masks = F.interpolate(predictions.mask_logits[-1], batch.targets.shape[-2:], mode="bilinear") > 0
-        for ask, kind in enumerate(batch.kinds):
-            for target, label in enumerate(batch.labels[ask].tolist()):
+        for exercise, kind in enumerate(batch.kinds):
+            for target, label in enumerate(batch.labels[exercise].tolist()):
                 if label < 0:
                     continue
-                truth = batch.targets[ask, target] > 0.5
-                chosen = masks[ask, scores[ask, :, label].argmax()][None]
+                truth = batch.targets[exercise, target] > 0.5
+                chosen = masks[exercise, scores[exercise, :, label].argmax()][None]
                 if kind in ("categories", "similar"):
-                    chosen = masks[ask, scores[ask].argmax(-1) == label]
+                    chosen = masks[exercise, scores[exercise].argmax(-1) == label]
                 inter, union = (chosen & truth).sum((1, 2)), (chosen | truth).sum((1, 2))
                 iou = float((inter / union.clamp(min=1)).max()) if len(chosen) else 0.0
                 self._count(kind, iou)

@@ -118,7 +118,7 @@ class TensorRTBackend:
             return np.empty(buffer.shape, buffer.dtype)
         block = self._pinned.take(buffer.nbytes)
         self._cuda.download(block.address, buffer.address, buffer.nbytes, self._transfers)
-        self.settle()
+        self.synchronize()
         memory = (ctypes.c_uint8 * buffer.nbytes).from_address(block.address)
         memory.block = block  # type: ignore[attr-defined]  # the array's base, which so keeps the block
         array: Array = np.ctypeslib.as_array(memory).view(buffer.dtype).reshape(buffer.shape)
@@ -147,7 +147,7 @@ class TensorRTBackend:
         """Let a stream wait for every upload so far."""
         self._cuda.wait(stream, event, self._transfers)
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Wait for every transfer so far, and let go of the memory that they read."""
         with self._lock:
             done, self._in_flight = self._in_flight, []

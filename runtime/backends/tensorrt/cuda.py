@@ -66,8 +66,8 @@ class Cuda:
         raise BackendError(f"{text}; run `xsam-doctor`")
 
     def _name(self, code: Any) -> str:
-        found = self._cudart.cudaGetErrorName(code)[1]
-        return found.decode() if isinstance(found, bytes) else f"error {int(code)}"
+        name = self._cudart.cudaGetErrorName(code)[1]
+        return name.decode() if isinstance(name, bytes) else f"error {int(code)}"
 
     def device_count(self) -> int:
         """CUDA devices; raises NoDeviceError where there is no driver."""

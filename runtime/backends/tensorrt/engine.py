@@ -40,7 +40,7 @@ class Library:
         except (OSError, ValueError) as error:
             raise BackendError(f"{path} cannot be read ({error}); build the engines again") from None
         if engine is None:
-            raise BackendError(f"{path} cannot be loaded by {self.flavour}: {self.said()}")
+            raise BackendError(f"{path} cannot be loaded by {self.flavour}: {self.take_errors()}")
         self._check(engine, path, spec, profiles)
         return engine
 
@@ -61,30 +61,30 @@ class Library:
         else:
             context = engine.create_execution_context(strategy)
         if context is None:
-            raise BackendError(f"{spec.file} gets no execution context: {self.said()}")
+            raise BackendError(f"{spec.file} gets no execution context: {self.take_errors()}")
         if profile and not context.set_optimization_profile_async(profile, int(stream)):
-            raise BackendError(f"profile {profile} of {spec.file} cannot be chosen: {self.said()}")
+            raise BackendError(f"profile {profile} of {spec.file} cannot be chosen: {self.take_errors()}")
         return context
 
     def captures(self, spec: GraphSpec, profile: EngineProfile) -> bool:
         """Whether the caller should capture a graph's runs in a profile. TensorRT-RTX does it by itself."""
         return self.flavour == "tensorrt" and is_capturable(spec, profile)
 
-    def said(self) -> str:
+    def take_errors(self) -> str:
         """TensorRT's errors since this was last asked, one line."""
         errors, self._log.errors = self._log.errors, []
         return " ".join("; ".join(errors).split())[:400] or "it does not say why; run `xsam-doctor`"
 
     def _check(self, engine: Any, path: Path, spec: GraphSpec, profiles: int) -> None:
-        found: dict[str, dict[str, str]] = {"INPUT": {}, "OUTPUT": {}}
+        dtypes: dict[str, dict[str, str]] = {"INPUT": {}, "OUTPUT": {}}
         for index in range(engine.num_io_tensors):
             name = engine.get_tensor_name(index)
             dtype = engine.get_tensor_dtype(name).name
-            found[engine.get_tensor_mode(name).name][name] = _TYPE_NAMES.get(dtype, dtype)
+            dtypes[engine.get_tensor_mode(name).name][name] = _TYPE_NAMES.get(dtype, dtype)
             if engine.get_tensor_location(name).name != "DEVICE":
                 raise BackendError(f"{path} wants {name} in host memory, which this runtime does not do")
         for kind, tensors in (("INPUT", spec.inputs), ("OUTPUT", spec.outputs)):
-            if found[kind] != {tensor.name: tensor.dtype for tensor in tensors}:
+            if dtypes[kind] != {tensor.name: tensor.dtype for tensor in tensors}:
                 raise BackendError(f"{path} has other {kind.lower()}s than its manifest says; build the engines again")
         if engine.num_optimization_profiles != profiles:
             raise BackendError(

@@ -44,7 +44,7 @@ class Transfers(Protocol):
     def follow_transfers(self, stream: Any, event: Any) -> None:
         """Let a stream wait for every upload so far."""
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Wait for every transfer so far, and let go of the memory that they read."""
 
     def allocate(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
@@ -97,7 +97,7 @@ class TensorRTGraph:
             self._execute(plan)
             self._copy(plan.after)
             self._cuda.synchronise(self._stream)
-        self._transfers.settle()
+        self._transfers.synchronize()
 
     def _execute(self, plan: BindingPlan) -> None:
         activations = self._activations.block
@@ -148,7 +148,7 @@ class TensorRTGraph:
             and context.execute_async_v3(int(self._stream))
         )
         if not done:
-            raise BackendError(f"{self.spec.file} failed in {self._library.flavour}: {self._library.said()}")
+            raise BackendError(f"{self.spec.file} failed in {self._library.flavour}: {self._library.take_errors()}")
 
     def _copy(self, copies: Sequence[Copy]) -> None:
         for copy in copies:

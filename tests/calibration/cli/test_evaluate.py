@@ -13,7 +13,8 @@ from tests.scripted import Model, answer
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.cli import evaluate
 from xsam_edge.runtime.bundle.manifest import read_manifest
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 HALF = CAT.copy()
 HALF[:, 4:] = False

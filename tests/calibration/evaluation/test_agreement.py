@@ -4,7 +4,8 @@ import pytest
 from tests.scripted import SIZE, answer, block, lazy, one
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Regions
 from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 MASK = block(0, 0, 4, 4)
 PHRASE = Phrase("refer", "a cat", lazy(MASK))

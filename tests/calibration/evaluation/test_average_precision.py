@@ -7,7 +7,7 @@ from xsam_edge.calibration.data.samples import Categories, TrueSegment
 from xsam_edge.calibration.evaluation.average_precision import AveragePrecision, Object
 from xsam_edge.calibration.evaluation.instances import InstanceMetrics
 from xsam_edge.runtime.errors import XSamError
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 
 def test_one_category_by_hand() -> None:

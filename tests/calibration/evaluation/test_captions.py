@@ -4,7 +4,8 @@ import pytest
 from tests.scripted import SIZE, answer, block, lazy
 from xsam_edge.calibration.data.samples import Caption
 from xsam_edge.calibration.evaluation.captions import CaptionMetrics, text_similarity
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 LEFT, RIGHT, TOP = block(0, 0, 8, 4), block(0, 6, 8, 10), block(0, 0, 2, 10)
 

@@ -4,7 +4,7 @@ import pytest
 from tests.scripted import answer, block, id_map, lazy
 from xsam_edge.calibration.data.samples import Categories, TrueSegment
 from xsam_edge.calibration.evaluation.panoptic import PanopticMetrics
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 NAMES = ("cat", "dog", "sky")
 

@@ -5,7 +5,7 @@ from tests.scripted import answer, block, lazy, one
 from xsam_edge.calibration.data.samples import Regions, TrueSegment
 from xsam_edge.calibration.evaluation.quality import Quality, count_masks
 from xsam_edge.calibration.evaluation.regions import RegionMetrics
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 
 def single(mask: np.ndarray, kind: str = "") -> Regions:

@@ -4,9 +4,11 @@ import pytest
 from tests.scripted import SIZE, Data, Model, answer, block, id_map, lazy, one
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.samples import Caption, Categories, Phrase, Regions, TrueSegment
-from xsam_edge.calibration.evaluation.run import Options, evaluate
+from xsam_edge.calibration.evaluation.run import AskOptions, evaluate
 from xsam_edge.runtime.errors import InputError, XSamError
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 MASK = block(0, 0, 4, 4)
 PHRASE = Phrase("refer", "a cat", lazy(MASK))
@@ -45,7 +47,7 @@ def test_every_task_is_asked_as_the_benchmarks_do() -> None:
     semantic = Result("genseg", (), SIZE, id_map=np.where(MASK, 0, 1).astype(np.int32))
     reply = model.reply
     model.reply = lambda method, arguments: semantic if model.calls[-1][2].get("semantic") else reply(method, arguments)
-    found = evaluate(model, data, options=Options("append", 0.25))
+    found = evaluate(model, data, options=AskOptions("append", 0.25))
     assert list(found.tasks) == ["refer", "reason", "panoptic", "semantic", "instances", "regions", "captions"]
     assert found.tasks["refer"]["ciou"] == found.tasks["reason"]["giou"] == 1
     assert found.tasks["panoptic"]["pq"] == found.tasks["semantic"]["miou"] == 1
@@ -78,19 +80,19 @@ def test_a_short_reason_is_asked_as_a_phrase_and_counted_as_reason() -> None:
 
 def test_tasks_limit_and_progress() -> None:
     data = Data({"a": [PHRASE], "b": [EVERYTHING[1]], "c": [PHRASE], "d": [PHRASE]})
-    seen: list[tuple[int, int]] = []
+    seen: list[Step] = []
     watched: list[tuple[str, int]] = []
     found = evaluate(
         Model(lambda *_: one(MASK)),
         data,
         ["refer"],
         limit=2,
-        progress=lambda *state: seen.append(state),
+        progress=seen.append,
         watch=lambda name, number, ask, result: watched.append((name, number)),
     )
     assert list(found.tasks) == ["refer"]
     assert found.pictures == found.tasks["refer"]["n"] == 2
-    assert seen == [(0, 2), (1, 2)]
+    assert seen == [Step("evaluate", done, 2, "pictures") for done in range(2)]
     assert watched == [("a", 0), ("c", 0)]
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from xsam_edge.calibration.data.samples import TASKS, Ask, Caption, Categories, Phrase, Regions
 from xsam_edge.calibration.open_data import open_data
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.runtime.errors import InputError
 
 
@@ -21,7 +21,7 @@ def shown(ask: Ask) -> list[object]:
 
 def test_asks_of_a_scene() -> None:
     (picture,) = ShapesData("5-5").pictures(TASKS)
-    image, scene = picture.image(), make_scene(5)
+    image, composition = picture.image(), compose(5)
     assert picture.name == "shapes-5" and image.size == (SIZE, SIZE) and image.mode == "RGB"
     for ask in picture.asks:
         if isinstance(ask, Phrase):
@@ -30,9 +30,9 @@ def test_asks_of_a_scene() -> None:
         elif isinstance(ask, Categories):
             masks = np.stack([segment.mask() for segment in ask.segments])
             assert masks.any((1, 2)).all() and masks.sum(0).max() == 1
-            assert len(masks) == len(scene.things) + (len(scene.grounds) if ask.task != "instances" else 0)
+            assert len(masks) == len(composition.things) + (len(composition.grounds) if ask.task != "instances" else 0)
             assert masks.sum(0).min() == (ask.task != "instances")
-            for segment, thing in zip(ask.segments, scene.things, strict=False):
+            for segment, thing in zip(ask.segments, composition.things, strict=False):
                 assert ask.names[segment.label] == thing.shape
         elif isinstance(ask, Regions):
             for prompt in ask.prompts:
@@ -41,7 +41,7 @@ def test_asks_of_a_scene() -> None:
                 truth, prompt_mask = ask.segments[0].mask(), ask.prompts[0]()
                 assert (truth & prompt_mask).any()
         else:
-            assert isinstance(ask, Caption) and len(ask.phrases) == len(ask.masks) == len(scene.things) + 1
+            assert isinstance(ask, Caption) and len(ask.phrases) == len(ask.masks) == len(composition.things) + 1
     assert {ask.task for ask in picture.asks} == set(TASKS)
     assert [ask.kind for ask in picture.asks if ask.task == "regions"] == ["mask", "box", "point", ""]
 
@@ -57,14 +57,14 @@ def test_an_ask_does_not_depend_on_the_others() -> None:
 
 def test_similar_regions_are_of_one_shape() -> None:
     for picture in ShapesData("60-79").pictures(["regions"]):
-        scene = make_scene(int(picture.name.removeprefix("shapes-")))
+        composition = compose(int(picture.name.removeprefix("shapes-")))
         similar = picture.asks[-1]
-        assert isinstance(similar, Regions) and len(similar.segments) == len(scene.things)
+        assert isinstance(similar, Regions) and len(similar.segments) == len(composition.things)
         shapes = {segment.label: set() for segment in similar.segments}
         for segment in similar.segments:
             mask = segment.mask()
-            (index,) = [i for i, truth in enumerate(_masks(scene.seed)) if (truth == mask).all()]
-            shapes[segment.label].add(scene.things[index].shape)
+            (index,) = [i for i, truth in enumerate(_masks(composition.seed)) if (truth == mask).all()]
+            shapes[segment.label].add(composition.things[index].shape)
         assert all(len(found) == 1 for found in shapes.values()) and len(shapes) == len(similar.prompts)
 
 

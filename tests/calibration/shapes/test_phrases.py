@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xsam_edge.calibration.shapes import phrases
-from xsam_edge.calibration.shapes.scene import COLOURS, SHAPES, Scene, Thing, make_scene
+from xsam_edge.calibration.shapes.composition import COLOURS, SHAPES, Composition, Thing, compose
 
 SEEDS = range(80)
 PHRASE = re.compile(
@@ -40,16 +40,16 @@ def related(thing: Thing, relation: str, anchor: Thing) -> bool:
     }[relation]
 
 
-def understood(text: str, scene: Scene) -> list[Thing]:
+def understood(text: str, composition: Composition) -> list[Thing]:
     match = PHRASE.fullmatch(text)
     assert match, text
-    found = named(match["noun"], list(scene.things))
+    found = named(match["noun"], list(composition.things))
     if match["size"]:
         found = [thing for thing in found if thing.size == match["size"].strip()]
     if match["side"]:
         found = [thing for thing in found if inside(thing, match["side"])]
     if match["relation"]:
-        anchors = named(match["anchor"], list(scene.things))
+        anchors = named(match["anchor"], list(composition.things))
         assert len(anchors) == 1, text
         found = [t for t in found if t is not anchors[0] and related(t, match["relation"], anchors[0])]
     if match["extreme"]:
@@ -60,74 +60,76 @@ def understood(text: str, scene: Scene) -> list[Thing]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_phrase_names_one_thing(seed: int) -> None:
-    scene = make_scene(seed)
-    for reference in phrases.references(scene):
-        assert reference.thing is not None
-        assert understood(reference.text, scene) == [scene.things[reference.thing]], reference
+    composition = compose(seed)
+    for expression in phrases.expressions(composition):
+        assert expression.thing is not None
+        assert understood(expression.text, composition) == [composition.things[expression.thing]], expression
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_absent_phrase_names_nothing(seed: int) -> None:
-    scene = make_scene(seed)
-    found = phrases.absent(scene)
-    assert found and all(reference.thing is None and not understood(reference.text, scene) for reference in found)
+    composition = compose(seed)
+    found = phrases.absent(composition)
+    assert found and all(
+        expression.thing is None and not understood(expression.text, composition) for expression in found
+    )
 
 
 def test_every_kind_occurs_and_needs_what_it_says() -> None:
-    found = [(make_scene(seed), item) for seed in SEEDS for item in phrases.references(make_scene(seed))]
+    found = [(compose(seed), item) for seed in SEEDS for item in phrases.expressions(compose(seed))]
     assert {item.kind for _, item in found} == set(phrases.KINDS)
-    for scene, item in found:
+    for composition, item in found:
         if item.kind in ("position", "relation", "extreme", "size"):
             noun = PHRASE.fullmatch(item.text)["noun"]
-            assert len(named(noun, list(scene.things))) > 1, f"{item.text} needs no {item.kind}"
+            assert len(named(noun, list(composition.things))) > 1, f"{item.text} needs no {item.kind}"
 
 
 def test_of_kind_gives_the_same_phrases() -> None:
-    scene = make_scene(12)
-    by_kind = [item for kind in phrases.KINDS for item in phrases.of_kind(scene, kind)]
-    assert sorted(map(str, by_kind)) == sorted(map(str, phrases.references(scene)))
-    assert phrases.of_kind(scene, "absent") == phrases.absent(scene)
-    assert phrases.of_kind(scene, "reason") == phrases.sentences(scene)
+    composition = compose(12)
+    by_kind = [item for kind in phrases.KINDS for item in phrases.of_kind(composition, kind)]
+    assert sorted(map(str, by_kind)) == sorted(map(str, phrases.expressions(composition)))
+    assert phrases.of_kind(composition, "absent") == phrases.absent(composition)
+    assert phrases.of_kind(composition, "reason") == phrases.sentences(composition)
 
 
 def test_sentences_hint_at_one_thing() -> None:
     kinds = set()
     for seed in SEEDS:
-        scene = make_scene(seed)
-        for reference in phrases.sentences(scene):
-            part = reference.kind.split()[0]
-            values = [getattr(thing, part) for thing in scene.things]
-            assert values.count(values[reference.thing]) == 1
-            kinds.add((part, values[reference.thing]))
+        composition = compose(seed)
+        for expression in phrases.sentences(composition):
+            part = expression.kind.split()[0]
+            values = [getattr(thing, part) for thing in composition.things]
+            assert values.count(values[expression.thing]) == 1
+            kinds.add((part, values[expression.thing]))
     assert kinds == {("colour", colour) for colour in COLOURS} | {("shape", shape) for shape in SHAPES}
 
 
 def test_a_caption_lists_every_thing() -> None:
     for seed in SEEDS:
-        scene = make_scene(seed)
-        tagged, named_things = phrases.caption(scene)
+        composition = compose(seed)
+        tagged, named_things = phrases.caption(composition)
         assert re.findall(r"<p>(.+?)</p>", tagged) == [text for text, _ in named_things]
-        assert sorted(index for _, index in named_things if index is not None) == list(range(len(scene.things)))
-        assert named_things[-1] == (scene.grounds[-1], None)
+        assert sorted(index for _, index in named_things if index is not None) == list(range(len(composition.things)))
+        assert named_things[-1] == (composition.grounds[-1], None)
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", re.sub("</?p>", "", tagged))
 
 
 def test_questions_have_right_answers() -> None:
     rng, asked = np.random.default_rng(0), set()
     for seed in SEEDS:
-        scene = make_scene(seed)
-        question, answer = phrases.questions(scene, rng)
+        composition = compose(seed)
+        question, answer = phrases.questions(composition, rng)
         if match := re.fullmatch(r"How many (.+) are there\?", question):
             noun = "cross" if match[1] == "crosses" else match[1].removesuffix("s")
-            count = len(named(noun, list(scene.things)))
+            count = len(named(noun, list(composition.things)))
             assert answer == f"There {'is' if count == 1 else 'are'} {phrases.NUMBERS[count]}."
             asked.add("count")
         elif match := re.fullmatch(r"What colour is the (.+)\?", question):
-            (thing,) = named(match[1], list(scene.things))
+            (thing,) = named(match[1], list(composition.things))
             assert answer == f"It is {thing.colour}."
             asked.add("colour")
         else:
             match = re.fullmatch(r"Is there an? (.+)\?", question)
-            assert match and answer == ("Yes." if named(match[1], list(scene.things)) else "No.")
+            assert match and answer == ("Yes." if named(match[1], list(composition.things)) else "No.")
             asked.add(answer)
     assert asked == {"count", "colour", "Yes.", "No."}

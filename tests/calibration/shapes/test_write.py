@@ -13,8 +13,8 @@ from xsam_edge.calibration.data.samples import Ask, Caption, Categories, DataSet
 from xsam_edge.calibration.open_data import open_data
 from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.__main__ import main
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import ShapesData
-from xsam_edge.calibration.shapes.scene import make_scene
 
 SEEDS = range(20, 32)
 
@@ -59,7 +59,7 @@ def test_phrases(folder: Path) -> None:
     count = 0
     for seed, ask in asked(open_data(folder), "refer"):
         assert isinstance(ask, Phrase)
-        things = {item.text: item.thing for item in phrases.references(make_scene(seed))}
+        things = {item.text: item.thing for item in phrases.expressions(compose(seed))}
         assert (ask.mask() == masks[seed][things[ask.text]]).all()
         count += 1
     assert count > 5 * len(SEEDS)
@@ -70,7 +70,7 @@ def test_sentences(folder: Path) -> None:
     read = [(seed, ask) for seed, ask in asked(open_data(folder), "reason") if isinstance(ask, Phrase)]
     assert len(read) > len(SEEDS) // 2
     for seed, ask in read:
-        things = {item.text: item.thing for item in phrases.sentences(make_scene(seed))}
+        things = {item.text: item.thing for item in phrases.sentences(compose(seed))}
         truth, drawn = masks[seed][things[ask.text]], ask.mask()
         assert (truth & drawn).sum() / (truth | drawn).sum() > 0.85  # LabelMe draws the outline itself too
 

@@ -16,6 +16,7 @@ from xsam_edge.calibration.statistics.ranges import METHODS, activation_range
 from xsam_edge.calibration.statistics.stats import TensorStats
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import InputError, XSamError
+from xsam_edge.runtime.progress import Step
 
 SIZE = (40, 56)
 ASKS = (
@@ -82,10 +83,10 @@ class Interrupting:
 
 
 def test_the_whole_chain(phi3_bundle: Path, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[Step] = []
     pictures = [picture(number) for number in range(3)]
-    found = gather(phi3_bundle, tmp_path, pictures, products, progress=lambda *state: seen.append(state))
-    assert seen == [(0, 3), (1, 3), (2, 3)]
+    found = gather(phi3_bundle, tmp_path, pictures, products, progress=seen.append)
+    assert seen == [Step("calibration", done, 3, "pictures") for done in range(3)]
     assert found.pictures == 3 and not found.unreadable
     files = {name.partition(":")[0] for name in found.tensors}
     assert files == {"image_encoder.onnx", "llm.onnx", "mask_decoder.onnx"}

@@ -3,8 +3,8 @@ import pytest
 
 from xsam_edge.calibration.verify.compare import (
     BOUNDS,
-    Kind,
     Measure,
+    ValueKind,
     bounds_of,
     judge,
     label_maps,
@@ -84,7 +84,7 @@ def test_label_maps_take_the_worst_label() -> None:
         (Measure(1, iou=1.0, agreement=1.0), "maps", True, True),
     ],
 )
-def test_bounds(measure: Measure, kind: Kind, fp32: bool, fp16: bool) -> None:
+def test_bounds(measure: Measure, kind: ValueKind, fp32: bool, fp16: bool) -> None:
     assert judge(measure, kind, FP32)[1] is fp32
     assert judge(measure, kind, FP16)[1] is fp16
 

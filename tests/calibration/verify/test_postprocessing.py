@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xsam_edge.calibration.verify.postprocessing import Decoded, Options, measure, nearby, recorded_options
+from xsam_edge.calibration.verify.postprocessing import Decoded, RecordedOptions, measure, nearby, recorded_options
 from xsam_edge.calibration.verify.reference import Recording
 from xsam_edge.runtime.image.resize import Frame
 
@@ -65,7 +65,7 @@ def test_things(tasks: dict[str, Any], meta: dict[str, Any], things: set[int]) -
 
 
 def test_nearby_moves_thresholds() -> None:
-    options = Options("post", "panoptic", 0.0, 0.8, 0.5, None, 1)
+    options = RecordedOptions("post", "panoptic", 0.0, 0.8, 0.5, None, 1)
     assert [(o.threshold, o.overlap) for o in nearby(options, 0.1)] == [
         (0.0, 0.8),
         (0.1, 0.8),
@@ -93,7 +93,7 @@ def test_panoptic_ids_given_twice() -> None:
         {"id": 2, "category_id": 1, "score": 0.8},
     ]
     shown = np.repeat([[1], [2], [1], [2]], 4, axis=1).astype(np.uint8)
-    options = Options("post", "panoptic", 0.5, 0.8, 0.5, frozenset({1}), 2)
+    options = RecordedOptions("post", "panoptic", 0.5, 0.8, 0.5, frozenset({1}), 2)
     found = measure(options, decoded, recording({"post": {"segments_info": infos}}, **{"post.segmentation": shown}))
     assert [(key, item.max_abs or 0, item.iou) for key, _, item in found] == [
         ("post.labels", 0, None),
@@ -117,7 +117,7 @@ def instances(order: list[int], scores: list[float]) -> dict[str, np.ndarray]:
     }
 
 
-INSTANCE = Options("post", "instance", 0.4, 0.8, 0.5, None, 1)
+INSTANCE = RecordedOptions("post", "instance", 0.4, 0.8, 0.5, None, 1)
 
 
 def test_instances_in_any_order() -> None:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 
 from xsam_edge.export.config.check import check_config, feature_channels
-from xsam_edge.export.config.infer import random_config
-from xsam_edge.export.config.variants import VARIANTS, get_variant
+from xsam_edge.export.config.overrides import random_config
+from xsam_edge.export.config.variants import VARIANTS, get_variant, language_model_types
 from xsam_edge.runtime.errors import InputError
+
+TYPES = ", ".join(language_model_types())
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -41,15 +43,19 @@ def test_registered_models_fit(name: str) -> None:
         ("mask_encoder.taps", "abc", "expected a list of whole numbers"),
         ("mask_encoder.global_attention_layers", [24], "expected layers of 0 to 23"),
         ("connector.scales", [3, 1, 0.5], "expected values of 0.5, 1 and 2"),
-        ("connector.scales", [0, 1, 0.5], "expected values of 0.5, 1 and 2"),
+        ("connector.scales", [0, 1, 0.5], "expected a list of numbers above 0"),
+        ("connector.scales", [float("nan"), 1, 0.5], "expected a list of numbers above 0"),
         ("mask_decoder.num_levels", 2, "expected one for each of 2 levels"),
         ("mask_decoder.feature_channels", [1, 2, 3], r"expected \[512, 1024, 2048\]"),
         ("mask_decoder.feature_size", 128, "expected 256, that of hidden_dim"),
         ("mask_decoder.num_heads", 7, "mask_decoder.hidden_dim is 256; expected a multiple of 7"),
-        ("llm.__class__", 1, "unknown size 'llm.__class__'"),
-        ("mask_encoder.grid", 1, r"unknown size 'mask_encoder\.grid'"),
-        ("__class__.x", 1, "unknown size"),
-        ("llm", 1, "unknown size 'llm'"),
+        ("llm.model_type", "gpt2", f"llm.model_type is 'gpt2'; expected one of {TYPES}"),
+        ("vision_encoder.hidden_act", "tanh", "vision_encoder.hidden_act is 'tanh'; expected one of gelu, "),
+        ("mask_encoder.hidden_act", "", "mask_encoder.hidden_act is ''; expected a text"),
+        ("llm.__class__", 1, "unknown names: 'llm.__class__'"),
+        ("mask_encoder.grid", 1, r"unknown names: 'mask_encoder\.grid'"),
+        ("__class__.x", 1, "unknown names"),
+        ("llm", 1, "unknown names: 'llm'"),
     ],
 )
 def test_what_does_not_fit_is_named(key: str, value: object, message: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from xsam_edge.export.config.hub import download_tokenizer, resolve
 from xsam_edge.export.config.variants import get_variant
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Step
 
 FOLDER = get_variant("phi3-aaai26").hub.checkpoint.split(":")[1]
 
@@ -85,3 +86,27 @@ def test_offline_is_one_line(monkeypatch):
     with pytest.raises(CheckpointError, match="cannot download hao9610/X-SAM: no route; check") as caught:
         resolve("hao9610/X-SAM")
     assert "\n" not in str(caught.value)
+
+
+def test_a_download_tells_its_bytes(monkeypatch, tmp_path):
+    """As the client moves its bars: one of the network, one of files, found one by one, one that counts files."""
+
+    def snapshot_download(repository: str, *, tqdm_class: type, **options: object) -> str:
+        network, content = (tqdm_class(total=0, initial=0, unit="B", unit_scale=True) for _ in range(2))
+        files = tqdm_class(total=2, desc="Fetching 2 files")
+        for size in (300, 500):
+            content.total += size
+            content.refresh()
+            content.update(size)
+            content.refresh()
+            files.update(1)
+        for bar in (network, content, files):
+            bar.close()
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    steps: list[Step] = []
+    download_tokenizer(get_variant("qwen3-4b"), steps.append)
+    told = list(dict.fromkeys((step.done, step.total) for step in steps))
+    assert told == [(300, 300), (300, 800), (800, 800)]
+    assert {(step.what, step.unit) for step in steps} == {("download Qwen/Qwen3-4B-Instruct-2507", "bytes")}

@@ -8,10 +8,10 @@ import shutil
 import pytest
 
 from tests.export.part_files import PHI3, SAM, SIGLIP, edit
-from xsam_edge.export.config.infer import config_from_checkpoint
-from xsam_edge.export.config.inits import find_part, llm_config
+from xsam_edge.export.config.inits import find_part
 from xsam_edge.export.config.input_settings import mask_input, vision_input
 from xsam_edge.export.config.variants import get_variant
+from xsam_edge.export.infer.config import config_from_checkpoint
 from xsam_edge.runtime.errors import CheckpointError
 
 
@@ -28,38 +28,22 @@ def test_released_spellings(shapes, inits):
     assert (config.vision_encoder.num_heads, config.mask_encoder.mlp_dim) == (4, 64)
 
 
-@pytest.mark.parametrize("model_type", ["phi3", "qwen3"])
-def test_windows_of_language_models(phi3_reference, qwen3_reference, tmp_path, model_type):
-    source = {"phi3": phi3_reference / "inits" / PHI3, "qwen3": qwen3_reference / "inits" / "Qwen3-1.7B"}[model_type]
-    shutil.copytree(source, tmp_path / "a" / "llm")
-    edit(tmp_path / "a", "llm", sliding_window=None)
-    assert llm_config(tmp_path / "a" / "llm").sliding_window is None
-    if model_type == "qwen3":
-        edit(tmp_path / "a", "llm", sliding_window=5, use_sliding_window=False)
-        assert llm_config(tmp_path / "a" / "llm").sliding_window is None
-        edit(tmp_path / "a", "llm", use_sliding_window=True, max_window_layers=1, layer_types=None)
-        with pytest.raises(CheckpointError, match="layers of 2 kinds"):
-            llm_config(tmp_path / "a" / "llm")
-        edit(tmp_path / "a", "llm", max_window_layers=0)
-        assert llm_config(tmp_path / "a" / "llm").sliding_window == 5
-
-
 def test_finding_parts(inits, tmp_path):
     variant = get_variant("phi3")
-    assert find_part(inits, "llm", variant.hub.llm) == inits / PHI3
+    assert find_part(inits, "llm", variant) == inits / PHI3
     shutil.copytree(inits / PHI3, inits / "A-finetuned-model")
-    assert find_part(inits, "llm", variant.hub.llm) == inits / PHI3
+    assert find_part(inits, "llm", variant) == inits / PHI3
     (inits / PHI3).rename(inits / "Another-model")
     with pytest.raises(CheckpointError, match=r"several folders .*A-finetuned-model, Another-model"):
-        find_part(inits, "llm", variant.hub.llm)
+        find_part(inits, "llm", variant)
     shutil.rmtree(inits / "Another-model")
-    assert find_part(inits, "llm", variant.hub.llm) == inits / "A-finetuned-model"
-    assert find_part(inits, "llm", variant.hub.llm, "qwen3") is None
+    assert find_part(inits, "llm", variant) == inits / "A-finetuned-model"
+    assert find_part(inits, "llm", get_variant("qwen3-1.7b")) is None
     with pytest.raises(CheckpointError, match="is no folder"):
-        find_part(tmp_path / "absent", "llm", variant.hub.llm)
+        find_part(tmp_path / "absent", "llm", variant)
     (inits / SAM / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read as JSON"):
-        find_part(inits, "llm", variant.hub.llm)
+        find_part(inits, "llm", variant)
 
 
 def test_input_settings(shapes, inits):

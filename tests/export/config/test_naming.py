@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from xsam_edge.export.checkpoint.checkpoint import open_checkpoint
-from xsam_edge.export.config.infer import config_from_checkpoint
 from xsam_edge.export.config.naming import (
     DeadTensor,
     aaai26_name,
@@ -18,6 +17,7 @@ from xsam_edge.export.config.naming import (
     match,
 )
 from xsam_edge.export.config.variants import get_variant
+from xsam_edge.export.infer.config import config_from_checkpoint
 from xsam_edge.runtime.errors import CheckpointError
 
 

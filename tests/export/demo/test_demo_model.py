@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from xsam_edge.calibration.cli import evaluate
 from xsam_edge.calibration.shapes.__main__ import main as draw
-from xsam_edge.calibration.shapes.scene import GROUNDS, SHAPES
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES
 from xsam_edge.export.config.hub import resolve
 from xsam_edge.runtime import XSam
 from xsam_edge.runtime.cli.segment import main as segment
@@ -54,9 +54,9 @@ def test_the_demo_s_questions(shapes_bundle: Path, tmp_path: Path) -> None:
 def test_answers_in_words(shapes_bundle: Path) -> None:
     from PIL import Image
 
+    from xsam_edge.calibration.shapes.composition import compose
     from xsam_edge.calibration.shapes.draw import draw as draw_scene
-    from xsam_edge.calibration.shapes.scene import make_scene
 
-    scene = XSam.load(shapes_bundle, threads=1).look(Image.fromarray(draw_scene(make_scene(6), 192).pixels))
+    scene = XSam.load(shapes_bundle, threads=1).look(Image.fromarray(draw_scene(compose(6), 192).pixels))
     assert scene.chat("How many shapes are there?").text.startswith("There ")
     assert scene.describe().text.endswith("<SEG>.")

@@ -19,6 +19,7 @@ from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import AlteredFileError, EngineBuildError, NoDeviceError
+from xsam_edge.runtime.progress import silent
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed (pip install xsam-edge[dev])")
 pytest.importorskip("polygraphy", reason="polygraphy is not installed (pip install xsam-edge[dev])")
@@ -36,6 +37,7 @@ def engines(bundles: Path, phi3_fp16_bundle: Path) -> Path:
     return output
 
 
+@pytest.mark.engines
 def test_a_bundle_of_engines_describes_itself(engines: Path, phi3_fp16_bundle: Path) -> None:
     graphs, manifest = read_manifest(phi3_fp16_bundle), read_manifest(engines)
     check_files(engines, manifest)
@@ -60,6 +62,7 @@ def test_a_bundle_of_engines_describes_itself(engines: Path, phi3_fp16_bundle: P
     assert manifest.producer["polygraphy"]
 
 
+@pytest.mark.engines
 def test_fp32_graphs_compile(phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compile_bundle(phi3_bundle, tmp_path / "engines", "--json") == 0
     result = json.loads(capsys.readouterr().out)
@@ -67,6 +70,7 @@ def test_fp32_graphs_compile(phi3_bundle: Path, tmp_path: Path, capsys: pytest.C
     assert result["bytes"]["llm.engine"] > 100_000
 
 
+@pytest.mark.engines
 def test_loading_without_a_gpu_is_a_typed_error(engines: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise NoDeviceError("none here")
@@ -76,6 +80,7 @@ def test_loading_without_a_gpu_is_a_typed_error(engines: Path, monkeypatch: pyte
         XSam.load(engines)
 
 
+@pytest.mark.engines
 def test_one_changed_byte_is_refused_before_anything_is_deserialised(engines: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(engines, tmp_path / "copy"))
     with (copy / "llm.engine").open("r+b") as file:
@@ -87,6 +92,7 @@ def test_one_changed_byte_is_refused_before_anything_is_deserialised(engines: Pa
         XSam.load(copy, verify=False)
 
 
+@pytest.mark.engines
 def test_engines_are_no_bundle_to_compile(engines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert compile_bundle(engines, tmp_path / "again") == 2
     assert "holds engines of tensorrt-rtx already" in capsys.readouterr().err
@@ -120,6 +126,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.engines
 def test_a_device_needs_neither_torch_nor_onnx(phi3_fp16_bundle: Path, tmp_path: Path) -> None:
     options = ["--from", str(phi3_fp16_bundle), "--engine", "tensorrt-rtx", "--target", "rtx-50"]
     command = [sys.executable, "-c", WITHOUT, *options, "-o", str(tmp_path / "engines")]
@@ -143,10 +150,7 @@ def job(onnx: Path) -> EngineJob:
     return EngineJob("llm", onnx, onnx.with_suffix(".engine"), "tensorrt-rtx", ("8.9",), ())
 
 
-def silent(_name: str, _step: int, _steps: int) -> None:
-    pass
-
-
+@pytest.mark.engines
 def test_a_failed_build_names_the_node_and_what_to_try(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="/llm/layers.0/up")]
     mixed = graph(tmp_path / "mixed.onnx", nodes, {"w": np.ones((4, 4), np.float32)}, TensorProto.FLOAT16)
@@ -154,6 +158,7 @@ def test_a_failed_build_names_the_node_and_what_to_try(tmp_path: Path) -> None:
         build_engine(job(mixed), silent)
 
 
+@pytest.mark.engines
 def test_a_scale_of_nothing_is_named(tmp_path: Path) -> None:
     names = ["x", "s", "z"]
     nodes = [

@@ -8,12 +8,8 @@ import pytest
 
 from xsam_edge.export.bundle import expected_tensors
 from xsam_edge.export.config.variants import VARIANTS
-from xsam_edge.export.engines.footprint import (
-    at_precision,
-    check_fits,
-    config_footprint,
-    options_that_fit,
-)
+from xsam_edge.export.engines.fit import check_fits, fit_target, options_that_fit
+from xsam_edge.export.engines.footprint import at_precision, config_footprint
 from xsam_edge.export.engines.targets import TARGETS, get_target
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.device import memory_plan as mp
@@ -65,13 +61,13 @@ def test_a_jetsons_host_memory_is_its_devices() -> None:
 def test_what_does_not_fit_is_refused_and_told_what_would() -> None:
     facts = config_footprint(PHI3, "phi3", "fp16")
     with pytest.raises(DeviceMemoryError) as caught:
-        check_fits(facts, 2048, TARGETS["orin-nano"])
+        check_fits(fit_target(facts, 2048, TARGETS["orin-nano"]))
     message = str(caught.value)
     assert "phi3 in fp16 with a context of 2048 tokens needs" in message
     assert "--precision int4" in message
     assert "--precision fp32" not in message
     assert "--variant qwen3-1.7b" in message
-    check_fits(at_precision(facts, "int4"), 2048, TARGETS["orin-nano"])
+    check_fits(fit_target(at_precision(facts, "int4"), 2048, TARGETS["orin-nano"]))
 
 
 def test_a_shorter_context_is_the_first_advice() -> None:
@@ -102,16 +98,24 @@ def test_every_advice_fits(gib: int, count: int) -> None:
         assert mp.plan(other, context).needed(memory.shared) <= memory.available * 1.02, option
 
 
+@pytest.mark.parametrize(("gib", "variant"), [(8, "qwen3-1.7b"), (5, "smollm2-360m")])
+def test_the_largest_variant_that_fits_is_advised(gib: int, variant: str) -> None:
+    facts = config_footprint(VARIANTS["qwen3-4b"].config, "qwen3-4b", "fp16")
+    memory = get_target("orin-nx", memory=gib << 30).memory
+    assert memory is not None
+    assert f"--variant {variant} " in list(options_that_fit(facts, 4096, memory))[-1]
+
+
 def test_nothing_helps_where_nothing_helps() -> None:
     facts = config_footprint(PHI3, "phi3", "int4")
     memory = mp.DeviceMemory(3 << 30, 2 << 30, shared=True)
     assert list(options_that_fit(facts, 4096, memory)) == []
     with pytest.raises(DeviceMemoryError, match="no precision, context or variant"):
-        check_fits(facts, 4096, replace(TARGETS["orin-nano"], memory=memory))
+        check_fits(fit_target(facts, 4096, replace(TARGETS["orin-nano"], memory=memory)))
 
 
 def test_an_unknown_target_memory_refuses_nothing() -> None:
-    check_fits(config_footprint(PHI3, "phi3", "fp32"), 4096, TARGETS["auto"])
+    check_fits(fit_target(config_footprint(PHI3, "phi3", "fp32"), 4096, TARGETS["auto"]))
 
 
 def test_the_table_names_every_row_and_the_verdict(phi3_bundle: Path) -> None:

@@ -91,10 +91,6 @@ def test_the_cache_is_decomposed_and_says_why(flavour: str, version: str, reason
     assert reason in choice.reason
 
 
-def test_a_cache_that_was_asked_for_says_so() -> None:
-    assert kv_cache_choice("tensorrt", "10.3.0", "decomposed").reason == "asked for with --kv-cache"
-
-
 def test_strong_typing_is_asked_for_where_it_can_be() -> None:
     class Flags:
         STRONGLY_TYPED = 1

@@ -19,24 +19,28 @@ from xsam_edge.export.config.check import check_config
 from xsam_edge.export.graph.graphs import feature_shapes, level_sizes
 from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import write_external_data
-from xsam_edge.export.models.init import init_weights
-from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
+from xsam_edge.export.models.random_weights import init_weights
+from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle.manifest import TensorSpec, read_manifest
 
+# Fixture of a bundle -> fixture of the model that it was exported from.
 BUNDLES = {
-    "phi3_bundle": "golden-phi3",
-    "phi3_fp16_bundle": "golden-phi3",
-    "qwen3_bundle": "golden-qwen3",
-    "qwen3_fp16_bundle": "golden-qwen3",
+    "phi3_bundle": "phi3",
+    "phi3_fp16_bundle": "phi3",
+    "qwen3_bundle": "qwen3",
+    "qwen3_fp16_bundle": "qwen3",
+    "llama_bundle": "llama",
 }
-FP32 = {"phi3_bundle": "golden-phi3", "qwen3_bundle": "golden-qwen3"}
+FP32 = {"phi3_bundle": "phi3", "qwen3_bundle": "qwen3", "llama_bundle": "llama"}
+# The encoder and the mask decoder do not know the language model.
+FP32_ENCODERS = {"phi3_bundle": "phi3", "qwen3_bundle": "qwen3"}
 
 
-@pytest.mark.parametrize(("bundle", "folder"), BUNDLES.items())
-def test_contract(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+@pytest.mark.parametrize(("bundle", "source"), BUNDLES.items())
+def test_contract(request: pytest.FixtureRequest, bundle: str, source: str) -> None:
     """Names, order, axes and types of all three graphs, in the manifest and in the files."""
     path: Path = request.getfixturevalue(bundle)
-    config = recorded_model(folder, "").config
+    config = request.getfixturevalue(source).config
     manifest = read_manifest(path)
     kind = {"fp32": "float32", "fp16": "float16"}[manifest.precision]
     assert ("fp16" in bundle) == (kind == "float16")
@@ -111,7 +115,7 @@ def test_levels_of_an_odd_grid() -> None:
     odd = replace(config, mask_encoder=replace(config.mask_encoder, image_size=144))
     assert level_sizes(odd) == [(5, 5), (10, 10), (20, 20)]
     with torch.no_grad():
-        _, mask_features, *rest = ImageEncoder(XSam(odd))(
+        _, mask_features, *rest = ImageEncoderGraph(XSam(odd))(
             torch.zeros(1, 3, config.vision_encoder.image_size, config.vision_encoder.image_size),
             torch.zeros(1, 3, 144, 144),
         )
@@ -149,13 +153,13 @@ def largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> f
     return max(float(np.abs(a - b).max(initial=0)) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
-def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
-    model = recorded_model(folder, "").model
+@pytest.mark.parametrize(("bundle", "source"), FP32_ENCODERS.items())
+def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str, source: str) -> None:
+    model = request.getfixturevalue(source).model
     vision, mask = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size
     pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
     found = run(request.getfixturevalue(bundle), "image_encoder", *pixels)
-    assert largest_difference(found, eager(ImageEncoder(model), *pixels)) < 1e-4
+    assert largest_difference(found, eager(ImageEncoderGraph(model), *pixels)) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -172,11 +176,11 @@ def test_image_encoder_equals_torch(request: pytest.FixtureRequest, bundle: str,
         (0, 2, 1, [1]),
     ],
 )
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+@pytest.mark.parametrize(("bundle", "source"), FP32.items())
 def test_language_model_equals_torch(
-    request: pytest.FixtureRequest, bundle: str, folder: str, past: int, batch: int, sequence: int, rows: list[int]
+    request: pytest.FixtureRequest, bundle: str, source: str, past: int, batch: int, sequence: int, rows: list[int]
 ) -> None:
-    model = recorded_model(folder, "").model
+    model = request.getfixturevalue(source).model
     config = model.config.llm
     inputs = (
         noise(batch, sequence, config.hidden_size),
@@ -185,17 +189,17 @@ def test_language_model_equals_torch(
     )
     cache_ = [noise(1, past, config.num_kv_heads, config.head_dim, seed=i + 1) for i in range(2 * config.num_layers)]
     found = run(request.getfixturevalue(bundle), "llm", *inputs, *cache_)
-    assert largest_difference(found, eager(LanguageModel(model), *inputs, cache_)) < 1e-4
+    assert largest_difference(found, eager(LanguageModelGraph(model), *inputs, cache_)) < 1e-4
     assert found[1].dtype == np.int64
     np.testing.assert_array_equal(found[1], found[0].argmax(-1))
 
 
 @pytest.mark.parametrize("sequence", [1, 6])
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+@pytest.mark.parametrize(("bundle", "source"), FP32.items())
 def test_padding_behind_the_past_changes_nothing(
-    request: pytest.FixtureRequest, bundle: str, folder: str, sequence: int
+    request: pytest.FixtureRequest, bundle: str, source: str, sequence: int
 ) -> None:
-    path, config = request.getfixturevalue(bundle), recorded_model(folder, "").config.llm
+    path, config = request.getfixturevalue(bundle), request.getfixturevalue(source).config.llm
     past = 17
     step = (
         noise(1, sequence, config.hidden_size),
@@ -214,11 +218,11 @@ def test_padding_behind_the_past_changes_nothing(
 
 
 @pytest.mark.parametrize(("batch", "conditions"), [(1, 1), (1, 2), (1, 7), (1, 133), (3, 1), (2, 5)])
-@pytest.mark.parametrize(("bundle", "folder"), FP32.items())
+@pytest.mark.parametrize(("bundle", "source"), FP32_ENCODERS.items())
 def test_mask_decoder_equals_torch(
-    request: pytest.FixtureRequest, bundle: str, folder: str, batch: int, conditions: int
+    request: pytest.FixtureRequest, bundle: str, source: str, batch: int, conditions: int
 ) -> None:
-    model = recorded_model(folder, "").model
+    model = request.getfixturevalue(source).model
     embed = model.config.mask_decoder.hidden_dim
     shapes = feature_shapes(model.config).values()
     features = [noise(*shape, seed=index) for index, shape in enumerate(shapes)]
@@ -240,17 +244,17 @@ def test_the_logit_clamp_is_that_of_the_line(phi3_bundle: Path, aaai26_bundle: P
     np.testing.assert_allclose(main, aaai26.clip(-50, 50), atol=1e-4)
 
 
-@pytest.mark.parametrize(("bundle", "folder"), [item for item in BUNDLES.items() if "fp16" in item[0]])
-def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str, folder: str) -> None:
+@pytest.mark.parametrize(("bundle", "source"), [item for item in BUNDLES.items() if "fp16" in item[0]])
+def test_half_precision_stays_close(request: pytest.FixtureRequest, bundle: str, source: str) -> None:
     path = request.getfixturevalue(bundle)
-    model = recorded_model(folder, "").model
+    model = request.getfixturevalue(source).model
     vision, mask, llm = model.config.vision_encoder.image_size, model.config.mask_encoder.image_size, model.config.llm
     pixels = noise(1, 3, vision, vision), noise(1, 3, mask, mask, seed=1)
-    pairs = zip(run(path, "image_encoder", *pixels), eager(ImageEncoder(model), *pixels), strict=True)
+    pairs = zip(run(path, "image_encoder", *pixels), eager(ImageEncoderGraph(model), *pixels), strict=True)
     assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02
     inputs = noise(1, 9, llm.hidden_size), torch.arange(9)[None], torch.arange(9)
     past = [noise(1, 0, llm.num_kv_heads, llm.head_dim)] * (2 * llm.num_layers)
-    pairs = zip(run(path, "llm", *inputs, *past), eager(LanguageModel(model), *inputs, past), strict=True)
+    pairs = zip(run(path, "llm", *inputs, *past), eager(LanguageModelGraph(model), *inputs, past), strict=True)
     assert max(np.abs(a.astype(np.float32) - b).max() / np.abs(b).max() for a, b in pairs) < 0.02
 
 
@@ -268,13 +272,19 @@ def test_other_sizes_equal_torch(tmp_path: Path) -> None:
     recorded = recorded_model("golden-phi3", "").config
     config = replace(
         recorded,
-        llm=replace(recorded.llm, num_heads=6, num_kv_heads=2, head_dim=10, hidden_size=24, sliding_window=5),
-        vision_encoder=replace(recorded.vision_encoder, image_size=30, patch_size=7, hidden_size=24, num_heads=3),
+        llm=replace(
+            recorded.llm, num_layers=1, num_heads=6, num_kv_heads=2, head_dim=10, hidden_size=24, sliding_window=5
+        ),
+        vision_encoder=replace(
+            recorded.vision_encoder, num_layers=2, image_size=30, patch_size=7, hidden_size=24, num_heads=3
+        ),
         mask_encoder=replace(
             recorded.mask_encoder, hidden_size=32, image_size=58, patch_size=8, window_size=3, taps=(1, 3), num_heads=2
         ),
         connector=replace(recorded.connector, scales=(2, 0.5)),
-        mask_decoder=replace(recorded.mask_decoder, num_levels=2, feature_channels=(16, 64), num_queries=5),
+        mask_decoder=replace(
+            recorded.mask_decoder, encoder_layers=1, num_levels=2, feature_channels=(16, 64), num_queries=5
+        ),
     )
     check_config(config)
     model = init_weights(XSam(config), seed=0, std=0.1).eval().requires_grad_(False)
@@ -283,8 +293,8 @@ def test_other_sizes_equal_torch(tmp_path: Path) -> None:
     features = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
     past = [noise(1, 7, 2, 10, seed=i) for i in range(2 * config.llm.num_layers)]
     cases = {
-        "image_encoder": (ImageEncoder(model), (noise(1, 3, 30, 30), noise(1, 3, 58, 58))),
-        "llm": (LanguageModel(model), (noise(1, 4, 24), torch.arange(7, 11)[None], torch.tensor([3]), past)),
+        "image_encoder": (ImageEncoderGraph(model), (noise(1, 3, 30, 30), noise(1, 3, 58, 58))),
+        "llm": (LanguageModelGraph(model), (noise(1, 4, 24), torch.arange(7, 11)[None], torch.tensor([3]), past)),
         "mask_decoder": (
             MaskDecoderGraph(model),
             (noise(1, 1, 64), noise(1, 3, 64), features[0], features[1:]),

@@ -16,6 +16,7 @@ from xsam_edge.export.graph import weights as w
 from xsam_edge.export.graph.passes import INLINE_BYTES, extract_weights
 from xsam_edge.export.staging import check_space
 from xsam_edge.runtime.errors import CheckpointError, XSamError
+from xsam_edge.runtime.progress import Step, Tally
 
 SHAPES = {
     "matrix.weight": (2500, 3),
@@ -84,11 +85,12 @@ def test_casts_round_to_nearest() -> None:
 
 
 def write(tmp_path: Path, model: ir.Model, plans, source) -> Path:
-    steps: list[int] = []
-    w.write_external_data(model, plans, source, tmp_path / "g.onnx.data", steps.append)
+    steps: list[Step] = []
+    tally = Tally(steps.append, "weights", None, "bytes")
+    w.write_external_data(model, plans, source, tmp_path / "g.onnx.data", tally)
     ir.save(model, tmp_path / "g.onnx")
     onnx.checker.check_model(str(tmp_path / "g.onnx"), full_check=True)
-    assert sum(steps) == sum(length for _, length in w.external_layout(model, plans).values())
+    assert steps[-1].done == sum(length for _, length in w.external_layout(model, plans).values())
     return tmp_path / "g.onnx"
 
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xsam_edge.export.models import build_language_model
-from xsam_edge.export.models.init import init_weights
-from xsam_edge.export.models.llm import Rotary, cached_attention, rotate, visibility
+from xsam_edge.export.config.variants import language_model_types
+from xsam_edge.export.models.llm import CausalLM, Rotary, cached_attention, rotate, visibility
+from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.runtime.errors import CheckpointError
 
 
@@ -35,11 +35,11 @@ def test_phi3_matches_the_record(phi3):
 
 
 @pytest.mark.parametrize("chunks", [(40, 27, 1, 1, 1), (1, 69), (70,)])
-@pytest.mark.parametrize("name", ["phi3", "qwen3"])
+@pytest.mark.parametrize("name", ["phi3", "qwen3", "llama"])
 def test_chunks_equal_one_forward(request, name, chunks):
     """Also across the sliding window, which is made shorter than a chunk."""
     recorded = request.getfixturevalue(name)
-    llm = build_language_model(replace(recorded.config.llm, sliding_window=9))
+    llm = CausalLM(replace(recorded.config.llm, sliding_window=9))
     llm.load_state_dict(recorded.model.llm.state_dict())
     embeds = torch.randn(1, sum(chunks), llm.config.hidden_size, generator=torch.Generator().manual_seed(0))
     hidden, logits, new = _run(llm, embeds, 0, llm.empty_cache())
@@ -56,7 +56,7 @@ def test_chunks_equal_one_forward(request, name, chunks):
 
 def test_the_window_hides_keys(phi3):
     config = phi3.config.llm
-    wide, narrow = (build_language_model(replace(config, sliding_window=window)) for window in (None, 5))
+    wide, narrow = (CausalLM(replace(config, sliding_window=window)) for window in (None, 5))
     for llm in (wide, narrow):
         llm.load_state_dict(phi3.model.llm.state_dict())
     embeds = torch.randn(1, 12, config.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -75,10 +75,10 @@ def test_visibility():
 
 
 @pytest.mark.parametrize("window", [None, 4])
-@pytest.mark.parametrize("name", ["phi3", "qwen3"])
+@pytest.mark.parametrize("name", ["phi3", "qwen3", "llama"])
 def test_padding_behind_the_past_is_seen_by_nobody(request, name, window):
     recorded = request.getfixturevalue(name)
-    llm = build_language_model(replace(recorded.config.llm, sliding_window=window))
+    llm = CausalLM(replace(recorded.config.llm, sliding_window=window))
     llm.load_state_dict(recorded.model.llm.state_dict())
     generator = torch.Generator().manual_seed(0)
     embeds = torch.randn(1, 9, llm.config.hidden_size, generator=generator)
@@ -141,7 +141,7 @@ def test_tied_embeddings_have_no_head(phi3, qwen3):
 
 
 def test_the_cache_is_not_written(qwen3):
-    llm = init_weights(build_language_model(qwen3.config.llm), seed=0)
+    llm = init_weights(CausalLM(qwen3.config.llm), seed=0)
     embeds = torch.randn(1, 4, llm.config.hidden_size)
     _, _, past = _run(llm, embeds, 0, llm.empty_cache())
     before = [tuple(tensor.clone() for tensor in pair) for pair in past]
@@ -150,5 +150,5 @@ def test_the_cache_is_not_written(qwen3):
 
 
 def test_an_unknown_type_is_named(phi3):
-    with pytest.raises(CheckpointError, match=r"'llama'.*phi3, qwen3"):
-        build_language_model(replace(phi3.config.llm, model_type="llama"))
+    with pytest.raises(CheckpointError, match=f"'gpt2'.*expected one of {', '.join(language_model_types())}"):
+        CausalLM(replace(phi3.config.llm, model_type="gpt2"))

@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from xsam_edge.export.models.init import init_weights
 from xsam_edge.export.models.pixel_decoder import PixelDecoder
+from xsam_edge.export.models.random_weights import init_weights
 
 
 @pytest.mark.parametrize("implementation", ["gather", "grid_sample"])

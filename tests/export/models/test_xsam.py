@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import torch
 
-from xsam_edge.export.models.init import init_weights
-from xsam_edge.export.models.xsam import ImageEncoder, LanguageModel, MaskDecoderGraph, XSam
+from xsam_edge.export.models.random_weights import init_weights
+from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 
 # Tensors of a checkpoint that no result depends on.
 DEAD = (
@@ -23,14 +23,16 @@ def test_parameters_have_the_checkpoint_names(recorded):
 
 def test_graph_modules_keep_the_names(phi3):
     names = set(phi3.model.state_dict())
-    graphs = [set(module(phi3.model).state_dict()) for module in (ImageEncoder, LanguageModel, MaskDecoderGraph)]
+    graphs = [
+        set(module(phi3.model).state_dict()) for module in (ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph)
+    ]
     assert set.union(*graphs) == names
     assert sum(map(len, graphs)) == len(names)
 
 
 def test_image_encoder_outputs(phi3):
     images = phi3.tensors("image_features")
-    out = ImageEncoder(phi3.model)(images["pixel_values"], images["extra_pixel_values"])
+    out = ImageEncoderGraph(phi3.model)(images["pixel_values"], images["extra_pixel_values"])
     expected = [
         torch.cat((images["visual_projector"], images["seg_projector"]), 1),
         images["pixel_decoder.mask_features"],
@@ -46,7 +48,7 @@ def test_language_model_outputs(qwen3):
     config = qwen3.config.llm
     past = [torch.randn(1, 3, config.num_kv_heads, config.head_dim) for _ in range(2 * config.num_layers)]
     embeds, positions = torch.randn(1, 2, config.hidden_size), torch.tensor([[3, 4]])
-    logits, next_ids, seg_hidden, *new = LanguageModel(qwen3.model)(embeds, positions, torch.tensor([1]), past)
+    logits, next_ids, seg_hidden, *new = LanguageModelGraph(qwen3.model)(embeds, positions, torch.tensor([1]), past)
     pairs = [(past[2 * layer], past[2 * layer + 1]) for layer in range(config.num_layers)]
     hidden, expected, new_pairs = qwen3.model.llm(embeds, positions, pairs, torch.tensor([1]))
     assert torch.equal(logits, expected)
@@ -57,7 +59,7 @@ def test_language_model_outputs(qwen3):
 
 def test_mask_decoder_appends_the_background(phi3):
     images, run = phi3.tensors("image_features"), phi3.tensors("img_refseg")
-    _, *features = ImageEncoder(phi3.model)(images["pixel_values"], images["extra_pixel_values"])
+    _, *features = ImageEncoderGraph(phi3.model)(images["pixel_values"], images["extra_pixel_values"])
     conditions = run["tensor/segmentor.in.cond_embeds"][:, :-1]
     graph = MaskDecoderGraph(phi3.model)
     logits, masks = graph(run["tensor/segmentor.in.seg_embeds"], conditions, features[0], features[1:])
@@ -76,7 +78,7 @@ def test_other_sizes(phi3):
     model = init_weights(XSam(config), seed=1)
     assert len(model.segmentor.encoder.layers) == 2
     with torch.no_grad():
-        out = ImageEncoder(model)(torch.randn(1, 3, 44, 44), torch.randn(1, 3, 144, 144))
+        out = ImageEncoderGraph(model)(torch.randn(1, 3, 44, 44), torch.randn(1, 3, 144, 144))
         embed = torch.randn(1, 1, 64)
         logits, masks = MaskDecoderGraph(model)(embed, torch.randn(1, 5, 64), out[1], list(out[2:]))
     assert out[0].shape == (1, 16 + 25, 64)
@@ -91,7 +93,7 @@ def test_deformable_forms_agree(phi3):
     pixels = images["pixel_values"], images["extra_pixel_values"]
     other = XSam(phi3.config, deformable="grid_sample").requires_grad_(False)
     other.load_state_dict(phi3.model.state_dict())
-    outputs = zip(ImageEncoder(phi3.model)(*pixels), ImageEncoder(other)(*pixels), strict=True)
+    outputs = zip(ImageEncoderGraph(phi3.model)(*pixels), ImageEncoderGraph(other)(*pixels), strict=True)
     assert all((a - b).abs().max() < 2e-5 for a, b in outputs)
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from tests.export.report.report_facts import EMPTY, FULL, GATE
+from tests.export.report.sample_reports import EMPTY, FULL, GATE
 from xsam_edge.export.report.facts import FORMAT, IDENTICAL_DB, Report, StageFacts, TaskFacts
 
 

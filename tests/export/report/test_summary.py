@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from tests.export.report.report_facts import EMPTY, FULL, GATE
-from xsam_edge.export.report.facts import Raised, Report, SizeFacts, StageFacts, WorstCase
+from tests.export.report.sample_reports import EMPTY, FULL, GATE
+from xsam_edge.export.report.facts import RaisedNodes, Report, SizeFacts, StageFacts, WorstCase
 from xsam_edge.export.report.summary import WIDTH, summary_lines
 
 LONG = replace(
     FULL,
     precision="int8" * 40,
     notes=("a note " * 40, "another"),
-    raised=tuple(Raised(f"/llm/model/layers.{index}/**", "fp16", "") for index in range(40)),
+    raised=tuple(RaisedNodes(f"/llm/model/layers.{index}/**", "fp16", "") for index in range(40)),
     sizes=tuple(SizeFacts(f"file-{index}", 10**13, 10**14) for index in range(40)),
     worst=(WorstCase("refer", "p" * 200, "q" * 200, 0.1),),
 )

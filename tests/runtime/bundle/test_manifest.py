@@ -38,6 +38,14 @@ def test_manifest_survives_json(bundle: Path) -> None:
     m.check_files(bundle, manifest)
 
 
+def test_retired_fields_are_ignored_in_their_class_only(bundle: Path) -> None:
+    edit(bundle, lambda data: data["settings"]["prompt"].update(separator="\n"))
+    assert m.read_manifest(bundle).settings == SETTINGS
+    edit(bundle, lambda data: data["settings"].update(separator="\n"))
+    with pytest.raises(BundleError, match=r"settings has the unknown key .separator."):
+        m.read_manifest(bundle)
+
+
 def test_one_changed_byte_is_refused(bundle: Path) -> None:
     (bundle / "llm.onnx").write_bytes(b"grapH")
     manifest = m.read_manifest(bundle)

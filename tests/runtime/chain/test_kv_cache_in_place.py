@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.recorded import DATA
+from tests.runtime.language.one import generate
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.chain.kv_cache import KVCache
@@ -50,7 +51,7 @@ class Spy:
 @pytest.fixture
 def spied(phi3_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[XSam, Spy]:
     backend = CountingBackend()
-    model = XSam.load(phi3_bundle, backend=backend, verify=False, drafts=False, context=256)
+    model = XSam.load(phi3_bundle, backend=backend, verify=False, speculative=False, context=256)
     spy = Spy(model, backend)
     monkeypatch.setitem(model.pipeline._graphs, "llm", spy)
     monkeypatch.setattr(model.language, "stops", lambda ids: False)
@@ -61,7 +62,7 @@ def decode(model: XSam, steps: int) -> None:
     form = model.manifest.settings.prompt
     text = form.instruction.replace("{input}", f"{form.image_token}Where is <p>a car</p>?")
     with model.look(DATA / "golden-phi3" / "image.png") as scene:
-        model.language.generate(text, scene.features, None, steps + 1)
+        generate(model.language, text, scene.features, None, steps + 1)
 
 
 def row_bytes(cache: KVCache) -> int:
@@ -117,13 +118,13 @@ def test_a_draft_is_rolled_back_without_a_copy(spied: tuple[XSam, Spy]) -> None:
     form = model.manifest.settings.prompt
     text = form.instruction.replace("{input}", f"{form.image_token}Where is <p>a car</p>?")
     with model.look(DATA / "golden-phi3" / "image.png") as scene:
-        plain = model.language.generate(text, scene.features, None, 6)
+        plain = generate(model.language, text, scene.features, None, 6)
         keys = np.asarray(spy.cache._keys[0].owner)
         expected, length = keys[:, : spy.cache.length].copy(), spy.cache.length
         spy.runs.clear()
         draft = plain.ids.copy()
         draft[2] += 1
-        model.language.generate(text, scene.features, None, 6, draft)
+        generate(model.language, text, scene.features, None, 6, draft)
     assert spy.cache.length == length
     np.testing.assert_allclose(keys[:, :length], expected, atol=1e-5)
     base, row = spy.cache._keys[0].address, row_bytes(spy.cache)

@@ -1,10 +1,9 @@
 import argparse
 import errno
-import io
 
 import pytest
 
-from xsam_edge.runtime.cli.common import Parser, Progress, command, count, describe_error
+from xsam_edge.runtime.cli.common import Parser, command, count, describe_error
 from xsam_edge.runtime.errors import InputError
 
 
@@ -66,37 +65,3 @@ def test_count_refuses(text: str) -> None:
 
 def test_a_name_that_is_no_text() -> None:
     assert describe_error(FileNotFoundError(2, "No such file", b"a\xff")) == "a\udcff: No such file"
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_progress_shows_the_share_and_clears_itself() -> None:
-    stream = Terminal()
-    with Progress(stream) as progress:
-        progress("hash", 0, 4_000_000)
-        progress("hash", 4_000_000, 4_000_000)
-        progress("load")
-    assert "hash   0%  0.0 MB of 4.0 MB" in stream.getvalue()
-    assert "hash 100%  4.0 MB of 4.0 MB" in stream.getvalue()
-    shown = stream.getvalue().split("\r")
-    assert shown[-3].startswith("load ...")
-    assert not shown[-2].strip()
-    assert not shown[-1]
-
-
-def test_progress_is_not_drawn_for_every_block() -> None:
-    stream = Terminal()
-    with Progress(stream) as progress:
-        for done in range(10_000):
-            progress("hash", done, 10_000)
-    assert stream.getvalue().count("hash") < 100
-
-
-def test_progress_is_silent_in_a_file() -> None:
-    stream = io.StringIO()
-    with Progress(stream) as progress:
-        progress("load")
-    assert stream.getvalue() == ""

@@ -9,7 +9,8 @@ from PIL import Image
 from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results import rle
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 
 def result(label: str = "the man", id_map: bool = False) -> Result:

@@ -3,20 +3,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from xsam_edge.runtime.bundle.manifest import read_manifest
-from xsam_edge.runtime.device.transfers import crossings
+from xsam_edge.runtime.device.transfers import transfers
 
 
 def test_bytes_of_a_question(phi3_bundle: Path) -> None:
     manifest = read_manifest(phi3_bundle)
     model = manifest.settings.model
-    found = crossings(manifest, new_tokens=10, answer_tokens=4, conditions=2)
+    planned = transfers(manifest, new_tokens=10, answer_tokens=4, conditions=2)
     vision, mask = manifest.settings.vision_input, manifest.settings.mask_input
-    per_image = {item.tensor: item.nbytes for item in found if item.per == "image"}
+    per_image = {item.tensor: item.nbytes for item in planned if item.per == "image"}
     assert per_image == {
         "pixel_values": 12 * vision.height * vision.width,
         "mask_pixel_values": 12 * mask.height * mask.width,
     }
-    down = {(item.tensor, item.times): item.nbytes for item in found if item.direction == "down"}
+    down = {(item.tensor, item.times): item.nbytes for item in planned if item.direction == "down"}
     assert down == {
         ("seg_hidden", 1): 4 * 10 * model.embed_size,
         ("next_ids", 1): 8,
@@ -25,8 +25,14 @@ def test_bytes_of_a_question(phi3_bundle: Path) -> None:
         ("class_logits", 1): 4 * model.num_queries * 3,
         ("mask_logits", 1): 4 * model.mask_grid[0] * model.mask_grid[1],
     }
-    assert not {item.tensor for item in found} & {"image_embeds", "mask_features", "past_key.0", "new_key.0", "logits"}
-    given = crossings(manifest, new_tokens=10, answer_tokens=0, conditions=2)
+    assert not {item.tensor for item in planned} & {
+        "image_embeds",
+        "mask_features",
+        "past_key.0",
+        "new_key.0",
+        "logits",
+    }
+    given = transfers(manifest, new_tokens=10, answer_tokens=0, conditions=2)
     assert "next_ids" not in {item.tensor for item in given} and all(item.times == 1 for item in given)
-    every = crossings(manifest, 10, 0, 2, masks=model.num_queries)
+    every = transfers(manifest, 10, 0, 2, masks=model.num_queries)
     assert {item.times for item in every if item.tensor == "mask_logits"} == {model.num_queries}

@@ -71,6 +71,14 @@ def test_a_board_without_the_package_of_jetpack(tmp_path: Path, capsys: pytest.C
     assert "not installed" in found["notes"]["board.JetPack"]
 
 
+def test_a_virtual_machine_tells_the_clock_of_its_cpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC\ncpu MHz\t\t: 2596.094\nflags\t\t: fpu avx2 fma amx_tile\n"
+    found = report(capsys, machine(tmp_path, {"proc/cpuinfo": cpuinfo}, {}))
+    assert found["power"]["CPU clock"] == "2596 MHz"
+    assert (found["processor"]["CPU"], found["processor"]["features"]) == ("AMD EPYC", ["avx2", "fma", "amx_tile"])
+    assert found["processor"]["usable cores"] >= 1
+
+
 @pytest.mark.parametrize("json_wanted", [True, False])
 def test_what_is_absent_is_said(
     empty: Host, capsys: pytest.CaptureFixture[str], json_wanted: bool, tmp_path: Path

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from tests.recorded import DATA
+from tests.runtime.language.one import encode
 from tests.runtime.language.test_generate import counted
 from tests.runtime.loaded import load
+from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
-from xsam_edge.calibration.shapes.scene import make_scene
 from xsam_edge.runtime.errors import ContextLengthError, InputError
-from xsam_edge.runtime.language.batch import MAX_BATCH, groups
+from xsam_edge.runtime.language.batch import MAX_BATCH, batches
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results.result import Result
 
@@ -46,7 +47,7 @@ def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
     """The demo model answers in the known form: the image, then all prompts, then all masks."""
     model = XSam.load(shapes_bundle, threads=1, verify=False)
     phrases = ["the circle", "the red shape", "the largest shape", "the star", "the blue square"]
-    pixels = draw(make_scene(11), 160).pixels
+    pixels = draw(compose(11), 160).pixels
     with model.look(pixels) as scene:
         one_by_one = [scene.refer(phrase) for phrase in phrases]
     with model.look(pixels) as scene, counted(model) as counts:
@@ -56,7 +57,7 @@ def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
         assert len(counts) == 3
     assert [result.llm_forwards for result in results] == [1] * 5
     assert {"llm", "mask_decoder", "postprocess"} <= set(results[0].timings)
-    plain = XSam.load(shapes_bundle, threads=1, verify=False, drafts=False)
+    plain = XSam.load(shapes_bundle, threads=1, verify=False, speculative=False)
     with plain.look(pixels) as scene:
         close(scene.refer(phrases), one_by_one)
 
@@ -64,18 +65,18 @@ def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
 def test_only_an_answer_of_its_own_is_decoded(shapes_bundle: Path) -> None:
     """One prompt departs from what is expected, the others do not wait for it."""
     model = XSam.load(shapes_bundle, threads=1, verify=False)
-    pixels = draw(make_scene(11), 160).pixels
+    pixels = draw(compose(11), 160).pixels
     phrases = ["the circle", "the star", "the largest shape"]
     language = model.language
     with model.look(pixels) as scene:
         expected = [scene.refer(phrase) for phrase in phrases]
-        expect, wrong = language.expect, language.tokenizer.encode("the star")[0]
+        expect, wrong = language.draft, language.tokenizer.encode("the star")[0]
 
-        def mislead(prompt, ids):
-            draft = expect(prompt, ids)
-            return np.concatenate([draft[:2], [wrong], draft[3:]]) if "the star" in prompt.text else draft
+        def mislead(request, ids):
+            draft = expect(request, ids)
+            return np.concatenate([draft[:2], [wrong], draft[3:]]) if "the star" in request.prompt.text else draft
 
-        language.expect = mislead  # type: ignore[method-assign]
+        language.draft = mislead  # type: ignore[method-assign]
         found = scene.refer(phrases)
     close(found, expected)
     assert [result.llm_forwards == 1 for result in found] == [True, False, True]
@@ -83,11 +84,11 @@ def test_only_an_answer_of_its_own_is_decoded(shapes_bundle: Path) -> None:
 
 def test_a_small_context_divides_the_batch(shapes_bundle: Path) -> None:
     phrases = ["the circle", "the star", "the largest shape", "the red shape on the left"]
-    pixels = draw(make_scene(11), 160).pixels
+    pixels = draw(compose(11), 160).pixels
     wide = XSam.load(shapes_bundle, threads=1, verify=False)
     with wide.look(pixels) as scene:
         expected = scene.refer(phrases)
-    longest = max(len(wide.language.encode(result.prompt)) + 6 for result in expected)
+    longest = max(len(encode(wide.language, result.prompt)) + 6 for result in expected)
     model = XSam.load(shapes_bundle, threads=1, verify=False, context=longest)
     with model.look(pixels) as scene, counted(model) as counts:
         close(scene.refer(phrases), expected)
@@ -95,13 +96,13 @@ def test_a_small_context_divides_the_batch(shapes_bundle: Path) -> None:
 
 
 def test_batches() -> None:
-    assert groups([10, 12, 11], 5, 100) == [[0, 2, 1]]
-    assert groups([10, 12, 11], 5, 12) == [[0], [2], [1]]
-    assert groups([30] * 3, 20, 40) == [[0, 1], [2]]
-    assert [len(batch) for batch in groups([30] * (2 * MAX_BATCH + 1), 20, 4096)] == [MAX_BATCH, MAX_BATCH, 1]
+    assert batches([10, 12, 11], 5, 100) == [[0, 2, 1]]
+    assert batches([10, 12, 11], 5, 12) == [[0], [2], [1]]
+    assert batches([30] * 3, 20, 40) == [[0, 1], [2]]
+    assert [len(batch) for batch in batches([30] * (2 * MAX_BATCH + 1), 20, 4096)] == [MAX_BATCH, MAX_BATCH, 1]
     # Short prompts do not pay for a long one more than the rows that a forward may have.
-    assert groups([110, 110, 400], 100, 4096) == [[0, 1], [2]] or groups([110, 110, 400], 100, 4096) == [[0, 1, 2]]
-    assert groups([], 5, 100) == []
+    assert batches([110, 110, 400], 100, 4096) == [[0, 1], [2]] or batches([110, 110, 400], 100, 4096) == [[0, 1, 2]]
+    assert batches([], 5, 100) == []
 
 
 def test_lists_that_are_empty_or_wrong(phi3_bundle: Path) -> None:
@@ -124,7 +125,7 @@ def test_a_prompt_that_is_too_long_among_others(phi3_bundle: Path) -> None:
 
 def test_a_bundle_for_one_prompt_at_a_time(shapes_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = XSam.load(shapes_bundle, threads=1, verify=False)
-    with model.look(draw(make_scene(11), 160).pixels) as scene:
+    with model.look(draw(compose(11), 160).pixels) as scene:
         for answer in ("greedy", "append"):
             expected = scene.refer(["the circle", "the star"], answer=answer)
             monkeypatch.setattr(model.pipeline, "batches", False)

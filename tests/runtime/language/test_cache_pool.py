@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.recorded import DATA
+from tests.runtime.language.one import append
 from tests.runtime.language.test_generate import counted
 from tests.runtime.loaded import load
 from tests.runtime.test_scene import same
@@ -55,8 +56,8 @@ def test_scenes_take_turns_while_memory_lasts(open_scenes, sizes: tuple[int, int
     cache, features = sizes
     model, scenes = open_scenes(2 * cache + 3 * features, 3)
     assert prefills(model, scenes, [0, 1, 2, 0, 1, 2, 2, 0]) == [0, 1, 2]
-    assert model.language.memory.caches == 3
-    assert model.language.memory.nbytes == 2 * cache + 3 * features
+    assert model.language.cache_pool.count == 3
+    assert model.language.cache_pool.nbytes == 2 * cache + 3 * features
 
 
 def test_the_scene_that_was_used_least_recently_gives_way(open_scenes, sizes: tuple[int, int]) -> None:
@@ -64,7 +65,7 @@ def test_the_scene_that_was_used_least_recently_gives_way(open_scenes, sizes: tu
     model, scenes = open_scenes(cache + 3 * features, 3)
     #                                        0  1  0  2     0  1     2
     assert prefills(model, scenes, [0, 1, 0, 2, 0, 1, 2]) == [0, 1, 3, 5, 6]
-    assert model.language.memory.caches == 2
+    assert model.language.cache_pool.count == 2
 
 
 def test_one_scene_needs_one_cache(phi3_bundle: Path, pictures: list[np.ndarray]) -> None:
@@ -75,12 +76,12 @@ def test_one_scene_needs_one_cache(phi3_bundle: Path, pictures: list[np.ndarray]
             scene.refer("a car", answer="append")
     scene = model.look(pictures[2])
     scene.refer("a car", answer="append")
-    assert model.language.memory.caches == 1
+    assert model.language.cache_pool.count == 1
     del scene
     gc.collect()
-    assert model.language.memory.nbytes == 0
+    assert model.language.cache_pool.nbytes == 0
     model.look(pictures[3]).refer("a car", answer="append")
-    assert model.language.memory.caches == 1
+    assert model.language.cache_pool.count == 1
 
 
 def test_features_beyond_the_limit_are_computed_anew(
@@ -88,22 +89,22 @@ def test_features_beyond_the_limit_are_computed_anew(
 ) -> None:
     generous, expected_from = open_scenes(1 << 30, 3)
     expected = [scene.refer("a car") for scene in expected_from]
-    assert generous.language.memory.caches == 3
+    assert generous.language.cache_pool.count == 3
     _, features = sizes
     model, scenes = open_scenes(2 * features, 3)
     held = [scene.feature_bytes() > 0 for scene in scenes]
     assert held == [False, True, True]
     for index in (0, 1, 2, 1, 0):
         assert same(scenes[index].refer("a car"), expected[index])
-        assert model.language.memory.nbytes <= 2 * features
+        assert model.language.cache_pool.nbytes <= 2 * features
         assert scenes[index].feature_bytes() == features
-    assert model.language.memory.caches == 1
+    assert model.language.cache_pool.count == 1
 
 
 def test_without_memory_for_scenes_the_one_in_use_is_kept(open_scenes, sizes: tuple[int, int]) -> None:
     model, scenes = open_scenes(0, 2)
     assert prefills(model, scenes, [1, 1, 0, 0, 1]) == [0, 2, 4]
-    assert model.language.memory.caches == 1
+    assert model.language.cache_pool.count == 1
 
 
 def test_a_closed_scene_makes_room(open_scenes, sizes: tuple[int, int]) -> None:
@@ -121,9 +122,9 @@ def test_caches_are_given_back_when_features_need_the_room(open_scenes, sizes: t
     assert cache <= 2 * features
     model, scenes = open_scenes(4 * features, 2)
     prefills(model, scenes, [0, 1])
-    assert model.language.memory.caches == 2
+    assert model.language.cache_pool.count == 2
     more = [model.look(np.zeros((20, 20, 3), np.uint8)) for _ in range(2)]
-    assert model.language.memory.caches == 1
+    assert model.language.cache_pool.count == 1
     assert prefills(model, scenes, [1, 0]) == [1]
     assert all(scene.feature_bytes() for scene in more)
 
@@ -136,10 +137,10 @@ def test_two_beginnings_of_one_image_share_its_cache(phi3_bundle: Path) -> None:
     before = None
     for beginning in ("", "<s>", ""):
         with counted(model) as counts:
-            model.language.append(beginning + text, "It is <SEG>.", scene.features)
+            append(model.language, beginning + text, "It is <SEG>.", scene.features)
         assert counts[0] > model.manifest.settings.model.image_tokens, "computed anew"
-        assert before in (None, model.language.memory.caches)
-        before = model.language.memory.caches
+        assert before in (None, model.language.cache_pool.count)
+        before = model.language.cache_pool.count
 
 
 def test_a_limit_below_zero_is_refused(phi3_bundle: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.recorded import DATA, load_reference, meta
+from tests.runtime.language.one import append, encode, generate
 from tests.runtime.loaded import load
 from xsam_edge.runtime.errors import ContextLengthError, InputError
 from xsam_edge.runtime.model import XSam
@@ -74,14 +75,14 @@ def test_answers_are_the_recorded_ones(request: pytest.FixtureRequest, line: str
         text = (form.bos if facts["bos"] else "") + facts["input_text"]
         tokens = regions(model, scene, arrays, mode)
         if mode == "predict":
-            given = model.language.generate(text, scene.features, tokens)
+            given = generate(model.language, text, scene.features, tokens)
             np.testing.assert_array_equal(given.ids, arrays["predict/generated_ids"][0])
             assert given.text == facts["generated_text"]
             assert list(given.phrases) == facts["generated_phrases"]
         elif task == "img_chat":
             continue
         else:
-            given = model.language.append(text, facts["output_text"], scene.features, tokens)
+            given = append(model.language, text, facts["output_text"], scene.features, tokens)
         if task == "img_chat":
             assert given.conditions is None and given.seg is None
             continue
@@ -101,25 +102,25 @@ def prompt(model: XSam, phrase: str) -> str:
 
 
 def test_cached_tokens_are_not_computed_again(model: XSam, scene: Scene) -> None:
-    prefix = len(model.language.encode("<|user|>\n<image>"))
+    prefix = len(encode(model.language, "<|user|>\n<image>"))
     image_tokens = model.manifest.settings.model.image_tokens
     assert prefix > image_tokens
     first, second = prompt(model, "a car"), prompt(model, "the road")
     with counted(model) as counts:
-        model.language.append(first, "It is <SEG>.", scene.features)
-        model.language.append(second, "It is <SEG>.", scene.features)
-        model.language.append(first, "It is <SEG>.", scene.features)
+        append(model.language, first, "It is <SEG>.", scene.features)
+        append(model.language, second, "It is <SEG>.", scene.features)
+        append(model.language, first, "It is <SEG>.", scene.features)
     whole, *suffixes = counts
     assert whole > prefix
     assert all(count < image_tokens for count in suffixes)
     # Each suffix is the prompt behind the image, up to <SEG>.
-    lengths = [len(model.language.encode(text, "It is <SEG>")) for text in (first, second, first)]
+    lengths = [len(encode(model.language, text, "It is <SEG>")) for text in (first, second, first)]
     assert [whole, *(prefix + count for count in suffixes)] == lengths
 
 
 def test_decoding_computes_one_token_at_a_time(model: XSam, scene: Scene) -> None:
     with counted(model) as counts:
-        given = model.language.generate(prompt(model, "a car"), scene.features, max_new_tokens=4)
+        given = generate(model.language, prompt(model, "a car"), scene.features, max_new_tokens=4)
     assert counts[1:] == [1] * (len(given.ids) - 1)
     assert len(given.ids) <= 4
 
@@ -128,10 +129,10 @@ def test_a_reused_prefix_gives_the_same_answer(model: XSam, scene: Scene) -> Non
     text = prompt(model, "the red car")
     model.language.forget(scene.features)
     with counted(model) as counts:
-        fresh = model.language.generate(text, scene.features, max_new_tokens=8)
-        model.language.append(prompt(model, "something else"), "It is <SEG>.", scene.features)
-        reused = model.language.generate(text, scene.features, max_new_tokens=8)
-    prefix = len(model.language.encode("<|user|>\n<image>"))
+        fresh = generate(model.language, text, scene.features, max_new_tokens=8)
+        append(model.language, prompt(model, "something else"), "It is <SEG>.", scene.features)
+        reused = generate(model.language, text, scene.features, max_new_tokens=8)
+    prefix = len(encode(model.language, "<|user|>\n<image>"))
     assert counts[0] > prefix > max(counts[1:])
     assert reused.first == fresh.first == prefix, "of the image no rows are read"
     np.testing.assert_array_equal(reused.ids, fresh.ids)
@@ -144,7 +145,7 @@ def test_rows_of_the_image_are_read_where_they_are_asked_for(model: XSam, scene:
     answers = []
     for every_row in (False, True):
         model.language.forget(scene.features)
-        answers.append(model.language.generate(text, scene.features, max_new_tokens=4, every_row=every_row))
+        answers.append(generate(model.language, text, scene.features, max_new_tokens=4, every_row=every_row))
     few, every = answers
     assert every.first == 0 and len(every.hidden) == len(few.hidden) + few.first
     np.testing.assert_allclose(few.hidden, every.hidden[few.first :], atol=1e-5)
@@ -157,20 +158,20 @@ def test_a_prefix_belongs_to_one_image_and_one_beginning(model: XSam, scene: Sce
     expected = {}
     for name, place in (("scene", scene), ("other", other)):
         model.language.forget(place.features)
-        expected[name] = model.language.append(text, "It is <SEG>.", place.features)
+        expected[name] = append(model.language, text, "It is <SEG>.", place.features)
     for name, place in [("scene", scene), ("other", other)] * 2:  # in turns
-        found = model.language.append(text, "It is <SEG>.", place.features)
+        found = append(model.language, text, "It is <SEG>.", place.features)
         np.testing.assert_allclose(found.seg, expected[name].seg, atol=1e-5)
     assert not np.allclose(expected["scene"].seg, expected["other"].seg, atol=1e-3)
     with counted(model) as counts:
-        with_bos = model.language.append("<s>" + text, "It is <SEG>.", other.features)
+        with_bos = append(model.language, "<s>" + text, "It is <SEG>.", other.features)
     assert counts[0] > model.manifest.settings.model.image_tokens  # computed anew, in the image's own cache
     assert not np.allclose(with_bos.seg, expected["other"].seg, atol=1e-4)
 
 
 def test_a_failed_forward_leaves_no_prefix(model: XSam, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     text = prompt(model, "a car")
-    expected = model.language.append(text, "It is <SEG>.", scene.features)
+    expected = append(model.language, text, "It is <SEG>.", scene.features)
 
     def fail(*_: object) -> None:
         raise RuntimeError("device lost")
@@ -178,9 +179,9 @@ def test_a_failed_forward_leaves_no_prefix(model: XSam, scene: Scene, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(model.pipeline, "forward", fail)
         with pytest.raises(RuntimeError, match="device lost"):
-            model.language.append(text, "It is <SEG>.", scene.features)
+            append(model.language, text, "It is <SEG>.", scene.features)
     with counted(model) as counts:
-        found = model.language.append(text, "It is <SEG>.", scene.features)
+        found = append(model.language, text, "It is <SEG>.", scene.features)
     assert counts[0] > model.manifest.settings.model.image_tokens
     np.testing.assert_allclose(found.seg, expected.seg, atol=1e-5)
 
@@ -194,7 +195,9 @@ def test_two_regions_that_follow_one_image_are_told_apart(model: XSam, scene: Sc
         model.language.region_tokens(scene.features, rng.random((1, 256, 2), np.float32) * 0.3 + low)
         for low in (0, 0.3)
     )
-    a, b, again = (model.language.append(text, "It is <SEG>.", scene.features, part) for part in (first, second, first))
+    a, b, again = (
+        append(model.language, text, "It is <SEG>.", scene.features, part) for part in (first, second, first)
+    )
     assert not np.allclose(a.conditions, b.conditions, atol=1e-3)
     np.testing.assert_allclose(again.conditions, a.conditions, atol=1e-5)
 
@@ -205,20 +208,20 @@ def test_a_long_prompt_says_what_is_too_long(phi3_bundle: Path) -> None:
     image_tokens = model.manifest.settings.model.image_tokens
     long = prompt(model, "a very long description " * 8)
     with pytest.raises(ContextLengthError, match=rf"\({image_tokens} of them the image\), the context holds 60"):
-        model.language.generate(long, scene.features)
+        generate(model.language, long, scene.features)
     # The next question is answered as if nothing had happened.
-    assert len(model.language.generate(prompt(model, "car"), scene.features, max_new_tokens=2).ids) == 2
+    assert len(generate(model.language, prompt(model, "car"), scene.features, max_new_tokens=2).ids) == 2
 
 
 def test_decoding_ends_with_the_context(phi3_bundle: Path) -> None:
     model = load(phi3_bundle, context=60)
     scene = model.look(DATA / "golden-phi3" / "image.png")
     text = prompt(model, "car")
-    room = 60 - len(model.language.encode(text))
+    room = 60 - len(encode(model.language, text))
     stops = model.language.stops
     model.language.stops = lambda ids: False  # type: ignore[method-assign]
     try:
-        given = model.language.generate(text, scene.features)
+        given = generate(model.language, text, scene.features)
     finally:
         model.language.stops = stops  # type: ignore[method-assign]
     assert len(given.ids) == room + 1
@@ -235,15 +238,15 @@ def test_generation_stops(model: XSam) -> None:
 
 
 def test_how_many_tokens(model: XSam, scene: Scene) -> None:
-    assert len(model.language.generate(prompt(model, "car"), scene.features, max_new_tokens=1).ids) == 1
+    assert len(generate(model.language, prompt(model, "car"), scene.features, max_new_tokens=1).ids) == 1
     with pytest.raises(InputError, match="max_new_tokens is 0"):
-        model.language.generate(prompt(model, "car"), scene.features, max_new_tokens=0)
+        generate(model.language, prompt(model, "car"), scene.features, max_new_tokens=0)
 
 
 def test_an_answer_without_or_with_two_seg(model: XSam, scene: Scene) -> None:
     text = prompt(model, "car")
     for answer, expected in (("I see none.", False), ("<SEG> and <SEG>.", False), ("<SEG>", True)):
-        given = model.language.append(text, answer, scene.features)
+        given = append(model.language, text, answer, scene.features)
         assert (given.seg is not None) == expected
         assert given.conditions is not None
 
@@ -251,6 +254,6 @@ def test_an_answer_without_or_with_two_seg(model: XSam, scene: Scene) -> None:
 def test_what_follows_seg_does_not_matter(model: XSam, scene: Scene) -> None:
     text = prompt(model, "car")
     short, long = (
-        model.language.append(text, answer, scene.features) for answer in ("It is <SEG>", "It is <SEG>.<|end|> and on")
+        append(model.language, text, answer, scene.features) for answer in ("It is <SEG>", "It is <SEG>.<|end|> and on")
     )
     np.testing.assert_allclose(short.seg, long.seg, atol=1e-5)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from xsam_edge.runtime.language.speculative import (
-    LOOKED_UP,
+    LOOKUP_LENGTH,
     MAX_DRAFT,
     NO_DRAFT,
-    DraftBook,
+    Drafter,
     abstract,
-    agreed,
+    accept,
     fill,
-    look_up,
+    prompt_lookup,
 )
 
 STOP = 9
@@ -37,27 +37,27 @@ def test_as_much_is_taken_as_agrees(wrong: int | None) -> None:
     if wrong is not None:
         draft[wrong] += 1
     chosen = [greedy(said + draft[:place], 1)[0] for place in range(7)]
-    assert agreed(draft, chosen, stops) == truth[: 7 if wrong is None else wrong + 1]
+    assert accept(draft, chosen, stops) == truth[: 7 if wrong is None else wrong + 1]
 
 
 def test_nothing_is_taken_behind_a_stop() -> None:
-    assert agreed([1, STOP, 2], [1, STOP, 2, 3], stops) == [1, STOP]
-    assert agreed([], [5], stops) == [5]
-    assert agreed([STOP], [STOP, 4], stops) == [STOP]
+    assert accept([1, STOP, 2], [1, STOP, 2, 3], stops) == [1, STOP]
+    assert accept([], [5], stops) == [5]
+    assert accept([STOP], [STOP, 4], stops) == [STOP]
 
 
 def test_a_stop_may_begin_in_what_was_said_before() -> None:
-    assert agreed([1, 2], [1, 2, 3], lambda ids: ids[-2:] == [7, 1], [7]) == [1]
+    assert accept([1, 2], [1, 2, 3], lambda ids: ids[-2:] == [7, 1], [7]) == [1]
 
 
 def test_what_followed_last_time_is_looked_up() -> None:
-    assert look_up([1, 2, 3, 1, 2], []) == [3, 1, 2]
-    assert look_up([4, 5], [4, 5, 6, 7, 8, 9, 10, 11]) == [6, 7, 8, 9, 10][:LOOKED_UP]
+    assert prompt_lookup([1, 2, 3, 1, 2], []) == [3, 1, 2]
+    assert prompt_lookup([4, 5], [4, 5, 6, 7, 8, 9, 10, 11]) == [6, 7, 8, 9, 10][:LOOKUP_LENGTH]
     # A longer match is better than a later one, a later one than an earlier one.
-    assert look_up([1, 2, 5, 0, 2, 7, 1, 2], [])[0] == 5
-    assert look_up([2, 5, 2, 7, 2], [])[0] == 7
-    assert look_up([1, 2, 3], [4, 5]) == []
-    assert look_up([1], []) == []
+    assert prompt_lookup([1, 2, 5, 0, 2, 7, 1, 2], [])[0] == 5
+    assert prompt_lookup([2, 5, 2, 7, 2], [])[0] == 7
+    assert prompt_lookup([1, 2, 3], [4, 5]) == []
+    assert prompt_lookup([1], []) == []
 
 
 PHRASES = [np.array([20, 21]), np.array([20]), np.array([30])]
@@ -78,14 +78,14 @@ def test_a_gap_without_text_ends_a_draft() -> None:
     assert abstract(np.array([1, 2]), [np.array([-300]), np.array([], np.int64)]) == (1, 2)
 
 
-def test_a_book_knows_the_last_answer_of_each_task() -> None:
-    book = DraftBook()
+def test_a_drafter_knows_the_last_answer_of_each_task() -> None:
+    drafter = Drafter()
     known = np.array([5, 6])
-    np.testing.assert_array_equal(book.draft("a", PHRASES, known), known)
-    assert len(book.draft("a", PHRASES)) == 0 and book.said("a") == []
-    book.learn("a", PHRASES, np.array([1, 30, 2]))
-    np.testing.assert_array_equal(book.draft("a", [NO_DRAFT, NO_DRAFT, np.array([8, 9])], known), [1, 8, 9, 2])
-    np.testing.assert_array_equal(book.draft("b", PHRASES, known), known)
-    assert book.said("a") == [1, 30, 2]
-    book.learn("a", PHRASES, np.arange(MAX_DRAFT + 5))
-    assert len(book.draft("a", PHRASES, known)) == MAX_DRAFT
+    np.testing.assert_array_equal(drafter.draft("a", PHRASES, known), known)
+    assert len(drafter.draft("a", PHRASES)) == 0 and drafter.last_answer("a") == []
+    drafter.record("a", PHRASES, np.array([1, 30, 2]))
+    np.testing.assert_array_equal(drafter.draft("a", [NO_DRAFT, NO_DRAFT, np.array([8, 9])], known), [1, 8, 9, 2])
+    np.testing.assert_array_equal(drafter.draft("b", PHRASES, known), known)
+    assert drafter.last_answer("a") == [1, 30, 2]
+    drafter.record("a", PHRASES, np.arange(MAX_DRAFT + 5))
+    assert len(drafter.draft("a", PHRASES, known)) == MAX_DRAFT

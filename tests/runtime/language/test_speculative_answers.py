@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from tests.recorded import DATA, load_reference, meta
+from tests.runtime.language.one import encode, generate
 from tests.runtime.language.test_generate import LINES, RECORDED, regions
 from tests.runtime.loaded import load
 from tests.runtime.test_scene import FOLDER, QUESTIONS, same
-from xsam_edge.runtime.language.generate import Answer, LanguageModel
-from xsam_edge.runtime.language.speculative import NO_DRAFT, DraftBook
+from xsam_edge.runtime.language.answer import Answer
+from xsam_edge.runtime.language.generate import LanguageModel
+from xsam_edge.runtime.language.speculative import NO_DRAFT, Drafter
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.scene import Scene
 
@@ -60,13 +62,13 @@ def test_no_draft_changes_an_answer(request: pytest.FixtureRequest, line: str, t
     scene = model.look(DATA / folder / "image.png")
     tokens = regions(model, scene, arrays, mode)
     language = model.language
-    language.generate(text, scene.features, tokens, 1)  # from here on the image's prefix is known, or never is
-    plain = language.generate(text, scene.features, tokens, LENGTH)
+    generate(language, text, scene.features, tokens, 1)  # from here on the image's prefix is known, or never is
+    plain = generate(language, text, scene.features, tokens, LENGTH)
     assert plain.forwards == len(plain.ids)
     for draft, at_once in drafts_of(plain.ids, model.manifest.settings.model.vocab_size):
-        found = language.generate(text, scene.features, tokens, LENGTH, draft)
+        found = generate(language, text, scene.features, tokens, LENGTH, draft)
         equal(found, plain)
-        assert model.pipeline.cache.length == len(language.encode(text)) + len(plain.ids) - 1
+        assert model.pipeline.cache.length == len(encode(language, text)) + len(plain.ids) - 1
         if at_once:
             assert found.forwards == 1 + len(plain.ids) - at_once
 
@@ -90,9 +92,9 @@ def decode(phi3_bundle: Path, scene: Scene) -> Decode:
             prompt=replace(form, stop_words=(word,)),
         )
         language = LanguageModel(
-            original.pipeline, original.tokenizer, original._table, settings, original.memory, original.drafts
+            original.pipeline, original.tokenizer, original._table, settings, original.cache_pool, original.drafter
         )
-        return language.generate(text, scene.features, None, limit, draft)
+        return generate(language, text, scene.features, None, limit, draft)
 
     run()
     return run
@@ -132,18 +134,20 @@ def test_no_draft_exceeds_the_context(phi3_bundle: Path, monkeypatch: pytest.Mon
     scene = model.look(FOLDER / "image.png")
     form = model.manifest.settings.prompt
     text = form.instruction.replace("{input}", f"{form.image_token}Where is <p>a car</p>?")
-    model.language.generate(text, scene.features, None, 1)
-    plain = model.language.generate(text, scene.features)
+    generate(model.language, text, scene.features, None, 1)
+    plain = generate(model.language, text, scene.features)
     assert model.pipeline.cache.length == 60
     for draft in (plain.ids, np.concatenate([plain.ids, plain.ids]), plain.ids[:-1]):
-        equal(model.language.generate(text, scene.features, None, draft=draft), plain)
+        equal(generate(model.language, text, scene.features, None, draft=draft), plain)
         assert model.pipeline.cache.length == 60
 
 
 @pytest.fixture(scope="module")
 def models(shapes_bundle: Path) -> tuple[XSam, XSam]:
     """The demo model, which ends its answers, without and with drafts."""
-    return tuple(XSam.load(shapes_bundle, threads=1, verify=False, drafts=drafts) for drafts in (False, True))  # type: ignore[return-value]
+    return tuple(
+        XSam.load(shapes_bundle, threads=1, verify=False, speculative=speculative) for speculative in (False, True)
+    )  # type: ignore[return-value]
 
 
 TASKS = {
@@ -160,13 +164,13 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_of_a_trained_model(models: tuple[XSam, XSam], task: str) -> None:
     """Tokens and masks, over three images, whatever was learnt from the answers before."""
+    from xsam_edge.calibration.shapes.composition import compose
     from xsam_edge.calibration.shapes.draw import draw
-    from xsam_edge.calibration.shapes.scene import make_scene
 
     plain, drafted = models
-    drafted.language.drafts = DraftBook()
+    drafted.language.drafter = Drafter()
     for seed in (3, 20_001, 20_002):
-        pixels = draw(make_scene(seed), 160).pixels
+        pixels = draw(compose(seed), 160).pixels
         with plain.look(pixels) as one, drafted.look(pixels) as other:
             expected, found = TASKS[task](one), TASKS[task](other)
         assert found.token_ids == expected.token_ids and same(found, expected)
@@ -179,18 +183,18 @@ def test_every_task_of_a_trained_model(models: tuple[XSam, XSam], task: str) -> 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_book_of_wrong_answers(models: tuple[XSam, XSam], task: str) -> None:
+    from xsam_edge.calibration.shapes.composition import compose
     from xsam_edge.calibration.shapes.draw import draw
-    from xsam_edge.calibration.shapes.scene import make_scene
 
     plain, drafted = models
-    with plain.look(draw(make_scene(5), 160).pixels) as one, drafted.look(one.image) as other:
+    with plain.look(draw(compose(5), 160).pixels) as one, drafted.look(one.image) as other:
         expected = TASKS[task](one)
         ids = np.array(expected.token_ids)
         for wrong in range(min(len(ids), 8)):
-            drafted.language.drafts = DraftBook()
+            drafted.language.drafter = Drafter()
             bad = ids.copy()
             bad[wrong] = 17
-            drafted.language.drafts.learn(expected.task, [], bad)
+            drafted.language.drafter.record(expected.task, [], bad)
             found = TASKS[task](other)
             assert found.token_ids == expected.token_ids and same(found, expected)
             # From now on the right answer is expected.
@@ -200,7 +204,7 @@ def test_a_book_of_wrong_answers(models: tuple[XSam, XSam], task: str) -> None:
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_random_weights_learn_from_their_answers(phi3_bundle: Path, name: str) -> None:
     """Answers that are of no known form, cut by the context."""
-    plain = XSam.load(phi3_bundle, threads=1, verify=False, context=260, drafts=False)
+    plain = XSam.load(phi3_bundle, threads=1, verify=False, context=260, speculative=False)
     drafted = XSam.load(phi3_bundle, threads=1, verify=False, context=260)
     with plain.look(FOLDER / "image.png") as one, drafted.look(FOLDER / "image.png") as other:
         expected = QUESTIONS[name](one)

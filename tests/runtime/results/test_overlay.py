@@ -4,7 +4,7 @@ from PIL import Image
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.overlay import draw, palette, segment_colors
-from xsam_edge.runtime.results.result import Segment
+from xsam_edge.runtime.results.segment import Segment
 
 GREY = (128, 128, 128)
 

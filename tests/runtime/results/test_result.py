@@ -9,7 +9,8 @@ from PIL import Image
 
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.results import rle
-from xsam_edge.runtime.results.result import Result, Segment
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 
 SIZE = (20, 30)
 

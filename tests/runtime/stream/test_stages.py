@@ -32,7 +32,7 @@ def model(shapes_bundle: Path) -> XSam:
 @pytest.mark.parametrize("options", [{}, {"overlap": True}, {"deadline": 60_000}])
 def test_a_frame_gives_what_its_image_gives(model: XSam, scenes: Path, options: dict[str, Any]) -> None:
     expected = [model.look(path).refer(PHRASE) for path in Folder(scenes).paths]
-    seen = list(model.track(scenes, refer=PHRASE, **options))
+    seen = list(model.stream(scenes, refer=PHRASE, **options))
     assert [item.result for item in seen] == expected
     assert [item.name for item in seen] == [path.name for path in Folder(scenes).paths]
     stages = {"waiting", "preprocess", "image_encoder", "llm", "mask_decoder", "postprocess"}
@@ -43,14 +43,14 @@ def test_a_frame_gives_what_its_image_gives(model: XSam, scenes: Path, options: 
 def test_several_phrases(model: XSam, scenes: Path) -> None:
     frames = [np.asarray(Image.open(path)) for path in Folder(scenes).paths]
     phrases = [PHRASE, "the smallest shape"]
-    for frame, item in zip(frames, model.track(frames, refer=phrases), strict=True):
+    for frame, item in zip(frames, model.stream(frames, refer=phrases), strict=True):
         scene = model.look(frame)
         assert list(item.results) == scene.refer(phrases)
         assert item.result == item.results[0]
 
 
 def test_any_question(model: XSam, scenes: Path) -> None:
-    stream = model.track(
+    stream = model.stream(
         ((0.5, path) for path in Folder(scenes).paths[:1]), ask=lambda scene: scene.categories(["star"])
     )
     (item,) = stream
@@ -65,7 +65,7 @@ def test_scenes_are_closed(model: XSam, scenes: Path) -> None:
         asked.append(scene)
         return scene.refer(PHRASE, answer="append")
 
-    list(model.track(scenes, ask=ask))
+    list(model.stream(scenes, ask=ask))
     assert len(asked) == 3
     for scene in asked:
         with pytest.raises(InputError, match="closed"):
@@ -82,11 +82,11 @@ def test_a_slow_stage_is_late(model: XSam, scenes: Path, monkeypatch: pytest.Mon
             time.sleep(1.6 if self.runs == 2 else 0)
             self.graph.run(*buffers)
 
-    list(model.track(scenes, refer=PHRASE))  # the graphs are slow the first time
+    list(model.stream(scenes, refer=PHRASE))  # the graphs are slow the first time
     expected = model.look(Folder(scenes).paths[0]).refer(PHRASE)
     graphs = model.pipeline._graphs
     monkeypatch.setitem(graphs, MASK_DECODER, Slow(graphs[MASK_DECODER]))
-    first, second, third = model.track(scenes, refer=PHRASE, deadline=800)
+    first, second, third = model.stream(scenes, refer=PHRASE, deadline=800)
     assert first.result == expected
     assert second.late
     assert second.stage == "answer"
@@ -97,7 +97,7 @@ def test_a_slow_stage_is_late(model: XSam, scenes: Path, monkeypatch: pytest.Mon
 def test_a_broken_image_ends_the_stream(model: XSam, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(Folder(scenes).paths[0].read_bytes())
     (tmp_path / "2.png").write_bytes(b"")
-    stream = model.track(tmp_path, refer=PHRASE)
+    stream = model.stream(tmp_path, refer=PHRASE)
     assert next(stream).name == "1.png"
     with pytest.raises(InputError, match=r"2\.png is empty"):
         next(stream)
@@ -105,11 +105,11 @@ def test_a_broken_image_ends_the_stream(model: XSam, scenes: Path, tmp_path: Pat
 
 def test_one_question(model: XSam, scenes: Path) -> None:
     with pytest.raises(InputError, match="either refer or ask"):
-        model.track(scenes)
+        model.stream(scenes)
     with pytest.raises(InputError, match="either refer or ask"):
-        model.track(scenes, refer="a", ask=lambda scene: scene.refer("a"))
+        model.stream(scenes, refer="a", ask=lambda scene: scene.refer("a"))
     with pytest.raises(InputError, match="no result"):
-        next(model.track(scenes, ask=lambda scene: []))
+        next(model.stream(scenes, ask=lambda scene: []))
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_ten_thousand_frames_leak_nothing(model: XSam, scenes: Path, options: di
                 time.sleep(0.005)
 
     sizes = []
-    stream = model.track(camera(), ask=lambda scene: scene.refer(PHRASE, answer="append"), **options)
+    stream = model.stream(camera(), ask=lambda scene: scene.refer(PHRASE, answer="append"), **options)
     for number, _ in enumerate(stream):
         if number % 250 == 0:
             sizes.append(resident())
@@ -135,3 +135,9 @@ def test_ten_thousand_frames_leak_nothing(model: XSam, scenes: Path, options: di
 def resident() -> int:
     """Bytes of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def test_the_former_name_of_stream_warns(model: XSam, scenes: Path) -> None:
+    with pytest.warns(FutureWarning, match="track will come to mean identities over frames"):
+        former = model.track(scenes, refer=PHRASE)
+    assert [item.result for item in former] == [item.result for item in model.stream(scenes, refer=PHRASE)]

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from xsam_edge.export.config.variants import Variant, get_variant
-from xsam_edge.export.demo.training.asks import Asker
+from xsam_edge.export.demo.training.exercises import ExerciseMaker
 from xsam_edge.export.demo.training.loop import with_vocabulary
 from xsam_edge.export.demo.training.recipe import Recipe
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
-from xsam_edge.export.prepare import settings_for
+from xsam_edge.export.settings import settings_for
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 
@@ -38,5 +38,5 @@ def settings(variant: Variant, tokenizer_json: str) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def asker(settings: Settings, tokenizer_json: str) -> Asker:
-    return Asker(Tokenizer(tokenizer_json), settings, Recipe())
+def maker(settings: Settings, tokenizer_json: str) -> ExerciseMaker:
+    return ExerciseMaker(Tokenizer(tokenizer_json), settings, Recipe())

@@ -1,4 +1,4 @@
-"""Many asks in one pass give what the official chain gives one by one; and a few steps make the loss fall."""
+"""Many exercises in one pass give what the official chain gives one by one; and a few steps make the loss fall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from xsam_edge.export import reference
 from xsam_edge.export.config.variants import Variant
-from xsam_edge.export.demo.training.asks import Asker, view
+from xsam_edge.export.demo.training.exercises import ExerciseMaker, view
 from xsam_edge.export.demo.training.forward import forward, normalise
 from xsam_edge.export.demo.training.initialise import initialise
 from xsam_edge.export.demo.training.loop import Job, train
@@ -39,25 +39,26 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def batch_of(asker: Asker, groups: int = 3):
+def batch_of(maker: ExerciseMaker, groups: int = 3):
     views = [view(seed, 96, 48) for seed in SEEDS]
-    asks = [asker.asks(seen, np.random.default_rng(seed)) for seed, seen in zip(SEEDS, views, strict=True)]
-    return views, asks, pack(views, asks, asker.prefix(), groups)
+    exercises = [maker.exercises(seen, np.random.default_rng(seed)) for seed, seen in zip(SEEDS, views, strict=True)]
+    return views, exercises, pack(views, exercises, maker.prefix(), groups)
 
 
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("groups", [1, 3])
-def test_a_batch_equals_the_chain(variant: Variant, settings: Settings, asker: Asker, groups: int) -> None:
+def test_a_batch_equals_the_chain(variant: Variant, settings: Settings, maker: ExerciseMaker, groups: int) -> None:
     model = initialise(XSam(variant.config, deformable="grid_sample"), 0)
-    views, asks, batch = batch_of(asker, groups)
+    views, exercises, batch = batch_of(maker, groups)
     packed = tuple(replace(group, pooling=group.pooling.double()) for group in batch.groups)
     batch = replace(batch, groups=packed, points=batch.points.double())
     with torch.no_grad():
         predictions = forward(model, batch, settings, all_layers=False)
-    ordered = sorted(((p, ask) for p, given in enumerate(asks) for ask in given), key=lambda item: len(item[1].row))
+    pairs = ((picture, exercise) for picture, of_picture in enumerate(exercises) for exercise in of_picture)
+    ordered = sorted(pairs, key=lambda pair: len(pair[1].row))
     ordered = [item for item in ordered if item[1].has_masks]
-    prefix = torch.from_numpy(asker.prefix())
-    for number, (picture, ask) in enumerate(ordered):
+    prefix = torch.from_numpy(maker.prefix())
+    for number, (picture, exercise) in enumerate(ordered):
         pixels = torch.from_numpy(views[picture].pixels.copy())[None]
         image = reference.encode_image(
             model, normalise(pixels, settings.vision_input), normalise(pixels, settings.mask_input)
@@ -65,21 +66,21 @@ def test_a_batch_equals_the_chain(variant: Variant, settings: Settings, asker: A
         height, width = settings.model.region_grid
         rule = settings.regions
         regions = image.image_embeds[:, :0]
-        if ask.points is not None:
+        if exercise.points is not None:
             features = image.image_embeds[0, -height * width :]
             regions = reference.sample_regions(
-                features, torch.from_numpy(ask.points).double(), rule.group, rule.pooling
+                features, torch.from_numpy(exercise.points).double(), rule.group, rule.pooling
             )
         # One placeholder per region again, as the chain expects.
         ids = torch.cat((prefix[prefix != reference.IMAGE_ID], torch.tensor([reference.IMAGE_ID])))
-        row, conditions = torch.from_numpy(ask.row.input_ids), torch.from_numpy(ask.row.cond_ids)
+        row, conditions = torch.from_numpy(exercise.row.input_ids), torch.from_numpy(exercise.row.cond_ids)
         is_region = row == reference.REGION_ID
         keep = ~is_region | (is_region.cumsum(0) % rule.tokens == 1)
         ids = torch.cat((ids, row[keep]))[None]
         labels = torch.cat((torch.full((ids.shape[1] - int(keep.sum()),), -1), conditions[keep]))[None]
         tokens = reference.expand(model, ids, labels, image.image_embeds, regions)
         hidden = reference.prefill(model, tokens.inputs_embeds).hidden
-        seg = len(prefix) + int(np.flatnonzero(ask.row.seg_ids >= 0)[0])
+        seg = len(prefix) + int(np.flatnonzero(exercise.row.seg_ids >= 0)[0])
         expected = reference.segment(model, image, hidden, tokens.condition_ids, [seg])
         count = expected.class_logits.shape[-1] - 1
         found = predictions.class_logits[-1][number]
@@ -95,10 +96,10 @@ def test_matching_is_the_cheapest() -> None:
     targets = (torch.rand(2, 3, 6, 6, generator=generator) > 0.6).float()
     labels = torch.tensor([[0, 1, 1], [2, -1, -1]])
     masks, classes = torch.randn(2, 5, 6, 6, generator=generator), torch.zeros(2, 5, 4)
-    for ask, target, query in ((0, 0, 4), (0, 1, 0), (0, 2, 2), (1, 0, 3)):
-        masks[ask, query] = 20 * targets[ask, target] - 10
-    ask, query, target = hungarian(classes, masks, targets, labels, Recipe())
-    pairs = list(zip(ask.tolist(), target.tolist(), query.tolist(), strict=True))
+    for exercise, target, query in ((0, 0, 4), (0, 1, 0), (0, 2, 2), (1, 0, 3)):
+        masks[exercise, query] = 20 * targets[exercise, target] - 10
+    exercise, query, target = hungarian(classes, masks, targets, labels, Recipe())
+    pairs = list(zip(exercise.tolist(), target.tolist(), query.tolist(), strict=True))
     assert sorted(pairs) == [(0, 0, 4), (0, 1, 0), (0, 2, 2), (1, 0, 3)]
 
 
@@ -110,8 +111,8 @@ def test_the_class_decides_between_equal_masks() -> None:
     assert dict(zip(target.tolist(), query.tolist(), strict=True)) == {0: 2, 1: 1}
 
 
-def test_a_perfect_answer_costs_little(settings: Settings, asker: Asker, model: XSam) -> None:
-    _, _, batch = batch_of(asker)
+def test_a_perfect_answer_costs_little(settings: Settings, maker: ExerciseMaker, model: XSam) -> None:
+    _, _, batch = batch_of(maker)
     with torch.no_grad():
         predictions = forward(model, batch, settings)
         before = loss(predictions, batch, Recipe())
@@ -119,11 +120,11 @@ def test_a_perfect_answer_costs_little(settings: Settings, asker: Asker, model: 
         coarse = torch.nn.functional.adaptive_avg_pool2d(batch.targets, masks.shape[-2:])
         masks[:], classes[:] = -15.0, classes.clamp(max=0)
         classes[..., -1] = 15.0
-        for ask, targets in enumerate(batch.labels.tolist()):
+        for exercise, targets in enumerate(batch.labels.tolist()):
             for target, label in enumerate(targets):
                 if label >= 0:
-                    masks[ask, target] = torch.logit(coarse[ask, target].clamp(1e-4, 1 - 1e-4))
-                    classes[ask, target, -1], classes[ask, target, label] = 0.0, 15.0
+                    masks[exercise, target] = torch.logit(coarse[exercise, target].clamp(1e-4, 1 - 1e-4))
+                    classes[exercise, target, -1], classes[exercise, target, label] = 0.0, 15.0
         perfect = replace(predictions, mask_logits=[masks], class_logits=[classes])
         after = loss(perfect, batch, Recipe())
     assert float(after.classes) < 0.01 < float(before.classes)

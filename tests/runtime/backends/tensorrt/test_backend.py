@@ -36,6 +36,8 @@ from xsam_edge.runtime.errors import (
     InputError,
     NoDeviceError,
 )
+from xsam_edge.runtime.language.answer import Request
+from xsam_edge.runtime.language.prompts import Prompt
 from xsam_edge.runtime.model import XSam
 
 IMAGE = DATA / "golden-phi3" / "image.png"
@@ -186,7 +188,8 @@ def test_the_image_stays_on_the_device(model: XSam, backend: Any) -> None:
     assert [(source, nbytes) for _, _, source, nbytes in copies] == [(embeds.address, embeds.nbytes)]
     settings = model.manifest.settings.model
     downloads = [nbytes for kind, *_, nbytes in cudart.copies if kind == "download"]
-    sequence = model.language.lay_out_answer(given.prompt, "It is <SEG>.")
+    request = Request(Prompt("refseg", given.prompt, "It is <SEG>."), append=True)
+    sequence = model.language.lay_out(request, model.language.tokenizer.encode_prompt(given.prompt))
     behind = len(sequence) - model.language.image_rows(sequence)
     assert downloads == [
         4 * settings.embed_size * behind,  # pooled rows behind the image
@@ -285,7 +288,7 @@ def test_errors_of_cuda(engine_folder: Path, backend: Any) -> None:
         backend.allocate((1 << 21,), "float32")
     backend.fake_cudart.failing["cudaStreamSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaStreamSynchronize failed: cudaErrorOther; run `xsam-doctor`"):
-        backend.settle()
+        backend.synchronize()
     with pytest.raises(NoDeviceError, match="CUDA sees no device"):
         fake_backend(engine_folder, devices=0)
     cudart = FakeCudart()

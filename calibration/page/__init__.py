@@ -1,0 +1,1 @@
+"""Pages and pictures for people: HTML that stands alone and SVG charts, in light, dark and on paper."""
