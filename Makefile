@@ -6,12 +6,13 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 help setup demo test test-engines test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests, some five minutes of one core, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
+	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make lint       ruff and mypy"
@@ -37,6 +38,9 @@ test: setup
 
 test-engines: setup
 	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
+
+test-lowest: setup
+	$(BIN)/python -m tests.versions $(VENV)-versions
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -77,4 +81,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -15,6 +15,9 @@ from tests.recorded import DATA
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
+# Where a runtime is tested without what exports: the folder that `python -m tests.versions` exported bundles into.
+EXPORTED = Path(os.environ["XSAM_TEST_BUNDLES"]) if "XSAM_TEST_BUNDLES" in os.environ else None
+
 # A shell's background jobs ignore Ctrl-C, and so would everything that is started from here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -53,6 +56,9 @@ def llama_reference(tmp_path_factory: pytest.TempPathFactory, qwen3_reference: P
 @pytest.fixture(scope="session")
 def shared_traces() -> Iterator[None]:
     """Exports trace what is new in this session, and no module twice."""
+    if EXPORTED is not None:
+        yield
+        return
     from tests.traced import shared
 
     with shared():
@@ -61,11 +67,16 @@ def shared_traces() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Path:
-    """Folder that the session's bundles are exported into."""
-    return tmp_path_factory.mktemp("bundles")
+    """Folder that the session's bundles are exported into, or were exported into before."""
+    if "XSAM_EXPORT_BUNDLES" in os.environ:
+        return Path(os.environ["XSAM_EXPORT_BUNDLES"])
+    return tmp_path_factory.mktemp("bundles") if EXPORTED is None else EXPORTED
 
 
 def _export(checkpoint: Path | str, output: Path, precision: str = "fp32", *options: str) -> Path:
+    if EXPORTED is not None:
+        assert output.is_dir(), f"{output.name} is not among the bundles that were exported before"
+        return output
     from xsam_edge.export.cli import main
 
     # Masks of random weights are not compared with FP32's.
@@ -142,6 +153,8 @@ def shapes_bundle(bundles: Path) -> Path:
 @pytest.fixture(scope="session")
 def aaai26_checkpoint(tmp_path_factory: pytest.TempPathFactory, phi3_reference: Path) -> Path:
     """The Phi-3 weights as the AAAI26 line saves them: ``pytorch_model.bin`` with that line's names, beside inits."""
+    if EXPORTED is not None:
+        return EXPORTED / "no checkpoint"
     import torch
     from safetensors.torch import load_file
 

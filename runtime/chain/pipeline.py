@@ -31,6 +31,8 @@ Int = npt.NDArray[np.int64]
 # of decoding with 0 to 5 ids looked up. Of the mask decoder: one prompt's and a batch's, which are large.
 _KEPT_SHAPES = {contract.LLM: 9, contract.MASK_DECODER: 2}
 _NO_IDS = np.empty(0, np.int64)
+# What a run asks for whose logits nobody wants: of no row at all, ONNX Runtime before 1.32 gives ArgMax a wrong shape.
+_ANY_ROW = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Forward:
 
     def logits(self) -> Float:
         """Float32 [N, vocab]."""
-        return self._backend.download(self._logits)
+        return self._backend.download(self._logits)[: len(self.next_ids)]
 
     def hidden(self, first: int = 0) -> Float:
         """Pooled hidden states from the row ``first`` of each sequence on, float32 [B, S - first, embed]."""
@@ -154,7 +156,7 @@ class Pipeline:
         inputs = {
             contract.INPUTS_EMBEDS: embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
-            contract.LOGITS_POSITIONS: self.backend.upload(logits_positions),
+            contract.LOGITS_POSITIONS: self.backend.upload(logits_positions if len(logits_positions) else _ANY_ROW),
             # Only steps of one token come often enough for padding to pay.
             **self.cache.past(padded=batch * count == 1),
         }

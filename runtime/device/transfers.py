@@ -63,7 +63,7 @@ def transfers(
     batch = {"batch": 1}
     add(llm.input(contract.INPUTS_EMBEDS), "up", "question", sequence=new_tokens, **batch)
     add(llm.input(contract.POSITION_IDS), "up", "question", sequence=new_tokens + image, **batch)
-    add(llm.input(contract.LOGITS_POSITIONS), "up", "question", rows=rows)
+    add(llm.input(contract.LOGITS_POSITIONS), "up", "question", rows=1)
     add(llm.output(contract.SEG_HIDDEN), "down", "question", sequence=new_tokens, **batch)
     add(llm.output(contract.NEXT_IDS), "down", "question", rows=rows)
     for name in (contract.INPUTS_EMBEDS, contract.POSITION_IDS, contract.LOGITS_POSITIONS):

@@ -145,6 +145,26 @@ def test_logits_are_computed_where_asked(pipeline: Pipeline) -> None:
         np.testing.assert_allclose(some, logits[rows], atol=1e-5)
 
 
+@pytest.mark.parametrize(("at_once", "rows"), [(None, []), (5, []), (5, [11])])
+def test_no_run_is_without_a_row_of_logits(
+    pipeline: Pipeline, at_once: int | None, rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime before 1.32 gives ArgMax over no rows a wrong shape."""
+    counts: list[int] = []
+    graph = pipeline._graphs["llm"]
+
+    class Spy:
+        def run(self, inputs, outputs) -> None:
+            counts.append(inputs["logits_positions"].shape[0])
+            graph.run(inputs, outputs)
+
+    monkeypatch.setitem(pipeline._graphs, "llm", Spy())
+    monkeypatch.setattr(pipeline.backend, "prefill_rows", at_once)
+    logits, hidden = forward(pipeline, embeds(pipeline, 12), rows)
+    assert counts == [1] * (1 if at_once is None else 3)
+    assert len(logits) == len(rows) and hidden.shape[1] == 12
+
+
 def test_a_full_cache_stays_as_it_is(phi3_bundle: Path) -> None:
     pipeline = load(phi3_bundle, context=8).pipeline
     pipeline.cache.truncate(0)
