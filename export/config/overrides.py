@@ -12,10 +12,14 @@ from xsam_edge.export.config.hidden_states import default_taps, tapped_states
 from xsam_edge.export.config.schema import SIZES
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import Variant
+from xsam_edge.runtime.bundle.conversion import shown
 from xsam_edge.runtime.errors import InputError
 
 #: Part -> field -> value, of the type that the field has.
 Overrides = Mapping[str, Mapping[str, Any]]
+
+_PARTS = frozenset(name.partition(".")[0] for name in SIZES)
+_LISTED = 3  # unknown names that an error lists: another file altogether has many
 
 #: Names that ``--config`` had for checkpoints, and what to write now.
 _RENAMED = {
@@ -36,16 +40,23 @@ def read_overrides(content: Mapping[str, Any]) -> Overrides:
     """Check names and values of a decoded JSON object; what this returns may be given again.
 
     Raises:
-        InputError: unknown names, with the nearest known one of each; a name that is given twice; or a value of
-            another type or outside of its range.
+        InputError: unknown names, with the nearest known one of each that has one; a part that is no object; a name
+            that is given twice; or a value of another type or outside of its range.
     """
     pairs = list(_flat(content))
     names = [name for name, _ in pairs]
     for name in names:
         if name in _RENAMED:
             raise InputError(f"{name} has another name in --config: write {_RENAMED[name]} instead")
+    for name, value in pairs:
+        if name in _PARTS:
+            raise InputError(f"{name} is {shown(value)} in --config; expected an object of its sizes, by their names")
     if unknown := [name for name in names if name not in SIZES]:
-        raise InputError(f"--config has unknown names: {', '.join(map(_with_nearest, unknown))}")
+        raise InputError(
+            f"--config has unknown names: {', '.join(map(_with_nearest, unknown[:_LISTED]))}"
+            + (f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else "")
+            + "; a name is that of a part and a size, such as llm.num_layers"
+        )
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"--config has {min(twice)} twice, as a name and in an object: keep one")
     overrides: dict[str, dict[str, Any]] = {}
@@ -88,6 +99,8 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def _with_nearest(name: str) -> str:
-    # Any name is likest to some other one, so that this always finds one.
-    (nearest,) = difflib.get_close_matches(name, SIZES, n=1, cutoff=0)
-    return f"{name!r} (the nearest known one is {nearest})"
+    nearest = difflib.get_close_matches(name, SIZES, n=1)
+    if not nearest:  # the name of a size without its part
+        sizes = {size.rpartition(".")[2]: size for size in SIZES}
+        nearest = [sizes[size] for size in difflib.get_close_matches(name.rpartition(".")[2], sizes, n=1)]
+    return shown(name) + (f" (the nearest known one is {nearest[0]})" if nearest else "")

@@ -87,7 +87,7 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
     [
         ("{", "cannot be read as JSON"),
         ("[]", "is []; expected an object; --config takes a JSON object"),
-        ('{"nonsense": 1}', "unknown names: 'nonsense' (the nearest known one is "),
+        ('{"nonsense": 1}', "unknown names: 'nonsense'; a name is that of a part and a size"),
         ('{"llm.rope_theta": "big"}', "llm.rope_theta is 'big'"),
         ('{"llm.num_heads": 7}', "64 cannot be split by 7"),
         ('{"llm": {"hidden_size": 2048}}', "llm.hidden_size is 64 in the weights, 2048 in --config"),

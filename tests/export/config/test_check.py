@@ -55,7 +55,7 @@ def test_registered_models_fit(name: str) -> None:
         ("llm.__class__", 1, "unknown names: 'llm.__class__'"),
         ("mask_encoder.grid", 1, r"unknown names: 'mask_encoder\.grid'"),
         ("__class__.x", 1, "unknown names"),
-        ("llm", 1, "unknown names: 'llm'"),
+        ("llm", 1, "llm is 1 in --config; expected an object of its sizes"),
     ],
 )
 def test_what_does_not_fit_is_named(key: str, value: object, message: str) -> None:

@@ -33,7 +33,7 @@ def test_names_and_objects_are_the_same():
         ({"llm": {"num_layer": 2}}, r"'llm\.num_layer' \(the nearest known one is llm\.num_layers\)"),
         ({"llm": {"num_layers": {"a": 2}}}, r"'llm\.num_layers\.a'"),
         ({"": 1}, "unknown names: ''"),
-        ({"llm": 1}, "unknown names: 'llm'"),
+        ({"llm": 1}, "llm is 1 in --config; expected an object of its sizes"),
         ({"llm": {"num_layers": 2}, "llm.num_layers": 3}, r"llm\.num_layers twice, .*: keep one"),
         ({"llm.num_layers": True}, r"llm\.num_layers is True; expected a whole number above 0: layers"),
         ({"llm.sliding_window": 0}, "expected a whole number above 0 or null: a query sees keys"),
