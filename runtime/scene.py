@@ -199,7 +199,7 @@ class Scene:
 
     def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Describe the image in a sentence, with a mask for each phrase of it."""
-        question = _Question(prompts.describe(self._form), lambda said: readers.grounded(self.frame, said.phrases))
+        question = _Question(prompts.describe(self._form), lambda answer: readers.grounded(self.frame, answer.phrases))
         return self._ask([question], max_new_tokens=max_new_tokens)[0]
 
     def chat(self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
