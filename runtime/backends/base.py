@@ -85,6 +85,8 @@ class Backend(Protocol):
     name: str
     prefill_rows: int | None
     """Tokens of a prefill that run at once, where fewer than all gain something."""
+    runs_without_logits: bool
+    """Whether the language model may be asked for the logits of no row."""
 
     def open(self, path: Path, spec: GraphSpec) -> Graph:
         """Load a graph. The caller has checked the file's hash.

@@ -35,6 +35,7 @@ _CPU_ENTRIES = {
 THREAD_ENTRIES = {"session.force_spinning_stop": "1"}
 # Of a thousand tokens, two parts take a fifth less time than one, and half the memory; smaller parts gain no more.
 _CPU_PREFILL_ROWS = 512
+_EMPTY_ARGMAX = (1, 32)  # the first version whose ArgMax over no rows has the shape that it should
 _FP16_QUANTIZE = (1, 30)  # the first version whose QuantizeLinear rounds float16; those before truncate
 # ONNX Runtime's names of element types, as sessions report them.
 _TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
@@ -125,6 +126,7 @@ class OnnxRuntimeBackend:
         self.name = f"onnxruntime-{device}"
         self.prefill_rows = _CPU_PREFILL_ROWS if device == "cpu" else None
         self._ort = ort
+        self.runs_without_logits = self._version() >= _EMPTY_ARGMAX
         self._device = device
         self._threads = threads
 
@@ -148,9 +150,11 @@ class OnnxRuntimeBackend:
                 raise BackendError(f"{path} has other {kind} than its manifest says; export the bundle again")
         return OnnxGraph(session, spec, self._device)
 
+    def _version(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self._ort.__version__.split(".")[:2])
+
     def _check_rounding(self, path: Path) -> None:
-        version = tuple(int(part) for part in self._ort.__version__.split(".")[:2])
-        if self._device == "cpu" and version < _FP16_QUANTIZE:
+        if self._device == "cpu" and self._version() < _FP16_QUANTIZE:
             raise BackendError(
                 f"{path} quantises float16 activations, which onnxruntime {self._ort.__version__} rounds wrongly; "
                 "install onnxruntime 1.30 or newer, or export with --float-precision fp32"

@@ -13,9 +13,8 @@ that are asked of it at once:
 
 ``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
     inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence], ascending: all sequences begin behind the same
-    past; logits_positions [rows], one at least, indices into batch * sequence; past_key.L, past_value.L [1, past,
-    kv_heads, head_dim], of which the first position_ids[0, 0] rows count: further ones are padding, finite and seen by
-    nobody
+    past; logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads,
+    head_dim], of which the first position_ids[0, 0] rows count: further ones are padding, finite and seen by nobody
     -> logits [rows, vocab]
     -> next_ids [rows]: the first of the greatest logits of each row
     -> seg_hidden [batch, sequence, embed]: the last hidden state after llm_projector

@@ -31,8 +31,6 @@ Int = npt.NDArray[np.int64]
 # of decoding with 0 to 5 ids looked up. Of the mask decoder: one prompt's and a batch's, which are large.
 _KEPT_SHAPES = {contract.LLM: 9, contract.MASK_DECODER: 2}
 _NO_IDS = np.empty(0, np.int64)
-# What a run asks for whose logits nobody wants: of no row at all, ONNX Runtime before 1.32 gives ArgMax a wrong shape.
-_ANY_ROW = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ class Pipeline:
         inputs = {
             contract.INPUTS_EMBEDS: embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
-            contract.LOGITS_POSITIONS: self.backend.upload(logits_positions if len(logits_positions) else _ANY_ROW),
+            contract.LOGITS_POSITIONS: self.backend.upload(self._positions(logits_positions, batch * count)),
             # Only steps of one token come often enough for padding to pay.
             **self.cache.past(padded=batch * count == 1),
         }
@@ -164,6 +162,11 @@ class Pipeline:
         outputs = self._outputs(contract.LLM, inputs, bound)
         self._graphs[contract.LLM].run(inputs, outputs)
         return outputs
+
+    def _positions(self, logits_positions: Int, rows: int) -> Int:
+        """Whose logits a run computes: where nobody wants any and the backend cannot do without, the last row's."""
+        wanted = len(logits_positions) > 0 or self.backend.runs_without_logits
+        return logits_positions if wanted else np.array([rows - 1], np.int64)
 
     def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
         """Run the mask decoder for [embed] and [C, embed].

@@ -40,6 +40,7 @@ class TensorRTBackend:
     """
 
     past_step = PAST_STEP
+    runs_without_logits = False  # never tried on a GPU, and the row that is asked for instead costs little there
     prefill_rows: int | None = None  # each part would read all weights again, not yet weighed against its gain
 
     def __init__(self, manifest: Manifest, *, overlap: bool = False, cudart: Any = None, trt: Any = None) -> None:
