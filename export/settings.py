@@ -12,10 +12,11 @@ from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import Variant
 from xsam_edge.export.graph.graphs import level_sizes
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS
-from xsam_edge.runtime.bundle.settings import ModelFacts, Settings, SpecialTokens
-from xsam_edge.runtime.bundle.typed_json import from_json
+from xsam_edge.runtime.bundle.settings import ModelFacts, Referring, RejectionRule, Settings, SpecialTokens
+from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import CheckpointError
 
+REJECTION_FILE = "rejection.json"
 _CHECK = "check the files of the model's inits and what --config sets"
 
 
@@ -57,9 +58,18 @@ def settings_for(
         tokens=SpecialTokens(seg, phrase_start, phrase_end, None if eos is None else tokenizer.token_to_id(eos)),
         interactive_match=variant.interactive_match,
         semantic_resize=variant.semantic_resize,
+        rejection=_rejection(inits),
     )
     # As read from a manifest, before hours of export.
     return from_json(Settings, asdict(settings), "the model's settings", CheckpointError, advice=_CHECK)
+
+
+def _rejection(inits: Path | None) -> dict[str, RejectionRule] | None:
+    """The thresholds that come with a model, if any do; ``xsam-eval --write-threshold`` measures those of a bundle."""
+    if inits is None or not (path := inits / REJECTION_FILE).is_file():
+        return None
+    content = load_json(path, CheckpointError, advice="expected a rule for each of refer and reason")
+    return from_json(dict[Referring, RejectionRule], content, str(path), CheckpointError)
 
 
 def _special_id(tokenizer: Tokenizer, token: str) -> int:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.subnormals import kept_subnormals
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
@@ -50,7 +51,7 @@ DEFAULT_SCENE_BYTES = 1 << 30
 
 
 class XSam:
-    """A loaded bundle; not thread-safe."""
+    """A loaded bundle. Any thread may use it: what is parallel and what waits is said in ``runtime/README.md``."""
 
     def __init__(self, manifest: Manifest, pipeline: Pipeline, language: LanguageModel) -> None:
         self.manifest = manifest
@@ -73,8 +74,6 @@ class XSam:
         drafts: bool | None = None,
     ) -> XSam:
         """Check and load a bundle.
-
-        On a CPU, the calling thread rounds subnormal numbers to zero from then on, as ONNX Runtime's own threads do.
 
         Args:
             bundle: the directory that ``xsam-export`` wrote.
@@ -118,7 +117,8 @@ class XSam:
         backend = backend or _choose_backend(manifest, device, threads, context)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
-        pipeline = Pipeline(bundle, manifest, backend, context)
+        with kept_subnormals():
+            pipeline = Pipeline(bundle, manifest, backend, context)
         cache_pool = CachePool(pipeline.cache, pipeline.make_cache, scene_bytes)
         drafter = Drafter() if speculative else None
         language = LanguageModel(pipeline, tokenizer, table, manifest.settings, cache_pool, drafter)
@@ -159,8 +159,8 @@ class XSam:
         """Ask the same of every frame of a stream, and iterate over the answers.
 
         The next frame is read and prepared while the graphs work on one. Each item is a ``FrameResult`` or a ``Late``,
-        in the order of the frames. Until the stream ends or is closed, the model is its own. Errors of the source and
-        of a frame are raised where the stream is iterated, and end it.
+        in the order of the frames. Other questions may be asked meanwhile, and take turns with the frames. Errors of
+        the source and of a frame are raised where the stream is iterated, and end it.
 
         Args:
             frames: a folder, a video, a camera's number or a stream's URL; a source of ``runtime.stream.sources``;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -171,3 +172,12 @@ def aaai26_checkpoint(tmp_path_factory: pytest.TempPathFactory, phi3_reference: 
 def aaai26_bundle(bundles: Path, aaai26_checkpoint: Path) -> Path:
     """FP32 bundle of the AAAI26 line; read only."""
     return _export(aaai26_checkpoint, bundles / "aaai26")
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Threads change places every 10 microseconds, so that what they share is seen in the middle of a change."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)

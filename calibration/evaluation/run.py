@@ -17,10 +17,11 @@ from xsam_edge.calibration.evaluation.panoptic import PanopticMetrics
 from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
 from xsam_edge.calibration.evaluation.regions import RegionMetrics
 from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
+from xsam_edge.runtime.asking import AnswerMode
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
-from xsam_edge.runtime.scene import AnswerMode, Scene
+from xsam_edge.runtime.scene import Scene
 
 MAX_UNREADABLE = 0.05  # of the pictures
 _PRECISION_TASKS = ("instances", "regions")

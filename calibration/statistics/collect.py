@@ -28,6 +28,7 @@ from xsam_edge.calibration.statistics.backend import ProbedBackend, load_graph
 from xsam_edge.calibration.statistics.probes import Probe
 from xsam_edge.calibration.statistics.stats import NotFiniteError, TensorStats
 from xsam_edge.calibration.statistics.store import Saved, Watched, load, prepare_folder, save
+from xsam_edge.runtime.asking import AnswerMode
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
@@ -39,7 +40,6 @@ from xsam_edge.runtime.bundle.manifest import (
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step, silent
-from xsam_edge.runtime.scene import AnswerMode
 
 FORMAT = 1  # of the statistics; a change makes those of before invalid
 SAVE_SECONDS = 30.0  # between two saved states, or twenty times what saving takes

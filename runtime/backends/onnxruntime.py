@@ -1,8 +1,7 @@
 """ONNX Runtime: the CPU and CUDA execution providers.
 
 Graphs run through I/O binding, on addresses: nothing is copied between the caller's memory and the session's. On a CPU
-all sessions of a process share the memory of their activations, and the thread that opens a graph, like all of ONNX
-Runtime's own, rounds numbers below 1e-38 to zero from then on.
+all sessions of a process share the memory of their activations.
 """
 
 from __future__ import annotations

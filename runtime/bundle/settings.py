@@ -7,6 +7,7 @@ each field, and ``check`` says what fields must be to each other: both are held 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Annotated, ClassVar, Literal
@@ -23,6 +24,9 @@ Context = Annotated[int, between(1, 1 << 24)]
 Factor = Annotated[float, between(1e-6, 1_000_000)]
 #: Of pixels after the factor, which are 0..255 or less.
 Mean = Annotated[float, between(-255, 255)]
+Share = Annotated[float, between(0, 1)]
+#: Questions that the official code answers with the best mask, whatever it scores.
+Referring = Annotated[str, one_of("refer", "reason")]
 #: ``PIL.Image.Resampling``: nearest, Lanczos, bilinear, bicubic, box, Hamming.
 Resample = Annotated[int, one_of(*range(6))]
 
@@ -156,6 +160,18 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
+class RejectionRule:
+    """The score below which a thing counts as absent, and what it was chosen by.
+
+    Of ``asks`` questions for things that are not there, a share of ``false_alarms`` at most scored more.
+    """
+
+    threshold: Share
+    false_alarms: Share
+    asks: Count
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything above, plus the few choices of post-processing that differ between model lines."""
 
@@ -167,6 +183,7 @@ class Settings:
     tokens: SpecialTokens
     interactive_match: Literal["box", "mask"]  # which IoU picks the segment of an interactive prompt
     semantic_resize: Literal["logits", "evidence"]  # what a semantic map brings to the image's size
+    rejection: Mapping[Referring, RejectionRule] | None = None  # None: the best mask is given, whatever it scores
 
     def check(self) -> None:
         """Raise ValueError for a token without an embedding."""

@@ -8,7 +8,8 @@ embeddings in, next tokens and pooled rows out. Logits and masks do where they a
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Backend, Buffer, Graph, ReadsViews, output_shapes
+from xsam_edge.runtime.backends.subnormals import flushed_subnormals
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path
 from xsam_edge.runtime.chain.kv_cache import KVCache
 from xsam_edge.runtime.chain.mask_logits import MaskLogits, Masks
+from xsam_edge.runtime.turns import Turn
 
 Float = npt.NDArray[np.float32]
 Int = npt.NDArray[np.int64]
@@ -84,6 +87,9 @@ class Pipeline:
 
     ``cache`` is what the language model's forwards read and write; a caller may put another one of :meth:`make_cache`
     in its place. ``batches`` tells whether the graphs take several prompts at once.
+
+    One thread at a time may use the language model, the cache and the mask decoder, whose outputs are valid until the
+    next run: see :meth:`turn`. Images are encoded by any number of threads, one after the other, beside it.
     """
 
     def __init__(self, bundle: Path, manifest: Manifest, backend: Backend, context: int) -> None:
@@ -100,6 +106,13 @@ class Pipeline:
             for graph, name in ((contract.LLM, contract.INPUTS_EMBEDS), (contract.MASK_DECODER, contract.SEG_EMBED))
         )
         self._kept: dict[tuple[str, str], OrderedDict[tuple[int, ...], Buffer]] = {}
+        self._turn, self._encoder_turn = Turn(), Turn()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for one's turn with all but the image encoder, in the order of coming; may be nested."""
+        with self._turn, flushed_subnormals():
+            yield
 
     def make_cache(self) -> KVCache:
         """Allocate a key-value cache."""
@@ -109,13 +122,14 @@ class Pipeline:
     def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
         """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
         spec = self.manifest.graphs[contract.IMAGE_ENCODER]
-        inputs = {
-            contract.PIXEL_VALUES: self.backend.upload(pixel_values),
-            contract.MASK_PIXEL_VALUES: self.backend.upload(mask_pixel_values),
-        }
-        shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
-        outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
-        self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
+        with self._encoder_turn, flushed_subnormals():
+            inputs = {
+                contract.PIXEL_VALUES: self.backend.upload(pixel_values),
+                contract.MASK_PIXEL_VALUES: self.backend.upload(mask_pixel_values),
+            }
+            shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
+            outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
+            self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
         return ImageFeatures(outputs, outputs.pop(contract.IMAGE_EMBEDS), self.backend)
 
     def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> Forward:

@@ -1,7 +1,8 @@
 """The files that ``xsam-segment`` writes: one folder per image.
 
 ``overlay.png`` (the picture with its segments), ``NN_<label>.png`` (one mask per segment, 8 bits, 0 and 255),
-``ids.png`` (panoptic: segment ids, 0 = void; semantic: class indices; 16 bits) and ``result.json``. A folder is
+``ids.png`` (panoptic: segment ids, 0 = void; semantic: class indices, 65,535 = none; 16 bits) and ``result.json``. A
+folder is
 written aside and renamed, so that it is there completely or not at all.
 """
 
@@ -78,7 +79,7 @@ def write_result(result: Result, folder: Path, facts: dict[str, Any], overwrite:
         for segment, name in zip(result.segments, names, strict=True):
             _save(Image.fromarray(segment.mask).convert("L"), part / name, folder / name)
         if result.id_map is not None:
-            # A label map of more than 65,535 classes does not exist; segments are at most as many as queries.
+            # A label map of 65,535 classes does not exist; segments are at most as many as queries. -1 wraps around.
             _save(Image.fromarray(result.id_map.astype(np.uint16)), part / IDS, folder / IDS)
         if result.segments:
             _save(result.overlay(), part / OVERLAY, folder / OVERLAY)

@@ -4,12 +4,17 @@ A key-value cache cannot be shared by two images without computing the image's p
 is one per scene, as far as memory goes: the first is allocated when the model is loaded, a further one when a second
 image is asked about. Nothing is copied between them. When memory runs out, the scene that was used least recently
 loses its cache to the next one, and then its features; both are computed anew should it be asked again.
+
+Scenes come and go in any thread, while one is asked: the pool has a lock of its own, held for a moment. Caches are
+chosen and kept by the thread whose turn it is, one at a time.
 """
 
 from __future__ import annotations
 
+import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,7 +62,10 @@ class CachePool:
         self.limit = limit
         self._make = make
         self._slots = [_Slot(first)]
-        self._holders: dict[int, weakref.ref[FeatureHolder]] = {}
+        self._holders: list[weakref.ref[FeatureHolder]] = []
+        self._asked: FeatureHolder | None = None  # the one whose turn it is keeps what it has
+        # Features that are let go of come back here.
+        self._lock = threading.RLock()
 
     @property
     def count(self) -> int:
@@ -67,8 +75,9 @@ class CachePool:
     @property
     def nbytes(self) -> int:
         """Bytes that count against the limit."""
-        features = sum(holder.feature_bytes() for holder in self._alive())
-        return features + sum(slot.cache.nbytes for slot in self._slots[1:])
+        with self._lock:
+            features = sum(holder.feature_bytes() for holder in self._alive())
+            return features + sum(slot.cache.nbytes for slot in self._slots[1:])
 
     def cache(self, features: ImageFeatures, prefix: Ids) -> tuple[KVCache, int]:
         """Choose the cache for a prompt on an image, and tell how many of its first rows are the prompt's.
@@ -76,45 +85,61 @@ class CachePool:
         ``prefix`` are the ids up to and including the image. The cache counts as nobody's until :meth:`keep`, since a
         forward may fail half-way.
         """
-        slot = self._choose(features)
-        known = self.knows(features, prefix)
-        slot.image = None
-        self._slots.remove(slot)
-        self._slots.append(slot)
-        return slot.cache, len(prefix) if known else 0
+        with self._lock:
+            slot = self._choose(features)
+            known = self.knows(features, prefix)
+            slot.image = None
+            self._slots.remove(slot)
+            self._slots.append(slot)
+            return slot.cache, len(prefix) if known else 0
 
     def keep(self, features: ImageFeatures, prefix: Ids) -> None:
         """The cache that was chosen last begins with this prefix now."""
-        slot = self._slots[-1]
-        slot.image, slot.prefix = weakref.ref(features), prefix
+        with self._lock:
+            slot = self._slots[-1]
+            slot.image, slot.prefix = weakref.ref(features), prefix
 
     def knows(self, features: ImageFeatures, prefix: Ids | None = None) -> bool:
         """Whether a cache begins with this prefix of an image, or with any."""
-        if prefix is None:
-            return any(slot.features is features for slot in self._slots)
-        # Regions have equal ids and other embeddings: a prefix that holds one is never known.
-        return not (prefix == REGION_ID).any() and any(
-            slot.features is features and np.array_equal(slot.prefix, prefix) for slot in self._slots
-        )
+        with self._lock:
+            if prefix is None:
+                return any(slot.features is features for slot in self._slots)
+            # Regions have equal ids and other embeddings: a prefix that holds one is never known.
+            return not (prefix == REGION_ID).any() and any(
+                slot.features is features and np.array_equal(slot.prefix, prefix) for slot in self._slots
+            )
 
     def forget(self, features: ImageFeatures | None = None) -> None:
         """Give the image's cache free for another one; without an image, every cache."""
-        for slot in self._slots:
-            if features is None or slot.features is features:
-                slot.image = None
+        with self._lock:
+            for slot in self._slots:
+                if features is None or slot.features is features:
+                    slot.image = None
 
     def use(self, holder: FeatureHolder) -> None:
         """Note that a scene is in use, and make room for its features where they are new."""
-        key = id(holder)
-        self._holders.pop(key, None)
-        self._holders[key] = weakref.ref(holder, lambda _: self._holders.pop(key, None))
-        while self.nbytes > self.limit and len(self._slots) > 1:
-            del self._slots[0]
-        if self.nbytes > self.limit:
-            for other in self._alive()[:-1]:
-                other.drop_features()
-                if self.nbytes <= self.limit:
-                    break
+        with self._lock:
+            others = [other for other in self._alive() if other is not holder]
+            self._holders = [weakref.ref(kept) for kept in (*others, holder)]
+            while self.nbytes > self.limit and len(self._slots) > 1:
+                del self._slots[0]
+            if self.nbytes > self.limit:
+                for other in self._alive()[:-1]:
+                    if other is not self._asked:
+                        other.drop_features()
+                    if self.nbytes <= self.limit:
+                        break
+
+    @contextmanager
+    def asking(self, holder: FeatureHolder) -> Iterator[None]:
+        """A scene's turn: it loses nothing to scenes that are used meanwhile. One at a time."""
+        with self._lock:
+            self._asked = holder
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._asked = None
 
     def _choose(self, features: ImageFeatures) -> _Slot:
         for slot in self._slots:
@@ -129,4 +154,4 @@ class CachePool:
         return self._slots[0]
 
     def _alive(self) -> list[FeatureHolder]:
-        return [holder for reference in self._holders.values() if (holder := reference()) is not None]
+        return [holder for reference in self._holders if (holder := reference()) is not None]

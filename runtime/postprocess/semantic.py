@@ -11,44 +11,49 @@ from numpy.typing import NDArray
 
 from xsam_edge.runtime.chain.mask_logits import Masks
 from xsam_edge.runtime.image.resize import Frame, Window, input_resizer, scaled_resizer
-from xsam_edge.runtime.postprocess.common import Floats, class_scores, resizer_for, sigmoid
+from xsam_edge.runtime.postprocess.common import Floats, class_scores, require_fraction, resizer_for, sigmoid
 from xsam_edge.runtime.postprocess.panoptic import first_argmax
 
 
 @dataclass(frozen=True, eq=False)
 class Semantic:
-    """``label_map`` int32 [H, W] of class indices; ``shares`` float64 [C].
+    """``label_map`` int32 [H, W] of class indices, -1 where no class is; ``scores`` float32 [C].
 
-    A share is a confidence in 0..1: the part of all classes' evidence that fell to a class, averaged over its
-    pixels; 0 for a class that has none. The official code gives no score.
+    A class scores what its best query does, as a panoptic segment; the official code gives no score.
     """
 
     label_map: NDArray[np.int32]
-    shares: NDArray[np.float64]
+    scores: Floats
 
 
 def semantic_map(
-    class_logits: Floats, mask_logits: Masks, frame: Frame, resized: Literal["logits", "evidence"] = "logits"
+    class_logits: Floats,
+    mask_logits: Masks,
+    frame: Frame,
+    resized: Literal["logits", "evidence"] = "logits",
+    threshold: float = 0.0,
 ) -> Semantic:
     """Per pixel the class with the largest evidence, the sum over queries of score x probability.
 
     ``resized`` is what is brought to the image's size: mask logits (the official ``img_genseg_postprocess_fn``), or
     the evidence computed on the mask encoder's input (the same function in the code of AAAI 2026).
+
+    With a ``threshold``, which the official code has not, scores below it count as 0, and a pixel whose evidence is
+    less than half of it (a query that scores enough is there where its probability is at least a half) has no class.
     """
+    require_fraction(threshold=threshold)
     scores = class_scores(class_logits)
-    classes = scores.shape[1]
+    best = scores.max(0)
+    scores[scores < np.float32(threshold)] = 0
     label_map = np.empty(frame.image_size, np.int32)
-    evidence_won = np.zeros(classes)
-    pixels = np.zeros(classes, np.int64)
     bands = _bands_of_logits if resized == "logits" else _bands_of_evidence
     for band, evidence in bands(np.ascontiguousarray(scores.T), np.asarray(mask_logits), frame):
         labels = first_argmax(evidence)
+        if threshold:
+            largest = np.take_along_axis(evidence, labels[None], 0)[0]
+            labels[largest < np.float32(threshold / 2)] = -1
         label_map[band.slices] = labels
-        largest = np.take_along_axis(evidence, labels[None], 0)[0]
-        share = largest / np.maximum(evidence.sum(0), np.finfo(np.float32).tiny)
-        evidence_won += np.bincount(labels.ravel(), share.ravel(), minlength=classes)
-        pixels += np.bincount(labels.ravel(), minlength=classes)
-    return Semantic(label_map, evidence_won / np.maximum(pixels, 1))
+    return Semantic(label_map, best)
 
 
 def _evidence(scores: Floats, logits: Floats) -> Floats:

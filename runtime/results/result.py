@@ -23,8 +23,10 @@ class Result:
 
     ``image_size`` is (height, width). ``text`` is what the model generated, "" where it generated nothing;
     ``token_ids`` are all generated ids, the stop token included.
-    ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices).
-    ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation, for ``reason``.
+    ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices, -1 where
+    no class is). ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation;
+    ``reason`` says why there is none, or why the best mask was not taken. ``best_score``, 0..1, is that of the best
+    mask, taken or not, where one thing was asked for.
     ``llm_forwards`` counts the passes through the language model that the answer took: 1 where no step of decoding was
     needed. A pass for several prompts counts for each of them.
     Two results are equal when all but the image and what it took to get there is.
@@ -42,6 +44,7 @@ class Result:
     image: Image.Image | None = field(default=None, repr=False)
     token_ids: tuple[int, ...] = field(default=(), repr=False)
     llm_forwards: int = 0
+    best_score: float | None = None
 
     def __post_init__(self) -> None:
         for segment in self.segments:
@@ -60,7 +63,13 @@ class Result:
 
     def _values(self) -> tuple[object, ...]:
         size = tuple(self.image_size)
-        return self.task, self.segments, size, self.text, self.prompt, self.answered, self.reason, self.token_ids
+        texts = self.text, self.prompt, self.reason
+        return self.task, self.segments, size, texts, self.answered, self.token_ids, self.best_score
+
+    @property
+    def found(self) -> bool:
+        """Whether any pixel was segmented."""
+        return any(segment.area for segment in self.segments)
 
     @property
     def masks(self) -> NDArray[np.bool_]:
@@ -124,7 +133,9 @@ class Result:
             "prompt": self.prompt,
             "text": self.text,
             "answered": self.answered,
+            "found": self.found,
             "reason": self.reason,
+            "best_score": self.best_score,
             "image_size": [int(side) for side in self.image_size],
             "segments": [
                 {
