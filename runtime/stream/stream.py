@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -106,19 +106,37 @@ class Counts:
 
 
 class FrameStream(Iterator["FrameResult | Late"]):
-    """Results in the order of their frames. Close it, or leave its ``with`` block, to stop before the source ends."""
+    """Results in the order of their frames. Close it, or leave its ``with`` block, to stop before the source ends.
+
+    Several threads may iterate it, and each result comes to one of them.
+    """
 
     def __init__(self, frames: Iterable[Any], stages: Stages, policy: Policy) -> None:
         self.counts = Counts()
+        self._slots = [Slot[_Item](policy.latest), Slot[_Item](policy.latest)]
+        if policy.overlap:
+            # One ahead and no more: an encoded frame that is thrown away is the dearest.
+            self._slots.append(Slot[_Item](latest=False))
         # A function of the module: one of the object would keep an abandoned stream, and its threads, alive.
-        self._items = _deliver(frames, stages, policy, self.counts)
+        self._items = _deliver(frames, stages, policy, self.counts, self._slots)
+        self._iterating = threading.Lock()
 
     def __next__(self) -> FrameResult | Late:
-        return next(self._items)
+        with self._iterating:
+            return next(self._items)
 
     def close(self) -> None:
-        """Stop the threads and wait for them; a graph that runs is not interrupted."""
-        self._items.close()
+        """Stop the threads and wait for them; a graph that runs is not interrupted.
+
+        While another thread waits for a result, that one's iteration ends, and ends the threads.
+        """
+        for slot in self._slots:
+            slot.close()
+        if self._iterating.acquire(blocking=False):
+            try:
+                self._items.close()
+            finally:
+                self._iterating.release()
 
     def __enter__(self) -> FrameStream:
         return self
@@ -146,16 +164,13 @@ class _Item:
 
 
 def _deliver(
-    frames: Iterable[Any], stages: Stages, policy: Policy, counts: Counts
+    frames: Iterable[Any], stages: Stages, policy: Policy, counts: Counts, slots: Sequence[Slot[_Item]]
 ) -> Generator[FrameResult | Late, None, None]:  # nothing starts before the first result is asked for
-    slots = [Slot[_Item](policy.latest), Slot[_Item](policy.latest)]
     lives: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
         (_read, (frames, slots[0])),
         (relay, (slots[0], slots[1], _work(stages.prepare))),
     ]
     if policy.overlap:
-        # One ahead and no more: an encoded frame that is thrown away is the dearest.
-        slots.append(Slot[_Item](latest=False))
         lives.append((relay, (slots[1], slots[2], _work(stages.encode))))
     threads = [
         threading.Thread(target=life, args=arguments, daemon=True, name=f"xsam-{life.__name__.strip('_')}")
