@@ -74,7 +74,7 @@ class ShapesData:
         return TASKS
 
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
-        """How many scenes; each has something for every task but ``reason``, which nearly every one has."""
+        """How many scenes; each has something for every task."""
         return len(self.seeds) if limit is None else min(limit, len(self.seeds))
 
     def pictures(self, tasks: Sequence[Task], limit: int | None = None) -> Iterator[Picture]:
@@ -133,8 +133,15 @@ class _CompositionAsks:
         ]
 
     def _reason(self) -> list[Ask]:
-        expressions = phrases.sentences(self.composition)
-        return [self._phrase("reason", expressions[int(self.rng.integers(len(expressions)))])] if expressions else []
+        """A sentence about something, where the composition allows one, and one about something absent."""
+        asks: list[Ask] = []
+        if expressions := phrases.sentences(self.composition):
+            asks.append(self._phrase("reason", expressions[int(self.rng.integers(len(expressions)))]))
+        if missing := phrases.absent_sentences(self.composition):
+            # Drawn by itself, so that every other ask is what it is without.
+            rng = np.random.default_rng([self.composition.seed, 0xAB5])
+            asks.append(self._phrase("reason", missing[int(rng.integers(len(missing)))]))
+        return asks
 
     def _one(self, expressions: Sequence[phrases.ReferringExpression], kind: str) -> phrases.ReferringExpression:
         of_kind = [item for item in expressions if item.kind == kind]

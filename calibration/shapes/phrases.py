@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,11 +75,10 @@ def expressions(composition: Composition) -> list[ReferringExpression]:
 
 
 def of_kind(composition: Composition, kind: str) -> list[ReferringExpression]:
-    """The phrases of one of ``KINDS``, of ``absent`` or of ``sentences`` ("reason")."""
-    if kind == "absent":
-        return absent(composition)
-    if kind == "reason":
-        return sentences(composition)
+    """The phrases of one of ``KINDS``, of ``absent``, of ``sentences`` ("reason") or ``absent_sentences``."""
+    others = {"absent": absent, "reason": sentences, "absent reason": absent_sentences}
+    if kind in others:
+        return others[kind](composition)
     makers = {"position": _positions, "relation": _relations, "extreme": _extremes}
     return [expression for expression in makers.get(kind, _attributes)(composition.things) if expression.kind == kind]
 
@@ -103,6 +102,19 @@ def sentences(composition: Composition) -> list[ReferringExpression]:
             if values.count(value) == 1:
                 expressions += [ReferringExpression(text, index, f"{part} hint") for text in hints[value]]
     return expressions
+
+
+def absent_sentences(composition: Composition) -> list[ReferringExpression]:
+    """Sentences that hint at a colour or shape which nothing has."""
+    colours, shapes = ({getattr(thing, part) for thing in composition.things} for part in ("colour", "shape"))
+    hints = [*_missing(_COLOUR_HINTS, colours), *_missing(_SHAPE_HINTS, shapes)]
+    return [ReferringExpression(text, None, "absent") for text in hints]
+
+
+def _missing(hints: Mapping[str, Sequence[str]], there: Collection[str]) -> Iterator[str]:
+    for value, texts in hints.items():
+        if value not in there:
+            yield from texts
 
 
 def caption(composition: Composition) -> tuple[str, list[tuple[str, int | None]]]:

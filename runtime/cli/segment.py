@@ -22,7 +22,7 @@ from xsam_edge.runtime.cli.common import (
 from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
-from xsam_edge.runtime.cli.tasks import Question, question
+from xsam_edge.runtime.cli.tasks import Question, question, threshold
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Step
@@ -73,7 +73,13 @@ def parser() -> argparse.ArgumentParser:
     forms.add_argument("--semantic", dest="form", action="store_const", const="semantic", help="of categories")
     form.add_argument("--similar", action="store_true", help="of regions: everything that resembles them")
     form.add_argument("--several", action="store_true", help="of --refer and --reason: everything that scores enough")
-    form.add_argument("--threshold", type=float, metavar="P", help="score to keep a segment, 0 to 1")
+    form.add_argument(
+        "--threshold",
+        type=threshold,
+        metavar="P",
+        help="score below which a thing is absent, 0 to 1, or 'official': the best mask of a phrase or region, "
+        "whatever it scores (default: the bundle's, where it has one, of --refer and --reason; else official)",
+    )
     form.add_argument("--append-answer", action="store_true", help="take the task's answer as given: one forward")
     form.add_argument("--max-new-tokens", type=count, metavar="N", help="of --describe and --chat")
     out = options.add_argument_group("output")
@@ -160,8 +166,8 @@ def _lines(result: Result, image: Path, folder: Path | None) -> list[str]:
         lines.append(f"  answer: {' '.join(result.text.split())}")
     if not result.answered:
         lines.append(f"  nothing was segmented: {result.reason}")
-    elif folder is not None and not result.segments:
-        lines.append("  nothing was found")
+    elif folder is not None and not result.found:
+        lines.append("  nothing was found" + (f": {result.reason}" if result.reason else ""))
     rows = [("", "label", "score", "area", "box")] if result.segments else []
     for number, segment in enumerate(result.segments, 1):
         box = ",".join(f"{value:g}" for value in segment.box)

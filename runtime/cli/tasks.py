@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.postprocess.readers import Threshold, checked_threshold
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
 
@@ -28,6 +29,7 @@ _BELONGS = {
     "similar": ("regions",),
     "several": ("refer", "reason"),
     "append_answer": ("refer", "reason", "things and stuff", "regions"),
+    "threshold": ("refer", "reason", "things and stuff", "regions", "describe"),
     "max_new_tokens": ("describe", "chat"),
 }
 
@@ -57,14 +59,17 @@ def question(options: argparse.Namespace) -> Question:
         if getattr(options, name) not in (None, False) and task not in owners:
             flag = f"--{options.form}" if name == "form" else "--" + name.replace("_", "-")
             raise InputError(f"{flag} does not apply to {task}, only to {', '.join(owners)}")
-    if options.threshold is not None:
-        if task in ("describe", "chat") or (task in ("refer", "reason") and not options.several):
-            raise InputError("--threshold applies to --things/--stuff, to regions and to --several")
-        if not 0 <= options.threshold <= 1:
-            raise InputError(f"--threshold is {options.threshold}; expected a number from 0 to 1")
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
         raise InputError(f"--max-new-tokens is {options.max_new_tokens}; it must be at least 1")
     return _READERS[task](options)
+
+
+def threshold(text: str) -> Threshold:
+    """The type of an option that takes a score, or the name of the official rule."""
+    try:
+        return checked_threshold(text if text == "official" else float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 to 1 nor 'official'") from None
 
 
 def _common(options: argparse.Namespace) -> dict[str, Any]:
@@ -89,8 +94,6 @@ def _categories(options: argparse.Namespace) -> Question:
     chosen = _common(options)
     if options.form is not None:
         chosen |= {"instances": options.form == "instances", "semantic": options.form == "semantic"}
-    if options.threshold is not None and (options.form or ("" if things else "semantic")) == "semantic":
-        raise InputError("--threshold does not apply to a semantic map, which gives every pixel a class")
     return Question(lambda scene: scene.categories(things, stuff, **chosen))
 
 
@@ -105,7 +108,7 @@ def _regions(options: argparse.Namespace) -> Question:
 
 
 def _describe(options: argparse.Namespace) -> Question:
-    chosen = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
+    chosen = {name: value for name in ("max_new_tokens", "threshold") if (value := getattr(options, name)) is not None}
     return Question(lambda scene: scene.describe(**chosen))
 
 

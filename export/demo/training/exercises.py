@@ -111,8 +111,8 @@ class ExerciseMaker:
         return exercises
 
     def refer(self, expression: phrases.ReferringExpression, kind: str) -> Exercise:
-        """A phrase, or a sentence where ``kind`` is "reason"."""
-        make = prompts.reason if kind == "reason" else prompts.refer
+        """A phrase, or a sentence where ``kind`` says "reason"."""
+        make = prompts.reason if kind.endswith("reason") else prompts.refer
         targets = () if expression.thing is None else ((expression.thing,),)
         return self._exercise(kind, make(expression.text, self.settings.prompt), targets, (0,) * len(targets))
 

@@ -38,7 +38,8 @@ class Recipe:
             "relation": (0.0, 0.22),
             "extreme": (0.05, 0.1),
             "reason": (0.0, 0.07),
-            "absent": (0.0, 0.04),
+            "absent": (0.0, 0.12),
+            "absent reason": (0.0, 0.08),
         }
     )
     others: dict[str, tuple[float, float]] = field(
