@@ -25,6 +25,7 @@ ROOMS = {
         "progress",
         "units",
         "bundle",
+        "versions",
         "results",
         "backends",
         "device",
