@@ -134,14 +134,24 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
     run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
 
 
+@contextmanager
+def _warnings_after(progress: ProgressPrinter) -> Iterator[None]:
+    """Show the warnings of a block when it ends, also by an error, where no line of progress is in the way."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        if caught:
+            progress.clear()
+        for warning in caught:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+
+
 def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True, **options: Any) -> XSam:
     """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
-    with warnings.catch_warnings(record=True) as caught:
+    with _warnings_after(progress):
         model = XSam.load(bundle, verify=verify, progress=progress, **options)
-    if caught:
-        progress.clear()
-    for warning in caught:
-        warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
     if model.manifest.engine is not None:
         progress.clear()
         wanted = memory_plan.plan(memory_plan.footprint(model.manifest), model.pipeline.cache.capacity)

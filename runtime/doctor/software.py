@@ -139,11 +139,11 @@ def gpu(host: Host) -> tuple[Section, Environment]:
             facts.append(Fact(flavour, None, problems[flavour]))
         else:
             versions[flavour] = version
-            usable = "usable" if device else "imports, but there is no GPU to run engines on"
-            facts.append(Fact(flavour, version, _joined(usable, untested(flavour, version))))
+            note = "usable" if device else "imports, but there is no GPU to run engines on"
+            facts.append(Fact(flavour, version, _joined(note, untested(flavour, version))))
     devices, reason = ask_python(host, _CUDART, int | str)
-    found = isinstance(devices, int) and devices > 0
-    facts.append(Fact("cuda-python", "usable" if found else None, "" if found else str(devices or reason)))
+    usable = isinstance(devices, int) and devices > 0
+    facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))
     return Section("gpu", tuple(facts)), Environment(versions, device, problems)
 
 

@@ -1,6 +1,7 @@
 import argparse
 import errno
 import io
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -102,6 +103,24 @@ def test_an_untested_version_is_a_note(
         "10.3.0 to there"
     )
     assert shown.count("note:") == 1
+
+
+def test_an_untested_version_is_told_where_loading_fails(
+    phi3_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be why."""
+    bundle = Path(shutil.copytree(phi3_bundle, tmp_path / "bundle"))
+    (bundle / "llm.onnx").write_bytes(b"\0" * (bundle / "llm.onnx").stat().st_size)
+    monkeypatch.setattr(versions, "_told", set())
+    monkeypatch.setattr(PIL, "__version__", "13.1.0")
+
+    def body(options: argparse.Namespace) -> int:
+        load_bundle(bundle, ProgressPrinter(sys.stderr), verify=False)
+        return 0
+
+    assert command("tool", parser(), body, ["x"]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert note.startswith("note: Pillow 13.1.0 is newer") and error.startswith("tool: error: ")
 
 
 def test_warnings_of_loading_reach_a_program(phi3_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
