@@ -3,9 +3,9 @@
     python -m tests.versions FOLDER
 
 exports the bundles that these tests need with the Python that it runs on, meanwhile makes an environment in FOLDER for
-each other Python, and then runs ``tests/runtime`` in all of them, as many at once as there are cores. Ends with 1 where
-a test failed, or where the newest versions are none that ``xsam_edge.runtime.versions`` says were tested. A Python that
-is neither on PATH nor in pyenv is named and left out.
+each other Python, and then runs ``tests/runtime`` in all of them, as many at once as there are cores for. Ends with 1
+where a test failed, or where the newest versions are none that ``xsam_edge.runtime.versions`` says were tested. A Python
+that is neither on PATH nor in pyenv is named and left out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from xsam_edge.runtime.versions import TESTED, untested
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = tuple(name for name in TESTED if name != "python")
+CORES = 2  # that tests of one environment use: models have two threads, and some tests limit what takes how long
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ def main(arguments: Sequence[str]) -> int:
     for environment in [environment for environment, python in pythons.items() if python is None]:
         print(f"== {environment.name}: Python {environment.python} is neither on PATH nor in pyenv, not tested")
     passed = True
-    with ThreadPoolExecutor(1) as maker, ThreadPoolExecutor(os.cpu_count()) as runner:
+    at_once = max(1, (os.cpu_count() or 1) // CORES)
+    with ThreadPoolExecutor(1) as maker, ThreadPoolExecutor(at_once) as runner:
         made = {
             environment: maker.submit(make, environment, python, folder)
             for environment, python in pythons.items()
