@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tomllib
 
-from tests.versions import ENVIRONMENTS, LOWEST, NEWEST
+from tests.versions import ENVIRONMENTS, LOWEST, NEWEST, unlisted
 from xsam_edge.runtime.versions import COMPILED, TESTED, parse
 
 ROOT = Path(__file__).parents[1]
@@ -60,3 +60,10 @@ def test_the_page_says_the_same() -> None:
 def test_the_compiler_of_engines_is_that_of_the_tests() -> None:
     assert {name: requirements("dev")[name] for name in COMPILED} == COMPILED
     assert all(f"TensorRT-RTX {version}" in README for version in COMPILED.values())
+
+
+def test_a_newer_version_than_the_table_has_is_named() -> None:
+    tested = {name: tested.newest for name, tested in TESTED.items()}
+    assert unlisted(tested) == []
+    (line,) = unlisted({**tested, "numpy": "99.0"})
+    assert line.startswith(f"numpy 99.0 is newer than {TESTED['numpy'].newest}, the newest that was tested: ")

@@ -4,8 +4,8 @@
 
 exports the bundles that these tests need with the Python that it runs on, meanwhile makes an environment in FOLDER for
 each other Python, and then runs ``tests/runtime`` in all of them, as many at once as there are cores for. Ends with 1
-where a test failed, or where the newest versions are none that ``xsam_edge.runtime.versions`` says were tested. A Python
-that is neither on PATH nor in pyenv is named and left out.
+where a test failed, or where the newest versions are none that ``xsam_edge.runtime.versions`` says were tested. A
+Python that is neither on PATH nor in pyenv is named and left out.
 """
 
 from __future__ import annotations
