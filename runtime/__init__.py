@@ -21,6 +21,7 @@ from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.scene import Scene
 from xsam_edge.runtime.stream.stream import FrameResult, Late
+from xsam_edge.runtime.versions import UntestedVersionWarning
 
 __all__ = [
     "BackendError",
@@ -33,6 +34,7 @@ __all__ = [
     "Result",
     "Scene",
     "Segment",
+    "UntestedVersionWarning",
     "XSam",
     "XSamError",
 ]

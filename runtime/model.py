@@ -41,6 +41,7 @@ from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
+from xsam_edge.runtime.versions import warn_of_untested
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
 DEFAULT_CONTEXT = 4096
@@ -74,6 +75,9 @@ class XSam:
         drafts: bool | None = None,
     ) -> XSam:
         """Check and load a bundle.
+
+        Warns (``UntestedVersionWarning``), once in a process, of a Python or a package of a version that the runtime
+        was not tested with.
 
         Args:
             bundle: the directory that ``xsam-export`` wrote.
@@ -115,6 +119,7 @@ class XSam:
             raise InputError(f"scene_bytes is {scene_bytes}; it must not be negative")
         context = context or min(limit, DEFAULT_CONTEXT)
         backend = backend or _choose_backend(manifest, device, threads, context)
+        warn_of_untested("onnxruntime" if engine is None else engine.flavour)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
         with kept_subnormals():

@@ -26,6 +26,7 @@ ROOMS = {
         "units",
         "turns",
         "bundle",
+        "versions",
         "results",
         "backends",
         "device",

@@ -2,22 +2,29 @@
 
     python -m tests.versions FOLDER
 
-exports the bundles that these tests need with the Python that it runs on, then makes an environment in FOLDER for each
-other Python and runs ``tests/runtime`` there. Ends with 1 where a test failed. A Python that is neither on PATH nor in
-pyenv is named and left out.
+exports the bundles that these tests need with the Python that it runs on, meanwhile makes an environment in FOLDER for
+each other Python, and then runs ``tests/runtime`` in all of them, as many at once as there are cores for. Ends with 1
+where a test failed, or where the newest versions are none that ``xsam_edge.runtime.versions`` says were tested. A
+Python that is neither on PATH nor in pyenv is named and left out.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from xsam_edge.runtime.versions import TESTED, untested
+
 ROOT = Path(__file__).parents[1]
+PACKAGES = tuple(name for name in TESTED if name != "python")
+CORES = 2  # that tests of one environment use: models have two threads, and some tests limit what takes how long
 
 
 @dataclass(frozen=True)
@@ -29,12 +36,19 @@ class Environment:
     packages: tuple[str, ...]
 
 
-ENVIRONMENTS = (
-    Environment("lowest", "3.10", ("numpy==1.26.0", "pillow==10.3.0", "tokenizers==0.21.0", "onnxruntime==1.20.0")),
-    # JetPack 6 has Python 3.10, for which there is no newer ONNX Runtime.
-    Environment("jetpack6", "3.10", ("numpy==1.26.4", "pillow", "tokenizers", "onnxruntime==1.23.2")),
-    Environment("newest", "3.13", ("numpy", "pillow", "tokenizers", "onnxruntime")),
-)
+LOWEST = Environment("lowest", TESTED["python"].lowest, tuple(f"{name}=={TESTED[name].lowest}" for name in PACKAGES))
+# JetPack 6 has Python 3.10, for which there is no newer ONNX Runtime.
+JETPACK = Environment("jetpack6", "3.10", ("onnxruntime==1.23.2", "numpy==1.26.4", "pillow", "tokenizers"))
+NEWEST = Environment("newest", TESTED["python"].newest, PACKAGES)
+ENVIRONMENTS = (LOWEST, JETPACK, NEWEST)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What tests of an environment gave: their output, and whether all passed."""
+
+    passed: bool
+    output: str
 
 
 def find_python(version: str) -> str | None:
@@ -46,44 +60,84 @@ def find_python(version: str) -> str | None:
     return None
 
 
-def run_tests(environment: Environment, python: str, folder: Path, bundles: Path) -> bool:
-    """Whether the runtime's tests pass in an environment, which is made unless it is there."""
+def make(environment: Environment, python: str, folder: Path) -> Path:
+    """The interpreter of an environment in a folder, which is made unless it is there."""
     home = folder / environment.name
     own = home / "bin" / "python"
-    marker, wanted = home / ".packages", "\n".join(environment.packages)
+    marker, wanted = home / ".packages", "\n".join((python, *environment.packages))
     if not marker.is_file() or marker.read_text() != wanted:
         subprocess.run([python, "-m", "venv", "--clear", str(home)], check=True)
         pip = [str(own), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "pytest>=8", *environment.packages], check=True)
         marker.write_text(wanted)
+    return own
+
+
+def installed(python: Path) -> Mapping[str, str]:
+    """Package -> version of what the runtime needs."""
+    program = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {PACKAGES}}}))"
+    done = subprocess.run([str(python), "-c", program], check=True, stdout=subprocess.PIPE)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def unlisted(versions: Mapping[str, str]) -> list[str]:
+    """A line for each version that the table of tested ones leaves out."""
+    return [
+        f"{name} {version} is {clause}: if its tests pass, write it into runtime/versions.py and runtime/README.md"
+        for name, version in versions.items()
+        if (clause := untested(name, version).partition(";")[0])
+    ]
+
+
+def run_tests(environment: Environment, made: Future[Path], bundles: Path) -> Run:
+    """Run the runtime's tests in an environment, once it is made."""
+    python = made.result()
+    versions = installed(python)
+    title = f"== {environment.name}: Python {environment.python}, "
+    title += ", ".join(f"{name} {version}" for name, version in versions.items())
     variables = {**os.environ, "PYTHONPATH": str(ROOT / ".src"), "XSAM_TEST_BUNDLES": str(bundles)}
-    listed = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in "
-    listed += "('onnxruntime', 'numpy', 'pillow', 'tokenizers')), sep=', ')"
-    print(f"== {environment.name}: Python {environment.python}", flush=True)
-    subprocess.run([str(own), "-c", listed], check=True)
-    tests = [str(own), "-m", "pytest", "-m", "not slow and not gpu and not engines", "tests/runtime"]
-    return subprocess.run(tests, cwd=ROOT, env=variables).returncode == 0
+    tests = [str(python), "-m", "pytest", "-m", "not slow and not gpu and not engines", "tests/runtime"]
+    done = subprocess.run(tests, cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    problems = unlisted(versions)
+    return Run(done.returncode == 0 and not problems, "\n".join((title, done.stdout.rstrip(), *problems)))
 
 
 def export_bundles(bundles: Path) -> None:
-    """Export anew what the tests read."""
+    """Export anew what the tests read: the demo model beside the others, with which it shares no trace.
+
+    Raises:
+        CalledProcessError: an export failed; its output was printed.
+    """
     shutil.rmtree(bundles, ignore_errors=True)
     bundles.mkdir(parents=True)
     variables = {**os.environ, "XSAM_EXPORT_BUNDLES": str(bundles)}
-    subprocess.run([sys.executable, "-m", "pytest", "tests/exporting.py"], cwd=ROOT, check=True, env=variables)
+    command = [sys.executable, "-m", "pytest", "tests/exporting.py", "-k"]
+    exports = [subprocess.Popen([*command, some], cwd=ROOT, env=variables) for some in ("shapes", "not shapes")]
+    for code, export in [(export.wait(), export) for export in exports]:
+        if code:
+            raise subprocess.CalledProcessError(code, export.args)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point."""
     folder = Path(arguments[0]).resolve()
-    export_bundles(folder / "bundles")
+    bundles = folder / "bundles"
+    pythons = {environment: find_python(environment.python) for environment in ENVIRONMENTS}
+    for environment in [environment for environment, python in pythons.items() if python is None]:
+        print(f"== {environment.name}: Python {environment.python} is neither on PATH nor in pyenv, not tested")
     passed = True
-    for environment in ENVIRONMENTS:
-        python = find_python(environment.python)
-        if python is None:
-            print(f"== {environment.name}: Python {environment.python} is neither on PATH nor in pyenv, not tested")
-            continue
-        passed &= run_tests(environment, python, folder, folder / "bundles")
+    at_once = max(1, (os.cpu_count() or 1) // CORES)
+    with ThreadPoolExecutor(1) as maker, ThreadPoolExecutor(at_once) as runner:
+        made = {
+            environment: maker.submit(make, environment, python, folder)
+            for environment, python in pythons.items()
+            if python is not None
+        }
+        export_bundles(bundles)
+        for run in runner.map(lambda item: run_tests(*item, bundles), made.items()):
+            print(run.output, flush=True)
+            passed &= run.passed
     return 0 if passed else 1
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from xsam_edge.runtime.backends.base import Array, Buffer
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
+from xsam_edge.runtime.versions import Version, parse, version_of
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # With these a pair of Q and DQ is merged with another's, or a product with its bias, before it can become an integer
@@ -34,8 +35,8 @@ _CPU_ENTRIES = {
 THREAD_ENTRIES = {"session.force_spinning_stop": "1"}
 # Of a thousand tokens, two parts take a fifth less time than one, and half the memory; smaller parts gain no more.
 _CPU_PREFILL_ROWS = 512
-_EMPTY_ARGMAX = (1, 32)  # the first version whose ArgMax over no rows has the shape that it should
-_FP16_QUANTIZE = (1, 30)  # the first version whose QuantizeLinear rounds float16; those before truncate
+_EMPTY_ARGMAX = Version(1, 32)  # the first whose ArgMax over no rows has the shape that it should
+_FP16_QUANTIZE = Version(1, 30)  # the first whose QuantizeLinear rounds float16; those before truncate
 # ONNX Runtime's names of element types, as sessions report them.
 _TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
@@ -119,13 +120,13 @@ class OnnxRuntimeBackend:
             raise BackendError(f"device {device!r} is unknown; choose one of {', '.join(_PROVIDERS)}")
         if (provider := _PROVIDERS[device]) not in ort.get_available_providers():
             raise BackendError(
-                f"this onnxruntime {ort.__version__} has no {provider}; "
+                f"this onnxruntime {version_of(ort)} has no {provider}; "
                 "for a GPU run `pip uninstall onnxruntime && pip install xsam-edge[gpu]`"
             )
         self.name = f"onnxruntime-{device}"
         self.prefill_rows = _CPU_PREFILL_ROWS if device == "cpu" else None
         self._ort = ort
-        self.runs_without_logits = self._version() >= _EMPTY_ARGMAX
+        self.runs_without_logits = self._is_since(_EMPTY_ARGMAX)
         self._device = device
         self._threads = threads
 
@@ -149,14 +150,16 @@ class OnnxRuntimeBackend:
                 raise BackendError(f"{path} has other {kind} than its manifest says; export the bundle again")
         return OnnxGraph(session, spec, self._device)
 
-    def _version(self) -> tuple[int, ...]:
-        return tuple(int(part) for part in self._ort.__version__.split(".")[:2])
+    def _is_since(self, release: Version) -> bool:
+        """Whether this is a release or a later one; what cannot be read is taken for an older one."""
+        version = parse(version_of(self._ort))
+        return version is not None and version >= release
 
     def _check_rounding(self, path: Path) -> None:
-        if self._device == "cpu" and self._version() < _FP16_QUANTIZE:
+        if self._device == "cpu" and not self._is_since(_FP16_QUANTIZE):
             raise BackendError(
-                f"{path} quantises float16 activations, which onnxruntime {self._ort.__version__} rounds wrongly; "
-                "install onnxruntime 1.30 or newer, or export with --float-precision fp32"
+                f"{path} quantises float16 activations, which onnxruntime before 1.30 rounds wrongly, and this one is "
+                f"{version_of(self._ort)}; install onnxruntime 1.30 or newer, or export with --float-precision fp32"
             )
 
     def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:

@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +21,7 @@ from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device import memory_plan
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.versions import UntestedVersionWarning
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,7 +52,7 @@ def command(
 ) -> int:
     """Parse ``arguments`` (default: those of the process) and run ``body``; returns the exit code.
 
-    Errors that a user can mend become one line on stderr.
+    Errors that a user can mend become one line on stderr, and so do warnings of versions that were not tested.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold bytes that are not text
@@ -61,7 +64,8 @@ def command(
     except SystemExit as stop:  # --help, --version and wrong arguments
         return stop.code if isinstance(stop.code, int) else 2
     try:
-        code = body(options)
+        with _notes():
+            code = body(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -73,6 +77,24 @@ def command(
         report_error(program, error)
         return 2
     return code
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """Print warnings of untested versions as a line each, without the place in the code that they are raised at."""
+    others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
+        if issubclass(category, UntestedVersionWarning):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            others(message, category, *place, **options)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = others
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
@@ -112,9 +134,24 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
     run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
 
 
+@contextmanager
+def _warnings_after(progress: ProgressPrinter) -> Iterator[None]:
+    """Show the warnings of a block when it ends, also by an error, where no line of progress is in the way."""
+    caught: list[warnings.WarningMessage] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            yield
+    finally:
+        if caught:
+            progress.clear()
+        for warning in caught:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+
+
 def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True, **options: Any) -> XSam:
     """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
-    model = XSam.load(bundle, verify=verify, progress=progress, **options)
+    with _warnings_after(progress):
+        model = XSam.load(bundle, verify=verify, progress=progress, **options)
     if model.manifest.engine is not None:
         progress.clear()
         wanted = memory_plan.plan(memory_plan.footprint(model.manifest), model.pipeline.cache.capacity)

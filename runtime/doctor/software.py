@@ -16,13 +16,14 @@ from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version
 from xsam_edge.runtime.doctor.host import Fact, Host, Section
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.units import size
+from xsam_edge.runtime.versions import loaded, untested
 
 _PACKAGES = (
     "xsam-edge", "numpy", "pillow", "tokenizers", "onnxruntime", "onnxruntime-gpu", "cuda-bindings", "cuda-python",
     "tensorrt", "tensorrt-rtx", "polygraphy", "onnx", "torch",
 )  # fmt: skip
 
-_IMPORT = "import json, {module} as m; print(json.dumps(str(m.__version__)))"
+_IMPORT = "import json, {module} as m; print(json.dumps(str(getattr(m, '__version__', 'unknown'))))"
 _DEVICE = """
 import dataclasses, json
 from xsam_edge.runtime.device.cuda_device import find_device
@@ -41,7 +42,10 @@ try:
 except BackendError as error:
     print(json.dumps(str(error)))
 """
-_PROVIDERS = "import json, onnxruntime as m; print(json.dumps([m.__version__, m.get_available_providers()]))"
+_PROVIDERS = """
+import json, onnxruntime as m
+print(json.dumps([str(getattr(m, "__version__", "unknown")), m.get_available_providers()]))
+"""
 
 
 @dataclass(frozen=True)
@@ -85,13 +89,20 @@ def python(host: Host) -> Section:
     installed = {name: version for name, version in versions.items() if version}
     both = "onnxruntime" in installed and "onnxruntime-gpu" in installed
     note = "onnxruntime and onnxruntime-gpu hide each other: uninstall both, install one" if both else ""
+    used = dict(loaded())
+    interpreter = _joined(sys.executable, untested("python", used.pop("python")))
     return Section(
         "python",
         (
-            Fact("Python", platform.python_version(), sys.executable),
+            Fact("Python", platform.python_version(), interpreter),
+            *(Fact(package, version, untested(package, version)) for package, version in used.items()),
             Fact("packages", installed, note),
         ),
     )
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _version(package: str) -> str | None:
@@ -129,7 +140,7 @@ def gpu(host: Host) -> tuple[Section, Environment]:
         else:
             versions[flavour] = version
             note = "usable" if device else "imports, but there is no GPU to run engines on"
-            facts.append(Fact(flavour, version, note))
+            facts.append(Fact(flavour, version, _joined(note, untested(flavour, version))))
     devices, reason = ask_python(host, _CUDART, int | str)
     usable = isinstance(devices, int) and devices > 0
     facts.append(Fact("cuda-python", "usable" if usable else None, "" if usable else str(devices or reason)))
@@ -158,7 +169,8 @@ def onnxruntime(host: Host) -> tuple[Section, tuple[str, ...]]:
         note = ("not installed" if missing else reason) + "; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]`"
         return Section("onnxruntime", (Fact("ONNX Runtime", None, note),)), ()
     installed, providers = answer
-    return Section("onnxruntime", (Fact("ONNX Runtime", installed), Fact("providers", list(providers)))), providers
+    version = Fact("ONNX Runtime", installed, untested("onnxruntime", installed))
+    return Section("onnxruntime", (version, Fact("providers", list(providers)))), providers
 
 
 def show(name: str, value: Any) -> str:

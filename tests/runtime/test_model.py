@@ -31,7 +31,7 @@ def test_a_path_an_image_and_an_array_are_the_same(phi3_bundle: Path) -> None:
     assert results[0].image_size == (picture.height, picture.width)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7), (500, 333)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (7, 300), (300, 7), (500, 333)])
 def test_images_of_any_size(phi3_bundle: Path, size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     result = load(phi3_bundle).look(pixels).refer("a car", answer="append")

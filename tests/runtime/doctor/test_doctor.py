@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import PIL
 import pytest
 
 from tests.runtime.doctor.recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
@@ -16,6 +18,7 @@ from xsam_edge.runtime.cli import doctor
 from xsam_edge.runtime.doctor import bundle, software
 from xsam_edge.runtime.doctor.host import Host, Output, run_command
 from xsam_edge.runtime.doctor.machine import parse_l4t, parse_power_mode
+from xsam_edge.runtime.versions import untested
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_a_jetson(orin: Host, capsys: pytest.CaptureFixture[str]) -> None:
     assert (gpu["GPU"], gpu["compute capability"], gpu["driver"]) == ("Orin", "8.7", "540.4.0")
     assert (gpu["CUDA of the driver"], gpu["CUDA toolkit"], gpu["cuda-python"]) == ("12.6", "12.6.11", "usable")
     assert (gpu["tensorrt"], gpu["tensorrt-rtx"]) == ("10.3.0", None)
-    assert found["notes"]["gpu.tensorrt"] == "usable"
+    assert found["notes"]["gpu.tensorrt"].startswith("usable; untested: tests neither compile engines with it nor run")
     assert found["notes"]["gpu.tensorrt-rtx"].startswith("not installed; run `pip install")
     assert found["onnxruntime"] == {"ONNX Runtime": "1.23.2", "providers": ["CPUExecutionProvider"]}
     assert "runs" not in found
@@ -118,6 +121,44 @@ def test_libraries_that_crash_are_named(orin: Host, capsys: pytest.CaptureFixtur
     assert found["gpu"]["tensorrt"] is None and found["gpu"]["GPU"] is None
     assert found["notes"]["gpu.tensorrt"].startswith("crashed (SIGSEGV); ")
     assert found["notes"]["onnxruntime.ONNX Runtime"].startswith("crashed (SIGSEGV); ")
+
+
+@pytest.mark.parametrize("version", ["1.19.0rc1", "1.33.0", "nightly"])
+def test_versions_that_were_not_tested(
+    orin: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(PIL, "__version__", "13.1.0")
+    monkeypatch.setattr(software.platform, "python_version", lambda: "3.9.1")
+    answer = Output(0, json.dumps([version, ["CPUExecutionProvider"]]))
+    host = machine(orin.root, {}, {**ORIN_COMMANDS, "python onnxruntime as m": answer})
+    found = report(capsys, host)
+    assert (found["python"]["pillow"], found["onnxruntime"]["ONNX Runtime"]) == ("13.1.0", version)
+    newer = "newer than 13.0.0, the newest that was tested; should anything fail, install one from 10.3.0 to there"
+    assert found["notes"]["python.pillow"] == newer
+    assert found["notes"]["python.Python"].startswith(f"{sys.executable}; older than 3.10, the oldest that was tested")
+    assert found["notes"]["onnxruntime.ONNX Runtime"].endswith(untested("onnxruntime", version))
+    assert not {"python.numpy", "python.tokenizers"} & found["notes"].keys()
+    assert doctor.run(doctor.parser().parse_args([]), host) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert f"pillow 13.1.0 ({newer})" in lines
+    assert f"ONNX Runtime {version} ({untested('onnxruntime', version)})" in lines
+
+
+@pytest.mark.parametrize("version", ["1.23.2", "1.23.0+nv", "1.32.9"])
+def test_versions_that_were_tested_have_no_note(orin: Host, capsys: pytest.CaptureFixture[str], version: str) -> None:
+    answer = Output(0, json.dumps([version, ["CPUExecutionProvider"]]))
+    found = report(capsys, machine(orin.root, {}, {**ORIN_COMMANDS, "python onnxruntime as m": answer}))
+    assert "onnxruntime.ONNX Runtime" not in found["notes"]
+
+
+def test_a_library_without_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds of one's own may have none; asked for in a real process."""
+    (tmp_path / "onnxruntime.py").write_text("def get_available_providers(): return ['CPUExecutionProvider']")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    section, providers = software.onnxruntime(Host())
+    assert section.values() == {"ONNX Runtime": "unknown", "providers": ["CPUExecutionProvider"]}
+    assert providers == ("CPUExecutionProvider",)
+    assert section.facts[0].note.startswith("no version that can be read")
 
 
 def test_commands_that_are_not_there() -> None:

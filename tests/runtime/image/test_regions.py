@@ -159,3 +159,8 @@ def test_unusable_masks(source, message):
 def test_a_region_without_pixels_cannot_be_sampled():
     with pytest.raises(InputError, match="no pixel"):
         sample_points(np.zeros((8, 8), np.uint8), 4)
+
+
+def test_no_region_has_no_tokens():
+    grid = np.ones((3, 5, 2), np.float32)
+    assert sample_regions(grid, np.empty((0, 8, 2), np.float32), RegionSampling(8, 2, "mean")).shape == (0, 4, 2)

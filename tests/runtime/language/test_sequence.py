@@ -49,6 +49,19 @@ def test_splice_reads_a_mapped_table(tmp_path, dtype):
     np.testing.assert_array_equal(embeds[0], expected.astype(np.float32))
 
 
+def test_nothing_at_all():
+    """No row, and no region where regions are given: of the width that all have."""
+    table, none = np.eye(3, dtype=np.float16), np.empty(0, np.int64)
+    empty = expand(none, none, none, 5, 5)
+    assert len(empty) == 0 and first_row(empty, 0) == 0
+    for regions in (None, np.empty((0, 5, 3), np.float32)):
+        embeds = splice(empty, table, np.empty((0, 3), np.float16), regions)
+        assert (embeds.shape, embeds.dtype) == ((1, 0, 3), np.float32)
+    ids = np.array([2, 0])
+    assert empty.followed_by(ids).input_ids.tolist() == [2, 0]
+    assert expand(ids, ids, ids, 5, 5).followed_by(none).input_ids.tolist() == [2, 0]
+
+
 def test_text_only():
     table = np.eye(3, dtype=np.float32)
     ids = np.array([2, 0])
