@@ -22,7 +22,7 @@ from xsam_edge.runtime.cli.common import (
 from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
-from xsam_edge.runtime.cli.tasks import Question, question, threshold
+from xsam_edge.runtime.cli.tasks import Question, question
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Step
@@ -75,7 +75,6 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--several", action="store_true", help="of --refer and --reason: everything that scores enough")
     form.add_argument(
         "--threshold",
-        type=threshold,
         metavar="P",
         help="score below which a thing is absent, 0 to 1, or 'official': the best mask of a phrase or region, "
         "whatever it scores (default: the bundle's, where it has one, of --refer and --reason; else official)",

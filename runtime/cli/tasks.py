@@ -64,18 +64,17 @@ def question(options: argparse.Namespace) -> Question:
     return _READERS[task](options)
 
 
-def threshold(text: str) -> Threshold:
-    """The type of an option that takes a score, or the name of the official rule."""
+def _threshold(text: str) -> Threshold:
     try:
         return checked_threshold(text if text == "official" else float(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 to 1 nor 'official'") from None
+        raise InputError(f"--threshold is {text!r}; expected a number from 0 to 1, or 'official'") from None
 
 
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     chosen: dict[str, Any] = {"answer": "append" if options.append_answer else "greedy"}
     if options.threshold is not None:
-        chosen["threshold"] = options.threshold
+        chosen["threshold"] = _threshold(options.threshold)
     return chosen
 
 
@@ -108,7 +107,9 @@ def _regions(options: argparse.Namespace) -> Question:
 
 
 def _describe(options: argparse.Namespace) -> Question:
-    chosen = {name: value for name in ("max_new_tokens", "threshold") if (value := getattr(options, name)) is not None}
+    chosen: dict[str, Any] = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
+    if options.threshold is not None:
+        chosen["threshold"] = _threshold(options.threshold)
     return Question(lambda scene: scene.describe(**chosen))
 
 

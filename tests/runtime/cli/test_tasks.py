@@ -49,7 +49,13 @@ def asked(*arguments: str) -> Any:
                 },
             ),
         ),
+        (
+            ["--refer", "a man", "--threshold", "official"],
+            ("refer", ("a man",), {"several": False, "threshold": "official", "answer": "greedy"}),
+        ),
+        (["--stuff", "sky", "--threshold", "0"], ("categories", ([], ["sky"]), {"threshold": 0.0, "answer": "greedy"})),
         (["--describe", "--max-new-tokens", "7"], ("describe", (), {"max_new_tokens": 7})),
+        (["--describe", "--threshold", "0.7"], ("describe", (), {"threshold": 0.7})),
         (["--chat", "what?"], ("chat", ("what?",), {})),
     ],
 )
@@ -71,8 +77,12 @@ def test_calls(arguments: list[str], call: tuple[Any, ...]) -> None:
         (["--chat", "a", "--append-answer"], "--append-answer does not apply to chat"),
         (["--refer", "a", "--max-new-tokens", "3"], "--max-new-tokens does not apply to refer"),
         (["--describe", "--max-new-tokens", "0"], "it must be at least 1"),
-        (["--refer", "a", "--threshold", "0.5"], "--threshold applies to"),
-        (["--stuff", "a", "--threshold", "0.5"], "does not apply to a semantic map"),
+        (["--chat", "a", "--threshold", "0.5"], "--threshold does not apply to chat"),
+        (
+            ["--refer", "a", "--threshold", "often"],
+            "--threshold is 'often'; expected a number from 0 to 1, or 'official'",
+        ),
+        (["--describe", "--threshold", "-1"], "expected a number from 0 to 1"),
         (["--things", "a", "--threshold", "1.5"], "expected a number from 0 to 1"),
         (["--things", "a", "--threshold", "nan"], "expected a number from 0 to 1"),
     ],

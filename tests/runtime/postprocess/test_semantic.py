@@ -31,8 +31,22 @@ def test_bands_do_not_show(resized: str, image_size: tuple[int, int], monkeypatc
     np.testing.assert_array_equal(banded.scores, whole.scores)
 
 
-def test_shares() -> None:
-    class_logits = np.log(np.array([[0.6, 0.2, 0.2]], np.float32))
-    found = semantic_map(class_logits, np.zeros((1, 4, 4), np.float32), Frame((8, 8), (8, 8), (8, 8)))
+def test_a_class_scores_what_its_best_query_does() -> None:
+    class_logits = np.log(np.array([[0.6, 0.2, 0.2], [0.5, 0.1, 0.4]], np.float32))
+    found = semantic_map(class_logits, np.zeros((2, 4, 4), np.float32), Frame((8, 8), (8, 8), (8, 8)))
     assert (found.label_map == 0).all()
-    np.testing.assert_allclose(found.shares, [0.75, 0], atol=1e-6)
+    np.testing.assert_allclose(found.scores, [0.6, 0.2], atol=1e-6)
+
+
+def test_a_threshold_leaves_classes_and_pixels_out() -> None:
+    """The first query is sure of class 0 on the left, the second thinks of class 1 everywhere."""
+    class_logits = np.log(np.array([[0.9, 0.05, 0.05], [0.02, 0.68, 0.3]], np.float32))
+    mask_logits = np.full((2, 4, 4), 9, np.float32)
+    mask_logits[0, :, 2:] = -9
+    frame = Frame((8, 8), (8, 8), (8, 8))
+    left, right = np.s_[:, :3], np.s_[:, 5:]
+    expected = {0.0: (0, 1), 0.6: (0, 1), 0.7: (0, -1), 0.95: (-1, -1)}
+    for threshold, (at_left, at_right) in expected.items():
+        found = semantic_map(class_logits, mask_logits, frame, threshold=threshold)
+        assert (found.label_map[left] == at_left).all() and (found.label_map[right] == at_right).all(), threshold
+        np.testing.assert_allclose(found.scores, [0.9, 0.68], atol=1e-6)
