@@ -25,8 +25,8 @@ class Result:
     ``token_ids`` are all generated ids, the stop token included.
     ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices, -1 where
     no class is). ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation;
-    ``reason`` says why there is none, or why the best mask was not taken. ``best_score``, 0..1, is that of the best
-    mask, taken or not, where one thing was asked for.
+    ``reason`` says why there is none, or why the best mask was not taken. ``best_score``, 0..1, is that of the mask
+    that answers best, taken or not, where one thing was asked for.
     ``llm_forwards`` counts the passes through the language model that the answer took: 1 where no step of decoding was
     needed. A pass for several prompts counts for each of them.
     Two results are equal when all but the image and what it took to get there is.

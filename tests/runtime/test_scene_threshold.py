@@ -62,7 +62,7 @@ def test_what_is_found_scores_enough(scene: Scene, task: str) -> None:
         assert result.found == any(segment.area for segment in result.segments)
 
 
-@pytest.mark.parametrize("task", ONE_THING)
+@pytest.mark.parametrize("task", ["refer", "several", "batch", "reason"])
 def test_the_score_of_the_best_is_the_least_that_refuses_nothing(scene: Scene, task: str) -> None:
     official = TASKS[task](scene, threshold="official")
     best = official.best_score
@@ -72,6 +72,16 @@ def test_the_score_of_the_best_is_the_least_that_refuses_nothing(scene: Scene, t
     refused = TASKS[task](scene, threshold=above)
     assert not refused.found
     assert refused.best_score == best
+
+
+def test_of_a_region_one_that_scores_enough_takes_the_place_of_a_better_placed_one(scene: Scene) -> None:
+    chosen, scores = TASKS["box"](scene), []
+    while chosen.found:
+        scores.append(chosen.best_score)
+        assert chosen.best_score == chosen.segments[0].score
+        chosen = TASKS["box"](scene, threshold=float(np.nextafter(np.float32(chosen.best_score), np.float32(2))))
+    assert scores == sorted(scores)
+    assert chosen.best_score == scores[-1], "nothing scores more than the last that was found"
 
 
 @pytest.mark.parametrize("task", TASKS)
