@@ -82,7 +82,7 @@ class RuntimeSide:
     def ask(self, scene: Scene, phrases: list[str]) -> list[Result]:
         """Answers to phrases as one batch. A scripted side is given its answers: a script is for one prompt."""
         self._watch.script = None
-        return scene.refer(phrases, answer="greedy" if self.answering == "greedy" else "append")
+        return scene.refer(phrases, answer="greedy" if self.answering == "greedy" else "append", threshold="official")
 
     def _prepare(self, phrase: str) -> None:
         self._watch.calls = []
@@ -91,7 +91,9 @@ class RuntimeSide:
 
     def _ask(self, phrase: str, start: float, preprocess_ms: float) -> Sample:
         assert self._scene is not None, "next follows first"
-        result = self._scene.refer(phrase, answer="append" if self.answering == "append" else "greedy")
+        result = self._scene.refer(
+            phrase, answer="append" if self.answering == "append" else "greedy", threshold="official"
+        )
         total = 1e3 * (time.perf_counter() - start)
         mask = result.segments[0].mask if result.segments else None
         postprocess_ms = result.timings.get("postprocess", 0.0)

@@ -94,7 +94,7 @@ def _run(options: argparse.Namespace) -> dict[str, Any]:
     with xsam.look(picture) as scene:
         for _ in range(2):
             # Given, not decoded: a model without training would fill its whole context.
-            scene.refer(options.phrase, answer="append")
+            scene.refer(options.phrase, answer="append", threshold="official")
         device = _device_bytes() if options.device != "cpu" else None
     manifest = xsam.manifest
     return {

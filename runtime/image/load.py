@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,9 @@ ImageSource = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 MAX_PIXELS = 2**29
 """Largest width x height that is decoded: 2.1 GB as Pillow holds it, whose own limit is less than half of that."""
 
+# Pillow decodes a file that was opened when its pixels are first asked for, and must not be asked by two threads at once.
+_SHARED = threading.Lock()
+
 _UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghostscript, OLE parsers or the system
 
 
@@ -36,7 +40,8 @@ def load_image(source: ImageSource) -> Image.Image:
     ``MAX_PIXELS``, and for an array of another type or shape.
     """
     if isinstance(source, Image.Image):
-        return _decoded(source, "the Pillow image")
+        with _SHARED:
+            return _decoded(source, "the Pillow image")
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, (str, os.PathLike)):

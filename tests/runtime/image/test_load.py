@@ -1,4 +1,5 @@
 import struct
+import threading
 import warnings
 
 import numpy as np
@@ -144,3 +145,26 @@ def test_a_file_shorter_than_a_header(tmp_path, length):
     path.write_bytes(b"x" * length)
     with pytest.raises(InputError, match="is not an image"):
         load_image(path)
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg"])
+def test_several_threads_may_look_at_one_opened_file(tmp_path, extension, quick_switches):
+    """Pillow decodes it when it is first asked for pixels, and fails or mixes them up where two threads ask at once."""
+    path = tmp_path / f"image.{extension}"
+    Image.fromarray(noise(600, 800)).save(path)
+    expected = np.asarray(load_image(path))
+    for _ in range(3):
+        right: list[bool] = []
+        start = threading.Barrier(5)
+
+        def work(opened, right=right, start=start):
+            start.wait()
+            right.append(np.array_equal(np.asarray(load_image(opened)), expected))
+
+        with Image.open(path) as opened:
+            threads = [threading.Thread(target=work, args=(opened,)) for _ in range(5)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert right == [True] * 5
