@@ -24,7 +24,7 @@ ImageSource = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 MAX_PIXELS = 2**29
 """Largest width x height that is decoded: 2.1 GB as Pillow holds it, whose own limit is less than half of that."""
 
-# Pillow decodes a file that was opened when its pixels are first asked for, and must not be asked by two threads at once.
+# Pillow decodes an opened file when its pixels are first asked for, which two threads must not do at once.
 _SHARED = threading.Lock()
 
 _UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghostscript, OLE parsers or the system
