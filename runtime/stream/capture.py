@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
+from errno import EIO
 from threading import Event
 from typing import Any
 
@@ -74,7 +75,7 @@ def _with_pyav(address: Address, timeout: float, stopped: Event) -> Images:
     elif address.text.startswith(("rtsp:", "rtsps:")):
         options["rtsp_flags"] = "prefer_tcp"  # over UDP what is lost smears pictures
     file_format = "v4l2" if address.kind is Kind.DEVICE else None
-    fault = None
+    fault, read = None, False
     try:
         with av.open(source, format=file_format, options=options, timeout=timeout) as container:
             if not container.streams.video:
@@ -82,13 +83,15 @@ def _with_pyav(address: Address, timeout: float, stopped: Event) -> Images:
             else:
                 for packet in container.demux(container.streams.video[0]):
                     for frame in _decoded(packet, av.error.InvalidDataError):
+                        read = True
                         yield from_pyav(frame)
                     if stopped.is_set():
                         return
                 if address.kind is Kind.URL and container.duration is not None:
                     raise RecordingEndError
-    except av.FFmpegError as error:  # its text, and that of what caused it, may hold a password
-        fault = f"cannot be read ({error.strerror})"
+    except av.FFmpegError as error:
+        if not (read and error.errno == EIO):  # which is how a server that hangs up is told
+            fault = f"cannot be read ({error.strerror})"  # the error itself may hold a password
     finally:
         if isinstance(source, Pipe):
             source.close()

@@ -48,9 +48,8 @@ class Reconnect:
 
     def wait(self, attempt: int) -> float:
         """Seconds before an attempt, of which 0 is the first."""
-        wait = self.delay
-        for _ in range(attempt):
-            if wait >= self.longest or self.growth == 1:
-                break
-            wait *= self.growth
+        try:
+            wait = self.delay * self.growth**attempt
+        except OverflowError:
+            wait = self.delay and self.longest
         return min(wait, self.longest)
