@@ -29,10 +29,11 @@ class Kind(Enum):
     PIPELINE = auto()
 
 
+_CAMERA = "check its cable, its place among `v4l2-ctl --list-devices`, and that nothing else uses it"
 # What to look at where a live source gives nothing.
 _HINTS = {
-    Kind.NUMBER: "check its cable and that nothing else uses it",
-    Kind.DEVICE: "check its cable and that nothing else uses it",
+    Kind.NUMBER: _CAMERA,
+    Kind.DEVICE: _CAMERA,
     Kind.FIFO: "check that something writes video to it",
     Kind.STDIN: "check that something writes video to it",
     Kind.URL: "check the address and that its server sends video",

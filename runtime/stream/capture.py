@@ -1,7 +1,8 @@
 """Cameras, FIFOs, URLs and pipelines as images, through OpenCV or PyAV.
 
 Both libraries block in native code. They are given time limits of their own where they have any, somewhat above those
-of whoever waits, so that what was given up ends by itself.
+of whoever waits, so that what was given up ends by itself. PyAV's are those of FFmpeg's protocols: its own ``timeout``
+calls Python every tenth of a second, in which a thread that was given up crashes a process that ends.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ Capture = Callable[[Event], Images]  # ends when its source does, or soon after 
 
 _OPENCV = "`pip install opencv-python-headless`"
 _GRACE = 1.0  # seconds that a library has beyond whoever waits for it
+_TIMEOUT_OPTIONS = {"rtsp": "timeout", "rtsps": "timeout", "udp": "timeout", "srt": "timeout"}  # else "rw_timeout"
 
 
 class LostError(Exception):
@@ -72,12 +74,14 @@ def _with_pyav(address: Address, timeout: float, stopped: Event) -> Images:
     options = {"fpsprobesize": "0"}  # the frame rate is not asked for; finding it holds back two seconds of frames
     if address.kind in (Kind.FIFO, Kind.STDIN):
         source = _pipe(address, stopped)
-    elif address.text.startswith(("rtsp:", "rtsps:")):
+    elif address.kind is Kind.URL:
+        scheme = address.text.partition(":")[0].lower()
+        options[_TIMEOUT_OPTIONS.get(scheme, "rw_timeout")] = str(int(1e6 * timeout))
         options["rtsp_flags"] = "prefer_tcp"  # over UDP what is lost smears pictures
     file_format = "v4l2" if address.kind is Kind.DEVICE else None
     fault, read = None, False
     try:
-        with av.open(source, format=file_format, options=options, timeout=timeout) as container:
+        with av.open(source, format=file_format, options=options) as container:
             if not container.streams.video:
                 fault = "holds no video"
             else:

@@ -221,7 +221,9 @@ def open_source(address: str, rate: float | None = None, reconnect: Reconnect | 
             raise InputError(f"{found.name} is live, and its frames come at its own rate; leave the rate out")
         return Camera(address, reconnect)
     if reconnect is not None:
-        raise InputError(f"{found.name} is a {found.kind.name.lower()}, which is read once; leave out how to reconnect")
+        raise InputError(
+            f"{found.name} is a {found.kind.name.lower()}, which is read once; leave attempts and timeout out"
+        )
     return Folder(address, rate) if found.kind is Kind.FOLDER else Video(address, rate)
 
 

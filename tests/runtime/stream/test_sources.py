@@ -74,7 +74,7 @@ def test_sources_that_are_refused(address: str, rate: float | None, message: str
 def test_only_what_is_live_is_opened_again(folder: Path) -> None:
     (folder / "film.mp4").write_bytes(b"x")
     for path, what in ((folder, "a folder"), (folder / "film.mp4", "a file")):
-        with pytest.raises(InputError, match=f"is {what}, which is read once; leave out how to reconnect"):
+        with pytest.raises(InputError, match=f"is {what}, which is read once; leave attempts and timeout out"):
             open_source(str(path), reconnect=Reconnect())
 
 
