@@ -2,7 +2,7 @@
 
 Both libraries block in native code. They are given time limits of their own where they have any, somewhat above those
 of whoever waits, so that what was given up ends by itself. PyAV's are those of FFmpeg's protocols: its own ``timeout``
-calls Python every tenth of a second, in which a thread that was given up crashes a process that ends.
+takes Python's lock every tenth of a second, in which a thread that was given up may crash a process that ends.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class Camera:
             if self._stopped.is_set() or (number and not self._attempts and not broken):
                 return
             if not number or attempt == self._attempts:
-                tried = f", even in {attempt} attempts to open it again" if attempt else ""
+                tried = f", even in {attempt} attempt{'s'[: attempt != 1]} to open it again" if attempt else ""
                 raise InputError(f"{self.name} {fault}{tried}; {self._address.hint}")
             wait = self._policy.wait(attempt)
             attempt += 1

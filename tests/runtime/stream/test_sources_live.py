@@ -301,32 +301,6 @@ def test_stop_ends_a_wait_for_a_server(silent: Callable[[str], str], monkeypatch
     assert time.monotonic() - start < 0.9
 
 
-GIVEN_UP = """
-import sys
-import threading
-import time
-from xsam_edge.runtime.stream.sources import Camera
-
-class Slow:
-    def __del__(self, sleep=time.sleep):
-        sleep(0.5)
-
-slow = Slow()  # goes when the interpreter does, whose end lasts
-source = Camera(sys.argv[1])
-threading.Timer(0.2, source.stop).start()
-print(list(source))
-"""
-
-
-@pytest.mark.parametrize("package", ["av", "cv2"])
-def test_a_process_ends_while_its_library_still_waits(package: str, silent: Callable[[str], str]) -> None:
-    pytest.importorskip(package)
-    hidden = {"av": "cv2", "cv2": "av"}[package]
-    program = f"import sys\nsys.modules[{hidden!r}] = None\n{GIVEN_UP}"
-    process = subprocess.run([sys.executable, "-c", program, silent("http")], capture_output=True, timeout=60)
-    assert (process.returncode, process.stdout) == (0, b"[]\n"), process.stderr
-
-
 @pytest.mark.parametrize(
     ("address", "message"),
     [
