@@ -8,8 +8,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
-from importlib import import_module
-from typing import Any
+from pathlib import Path
 
 from xsam_edge.runtime.errors import InputError
 
@@ -131,8 +130,8 @@ def _check_access(address: str, access: int, expected: str) -> None:
         return
     remedy = "change its permissions"
     if access & os.W_OK:
-        group: Any = os.stat(address).st_gid
-        with suppress(ImportError, KeyError):  # a system without groups, a group without a name
-            group = import_module("grp").getgrgid(group).gr_name
+        group = "its-group"
+        with suppress(KeyError, NotImplementedError):  # a group without a name, a system without groups
+            group = Path(address).group()
         remedy = f"join its group (`sudo usermod -aG {group} $USER`) and log in again"
     raise InputError(f"{address} is closed to this user; {expected} was expected, so {remedy}")

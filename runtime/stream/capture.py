@@ -21,7 +21,7 @@ from PIL import Image
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.stream.address import Address, Kind
 from xsam_edge.runtime.stream.pipe import Pipe
-from xsam_edge.runtime.stream.video import from_opencv, from_pyav, installed, load, missing
+from xsam_edge.runtime.stream.video import from_opencv, from_pyav, installed, load_opencv, load_pyav, missing
 
 Images = Generator[Image.Image, None, None]
 Capture = Callable[[Event], Images]  # ends when its source does, or soon after the event is set
@@ -63,13 +63,13 @@ def _check_gstreamer() -> None:
     remedy = "use the system's (`sudo apt install python3-opencv`) or build one; those of PyPI have none"
     if not installed("cv2"):
         raise BackendError(f"{need}, and none is installed; {remedy}")
-    cv2 = load("cv2")
+    cv2 = load_opencv()
     if re.search(r"GStreamer:\s*YES", cv2.getBuildInformation()) is None:
         raise BackendError(f"{need}, and OpenCV {cv2.__version__} was not; {remedy}")
 
 
 def _with_pyav(address: Address, timeout: float, stopped: Event) -> Images:
-    av = load("av")
+    av = load_pyav()
     source: Any = address.text
     options = {"fpsprobesize": "0"}  # the frame rate is not asked for; finding it holds back two seconds of frames
     if address.kind in (Kind.FIFO, Kind.STDIN):
@@ -112,7 +112,7 @@ def _decoded(packet: Any, broken: type[Exception]) -> list[Any]:
 
 
 def _with_opencv(address: Address, timeout: float, stopped: Event) -> Images:
-    cv2 = load("cv2")
+    cv2 = load_opencv()
     if address.kind not in (Kind.FIFO, Kind.STDIN):
         yield from _captured(cv2, address, address.text, timeout, stopped)
         return

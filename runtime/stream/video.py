@@ -39,17 +39,28 @@ def installed(package: str) -> bool:
         return True
 
 
-def load(package: str) -> Any:
-    """Import a package.
+def load_pyav() -> Any:
+    """PyAV.
 
     Raises:
         BackendError: it, or a library of the system that it needs, cannot be loaded.
     """
     try:
-        return import_module(package)
+        return import_module("av")
     except ImportError as error:
-        better = "opencv-python-headless" if package == "cv2" else package
-        raise BackendError(f"{package} cannot be loaded ({error}); run `pip install {better}`") from error
+        raise BackendError(f"PyAV cannot be loaded ({error}); run `pip install av`") from error
+
+
+def load_opencv() -> Any:
+    """OpenCV.
+
+    Raises:
+        BackendError: it, or a library of the system that it needs, cannot be loaded.
+    """
+    try:
+        return import_module("cv2")
+    except ImportError as error:
+        raise BackendError(f"OpenCV cannot be loaded ({error}); run `pip install opencv-python-headless`") from error
 
 
 def missing(what: str, packages: str = "`pip install av` or `pip install opencv-python-headless`") -> BackendError:
@@ -70,7 +81,7 @@ def from_opencv(pixels: np.ndarray) -> Image.Image:
 
 
 def _with_pyav(path: str) -> Decoded:
-    av = load("av")
+    av = load_pyav()
     try:
         with av.open(path) as container:
             if not container.streams.video:
@@ -84,7 +95,7 @@ def _with_pyav(path: str) -> Decoded:
 
 
 def _with_opencv(path: str) -> Decoded:
-    cv2 = load("cv2")
+    cv2 = load_opencv()
     capture = cv2.VideoCapture(path)
     try:
         if not capture.isOpened():

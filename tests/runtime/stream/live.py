@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+SECRETS = ("mallory", "sesame", "t0k3n")  # of the URL of MotionJpeg
+
 RED = np.full((6, 8, 3), (200, 30, 10), np.uint8)
 
 
@@ -66,7 +68,7 @@ class MotionJpeg:
                     self.wfile.write(head.encode() + picture.getvalue() + b"\r\n")
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://user:se%2Fcret@127.0.0.1:{self._server.server_port}/live?token=5"
+        self.url = f"http://mallory:open%2Fsesame@127.0.0.1:{self._server.server_port}/live?key=t0k3n"
 
     @contextmanager
     def running(self) -> Iterator[str]:

@@ -96,7 +96,7 @@ def test_paths_that_hold_no_images(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "gone").symlink_to("nosuch")
     with pytest.raises(InputError, match="gone does not exist"):
         locate("gone")
-    monkeypatch.setattr(os, "stat", lambda _: SimpleNamespace(st_mode=stat.S_IFBLK))
+    monkeypatch.setattr(os, "stat", lambda *_, **__: SimpleNamespace(st_mode=stat.S_IFBLK))
     with pytest.raises(InputError, match="/dev/sda is a block device, which is a disk; give a folder"):
         locate("/dev/sda")
 
@@ -109,7 +109,7 @@ def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(InputError, match=r"fifo is closed to this user; .*so change its permissions"):
         locate(str(tmp_path / "fifo"))
 
-    def refuse(_: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "stat", refuse)

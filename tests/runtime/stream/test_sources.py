@@ -103,7 +103,9 @@ def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "av", None)
     monkeypatch.delitem(sys.modules, "cv2", raising=False)
     for address in (str(tmp_path / "film.mp4"), "0"):
-        with pytest.raises(BackendError, match=r"cv2 cannot be loaded \(libGL.* `pip install opencv-python-headless`"):
+        with pytest.raises(
+            BackendError, match=r"OpenCV cannot be loaded \(libGL.* `pip install opencv-python-headless`"
+        ):
             next(iter(open_source(address)))
 
 

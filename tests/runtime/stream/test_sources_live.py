@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.runtime.stream.live import RED, Capture, MotionJpeg, blue, film
+from tests.runtime.stream.live import RED, SECRETS, Capture, MotionJpeg, blue, film
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.stream.reconnect import Reconnect
@@ -247,10 +247,10 @@ def test_a_stream_that_stops_and_comes_back(
     assert source.reconnects == 2
     assert str(error.value).startswith("http://***@127.0.0.1:")
     assert "even in 2 attempts to open it again; check the address and that its server sends" in str(error.value)
-    shown = str(error.value) + repr(error.getrepr(chain=True)) + caplog.text + "".join(capfd.readouterr())
+    shown = str(error.value) + caplog.text + "".join(capfd.readouterr())
     assert "opening it again in 0.01 s (attempt 1 of 2)" in caplog.text
     assert error.value.__cause__ is error.value.__context__ is None
-    assert not any(secret in shown.replace(url, "") for secret in ("user", "cret", "token"))
+    assert not any(secret in shown for secret in SECRETS)
 
 
 def test_a_stream_that_is_not_opened_again_ends() -> None:
