@@ -1,9 +1,10 @@
-"""``xsam-segment --source``: the frames of a folder, a video or a camera, answered as they come."""
+"""``xsam-segment --source``: the frames of a folder, a video or what is live, answered as they come."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from contextlib import closing
@@ -18,22 +19,38 @@ from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
-from xsam_edge.runtime.stream.sources import open_source
+from xsam_edge.runtime.stream.reconnect import Reconnect
+from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
-_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap")
+_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap", "reconnect", "timeout")
+_FROM = "a folder of images, a video, a camera's number or device, a FIFO, - for stdin, a URL or a GStreamer pipeline"
+# What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
+_QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
 
 
 def add_stream_options(options: argparse.ArgumentParser) -> None:
     """Add ``--source`` and what belongs to it."""
     stream = options.add_argument_group("stream of frames, in place of images")
-    stream.add_argument("--source", metavar="FROM", help="a folder of images, a video, a camera's number or a URL")
+    stream.add_argument("--source", metavar="FROM", help=_FROM)
     stream.add_argument("--rate", type=_positive, metavar="FPS", help="play a folder or video as if it were a camera")
     stream.add_argument("--deadline", type=_positive, metavar="MS", help="give up a frame that is older than this")
-    stream.add_argument("--every-frame", action="store_true", help="of a camera or with --rate: skip no frame")
+    stream.add_argument("--every-frame", action="store_true", help="of what is live, or with --rate: skip no frame")
     stream.add_argument("--max-frames", type=count, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
+    stream.add_argument(
+        "--reconnect",
+        type=count,
+        metavar="N",
+        help="of what is live: attempts in a row to open it again (default: 5; of a FIFO 0, the stream ends)",
+    )
+    stream.add_argument(
+        "--timeout",
+        type=_positive,
+        metavar="SECONDS",
+        help=f"of what is live: how long it may give no frame (default: {Reconnect.timeout:g})",
+    )
 
 
 def check_stream_options(options: argparse.Namespace) -> None:
@@ -66,7 +83,9 @@ def run_stream(options: argparse.Namespace) -> int:
     """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
-        task, source = question(options), open_source(options.source, options.rate)
+        for name, value in _QUIET.items():
+            os.environ.setdefault(name, value)
+        task, source = question(options), open_source(options.source, options.rate, _reconnect(options))
         if options.output is not None:
             check_output(options.output, options.overwrite)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
@@ -84,8 +103,16 @@ def run_stream(options: argparse.Namespace) -> int:
                 picture = None if seen.late or options.output is None else _draw(seen, options.output)
                 print(json.dumps(_entry(seen, picture), allow_nan=False) if options.json else _line(seen), flush=True)
     finally:  # a camera ends with Ctrl-C
-        print(_summary(stream.counts, ages, time.perf_counter() - start), file=sys.stderr)
+        reconnects = source.reconnects if isinstance(source, Camera) else 0
+        print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
     return 0
+
+
+def _reconnect(options: argparse.Namespace) -> Reconnect | None:
+    """The policy that the options ask for; None where they ask for none."""
+    given = {"attempts": options.reconnect, "timeout": options.timeout}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Reconnect(**given) if given else None
 
 
 def _draw(seen: FrameResult, folder: Path) -> Path | None:
@@ -118,10 +145,11 @@ def _line(seen: FrameResult | Late) -> str:
     return f"{head}  {segments or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
 
 
-def _summary(counts: Counts, ages: list[float], seconds: float) -> str:
+def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int) -> str:
     frames = counts.answered + counts.late
     text = f"{frames} frames, {frames / seconds:.1f} a second" if frames else "no frame"
     if ages:
         middle, high = np.percentile(ages, (50, 90))
         text += f", age p50 {middle:.0f} ms, p90 {high:.0f} ms"
-    return f"{text}; {counts.answered} answered, {counts.late} late, {counts.dropped} skipped"
+    text += f"; {counts.answered} answered, {counts.late} late, {counts.dropped} skipped"
+    return f"{text}, opened again {reconnects} time{'s'[: reconnects != 1]}" if reconnects else text

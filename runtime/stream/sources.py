@@ -1,15 +1,17 @@
-"""Where frames come from: a folder of images, a video, a camera. Any other iterable of images does as well.
+"""Where frames come from: a folder of images, a video, what is live. Any other iterable of images does as well.
 
 A source is iterated once, by a thread of its own. ``stop`` ends a wait inside of it, from any thread.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +20,13 @@ from PIL import Image
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.stream import video
+from xsam_edge.runtime.stream.address import Kind, locate
+from xsam_edge.runtime.stream.capture import LostError, RecordingEndError, capture_of
+from xsam_edge.runtime.stream.reader import Reader
+from xsam_edge.runtime.stream.reconnect import Reconnect
+
+_log = logging.getLogger(__name__)
+_GRACE = 1.0  # seconds in which a library usually returns that is told to end
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,51 +120,111 @@ class Video:
 
 
 class Camera:
-    """A camera by its number, or a stream by its URL (``rtsp://...``). Needs OpenCV; PyAV does for a URL.
+    """What is live. Needs OpenCV for a camera's number and for a pipeline; PyAV does for the rest.
+
+    ``address`` is a camera's number or, as text, its device, a FIFO, standard input ("-"), a URL or a GStreamer
+    pipeline.
 
     Timestamps are seconds since 1970, taken when a frame was read: what the driver held it back is not known.
+    ``reconnects`` counts how often frames came again after the source had been opened anew; frames are numbered on.
+    Its loss and its return are logged, as warnings. Iterating raises InputError where no video comes within the limit
+    of time, or none any more.
 
     Raises:
+        InputError: ``address`` does not exist, is none of these or may not be read, or standard input is to be
+            opened again.
         BackendError: no package is installed that reads it.
     """
 
     live = True
 
-    def __init__(self, address: int | str) -> None:
-        self.address = address
-        self._decode = video.decoder(address)
+    def __init__(self, address: int | str, reconnect: Reconnect | None = None) -> None:
+        self._policy = reconnect or Reconnect()
+        self._address = locate(address)
+        if self._address.kind in (Kind.FOLDER, Kind.FILE):
+            raise InputError(f"{self._address.name} is a {self._address.kind.name.lower()}; a camera was expected")
+        self._attempts = self._policy.attempts_of(self._address.written)
+        if self._address.kind is Kind.STDIN and self._attempts:
+            raise InputError("standard input cannot be opened again; leave the attempts to reconnect out")
+        self.name = self._address.name
+        self.reconnects = 0
+        self._capture = capture_of(self._address, self._policy.timeout)
+        self._reader: Reader[SourceFrame] | None = None
         self._stopped = threading.Event()
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        for number, (_, image) in enumerate(self._decode()):
-            if self._stopped.is_set():
+        number = attempt = 0
+        while not self._stopped.is_set():
+            try:
+                with closing(self._connection()) as frames:
+                    for frame in frames:
+                        if attempt:
+                            attempt, self.reconnects = 0, self.reconnects + 1
+                            _log.warning("%s gives frames again", self.name)
+                        yield replace(frame, name=f"frame-{number:06d}")
+                        number += 1
+                fault, broken = "gives no more frames", self._address.never_ends
+            except RecordingEndError:
                 return
-            yield SourceFrame(image, time.time(), time.monotonic(), f"frame-{number:06d}")
+            except LostError as error:
+                fault, broken = str(error), True
+            if self._stopped.is_set() or (number and not self._attempts and not broken):
+                return
+            if not number or attempt == self._attempts:
+                tried = f", even in {attempt} attempt{'s'[: attempt != 1]} to open it again" if attempt else ""
+                raise InputError(f"{self.name} {fault}{tried}; {self._address.hint}")
+            wait = self._policy.wait(attempt)
+            attempt += 1
+            facts = (self.name, fault, wait, attempt, self._attempts)
+            _log.warning("%s %s; opening it again in %.3g s (attempt %d of %d)", *facts)
+            self._stopped.wait(wait)
+
+    def _connection(self) -> Generator[SourceFrame, None, None]:
+        """The frames from one opening of the source to its end, without names."""
+        if self._reader is not None and not self._reader.ended(0):  # two would fight for the device, or the bytes
+            raise LostError("cannot be opened again, since the library still waits for it")
+        reader = self._reader = Reader(self._read)
+        try:
+            # A stop that came before the reader was there has told none.
+            while not self._stopped.is_set() and (frame := reader.take(self._policy.timeout)) is not None:
+                yield frame
+        except TimeoutError:
+            raise LostError(f"gave no frame within its timeout of {self._policy.timeout:g} s") from None
+        finally:
+            reader.stop()
+            reader.ended(_GRACE)
+
+    def _read(self, stopped: threading.Event) -> Iterator[SourceFrame]:
+        with closing(self._capture(stopped)) as images:
+            for image in images:
+                yield SourceFrame(image, time.time(), time.monotonic())
 
     def stop(self) -> None:
         """See :class:`FrameSource`."""
         self._stopped.set()
+        if (reader := self._reader) is not None:
+            reader.stop()
 
 
-def open_source(address: str, rate: float | None = None) -> Folder | Video | Camera:
-    """A folder, a video file, a camera's number or a stream's URL, by what ``address`` is.
+def open_source(address: str, rate: float | None = None, reconnect: Reconnect | None = None) -> Folder | Video | Camera:
+    """A folder, a video file, or what is live, by what ``address`` is; see these.
 
     Raises:
-        InputError: none of these, or ``rate`` for a camera or not above 0.
+        InputError: none of these, ``rate`` not above 0 or for what is live, or ``reconnect`` for what is not.
         BackendError: the package that reads it is not installed.
     """
     if rate is not None and not 0 < rate < float("inf"):
         raise InputError(f"the rate is {rate}; expected frames per second, above 0")
-    path = Path(address)
-    if path.is_dir():
-        return Folder(path, rate)
-    if path.is_file():
-        return Video(path, rate)
-    if (address.isascii() and address.isdigit()) or "://" in address:
+    found = locate(address)
+    if found.kind not in (Kind.FOLDER, Kind.FILE):
         if rate is not None:
-            raise InputError(f"{address} is a camera, whose frames come at its own rate; leave the rate out")
-        return Camera(int(address) if address.isdigit() else address)
-    raise InputError(f"{address} does not exist; give a folder of images, a video, a camera's number or a URL")
+            raise InputError(f"{found.name} is live, and its frames come at its own rate; leave the rate out")
+        return Camera(address, reconnect)
+    if reconnect is not None:
+        raise InputError(
+            f"{found.name} is a {found.kind.name.lower()}, which is read once; leave attempts and timeout out"
+        )
+    return Folder(address, rate) if found.kind is Kind.FOLDER else Video(address, rate)
 
 
 class _Pace:

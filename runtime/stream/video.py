@@ -1,4 +1,4 @@
-"""Videos, cameras and network streams as images, through PyAV or OpenCV, whichever is installed.
+"""Video files as images, through PyAV or OpenCV, whichever is installed; and what live sources share with them.
 
 Neither is a dependency: folders and frames of one's own need none.
 """
@@ -14,66 +14,96 @@ import numpy as np
 from PIL import Image
 
 from xsam_edge.runtime.errors import BackendError, InputError
-from xsam_edge.runtime.image.load import ImageSource
 
-Decoded = Iterator[tuple[float | None, ImageSource]]  # seconds in the recording where it has any, image
+Decoded = Iterator[tuple[float | None, Image.Image]]  # seconds in the recording where it has any, image
 
 
-def decoder(address: int | str) -> Callable[[], Decoded]:
-    """What decodes a file, a URL or, by its number, a camera.
-
-    PyAV comes first for files and URLs, because it knows the time of every frame; a camera takes OpenCV.
+def decoder(path: str) -> Callable[[], Decoded]:
+    """What decodes a file. PyAV comes first, because it knows the time of every frame.
 
     Raises:
-        BackendError: no package is installed that reads it.
+        BackendError: neither package is installed.
     """
-    if isinstance(address, str) and _installed("av"):
-        return lambda: _with_pyav(address)
-    if _installed("cv2"):
-        return lambda: _with_opencv(address)
-    what, packages = ("a camera", "") if isinstance(address, int) else (address, "`pip install av` or ")
-    raise BackendError(
-        f"{what} needs a package that is not installed; run {packages}`pip install opencv-python-headless`"
-    )
+    if installed("av"):
+        return lambda: _with_pyav(path)
+    if installed("cv2"):
+        return lambda: _with_opencv(path)
+    raise missing(path)
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> bool:
+    """Whether a package can be imported, without importing it."""
     try:
         return find_spec(package) is not None
     except ValueError:  # a module without a spec, as tests put it there
         return True
 
 
-def _with_pyav(address: str) -> Decoded:
-    av: Any = import_module("av")
+def load_pyav() -> Any:
+    """PyAV.
+
+    Raises:
+        BackendError: it, or a library of the system that it needs, cannot be loaded.
+    """
     try:
-        with av.open(address) as container:
+        return import_module("av")
+    except ImportError as error:
+        raise BackendError(f"PyAV cannot be loaded ({error}); run `pip install av`") from error
+
+
+def load_opencv() -> Any:
+    """OpenCV.
+
+    Raises:
+        BackendError: it, or a library of the system that it needs, cannot be loaded.
+    """
+    try:
+        return import_module("cv2")
+    except ImportError as error:
+        raise BackendError(f"OpenCV cannot be loaded ({error}); run `pip install opencv-python-headless`") from error
+
+
+def missing(what: str, packages: str = "`pip install av` or `pip install opencv-python-headless`") -> BackendError:
+    """The error of a source that nothing installed reads."""
+    return BackendError(f"{what} needs a package that is not installed; run {packages}")
+
+
+def from_pyav(frame: Any) -> Image.Image:
+    """A frame of PyAV, upright."""
+    turned = int(getattr(frame, "rotation", 0))
+    image: Image.Image = frame.to_image()
+    return image.rotate(turned, expand=True) if turned else image
+
+
+def from_opencv(pixels: np.ndarray) -> Image.Image:
+    """An image of OpenCV, uint8 [H, W] or [H, W, 3 or 4] (BGR)."""
+    return Image.fromarray(pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 2::-1]))
+
+
+def _with_pyav(path: str) -> Decoded:
+    av = load_pyav()
+    try:
+        with av.open(path) as container:
             if not container.streams.video:
-                raise InputError(f"{address} holds no video")
+                raise InputError(f"{path} holds no video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
-                turned = int(getattr(frame, "rotation", 0))
-                image = frame.to_image()
-                yield frame.time, image.rotate(turned, expand=True) if turned else image
+                yield frame.time, from_pyav(frame)
     except av.FFmpegError as error:
-        raise InputError(f"{address} cannot be decoded ({error}); check the address, or convert the video") from error
+        raise InputError(f"{path} cannot be decoded ({error}); check the address, or convert the video") from error
 
 
-def _with_opencv(address: int | str) -> Decoded:
-    cv2: Any = import_module("cv2")
-    capture = cv2.VideoCapture(address)
+def _with_opencv(path: str) -> Decoded:
+    cv2 = load_opencv()
+    capture = cv2.VideoCapture(path)
     try:
         if not capture.isOpened():
-            what = f"camera {address}" if isinstance(address, int) else address
-            raise InputError(f"{what} cannot be opened by OpenCV; check that it exists and that nothing else uses it")
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited; not every driver listens
+            raise InputError(f"{path} cannot be opened by OpenCV; check that it is a video, or convert it")
         while True:
             ok, pixels = capture.read()
             if not ok:
-                if isinstance(address, int):
-                    raise InputError(f"camera {address} gives no more frames; check its cable")
                 return
-            yield 1e-3 * capture.get(cv2.CAP_PROP_POS_MSEC), Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
+            yield 1e-3 * capture.get(cv2.CAP_PROP_POS_MSEC), from_opencv(pixels)
     finally:
         capture.release()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.runtime.stream.live import SECRETS, MotionJpeg
 from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.runtime.cli.segment import main
 from xsam_edge.runtime.scene import Scene
@@ -93,6 +94,33 @@ def test_a_rate_skips_unless_every_frame_is_wanted(
     assert "3 answered, 0 late, 0 skipped" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_stream_that_stops_and_comes_back(
+    form: list[str],
+    shapes_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pytest.importorskip("av")
+    for name in ("OPENCV_LOG_LEVEL", "OPENCV_FFMPEG_LOGLEVEL"):
+        monkeypatch.setenv(name, "of the user")  # what the command sets is undone with it
+    out = str(tmp_path / "out")
+    with MotionJpeg([10, 10]).running() as url:
+        arguments = [str(shapes_bundle), "--source", url, "--refer", "the largest shape", "--every-frame", "-o", out]
+        assert main([*arguments, "--reconnect", "1", "--timeout", "30", *form]) == 2
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 20
+    assert "frame-000019" in output.out
+    summary, error = output.err.splitlines()[-2:]
+    assert summary.endswith("20 answered, 0 late, 0 skipped, opened again 1 time")
+    assert error.startswith("xsam-segment: error: http://***@127.0.0.1:")
+    assert "even in 1 attempt to open it again" in error
+    assert "attempt 1 of 1" in caplog.text
+    assert not any(secret in output.out + output.err + caplog.text for secret in SECRETS)
+
+
 def test_an_interrupt_still_sums_up(
     shapes_bundle: Path, scenes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,6 +146,12 @@ def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.Capt
         (["IMAGE", "--refer", "a", "--deadline", "5"], "--deadline applies to --source"),
         (["IMAGE", "--refer", "a", "--every-frame"], "--every-frame applies to --source"),
         (["IMAGE", "--refer", "a", "--max-frames", "0"], "--max-frames applies to --source"),
+        (["IMAGE", "--refer", "a", "--reconnect", "0"], "--reconnect applies to --source"),
+        (["IMAGE", "--refer", "a", "--timeout", "5"], "--timeout applies to --source"),
+        (["--refer", "a", "--source", "0", "--timeout", "0"], "not a number above 0"),
+        (["--refer", "a", "--source", "-", "--reconnect", "1"], "standard input cannot be opened again"),
+        (["--refer", "a", "--source", ".", "--timeout", "5"], "is a folder, which is read once"),
+        (["--refer", "a", "--source", "/dev/null", "--rate", "5"], "/dev/null is live"),
         (["--refer", "a", "--source", "nosuch"], "nosuch does not exist"),
         (["--refer", "a", "--source", ".", "--deadline", "0"], "not a number above 0"),
         (["--source", "."], "no task was given"),

@@ -2,17 +2,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.runtime.stream.live import RED, Capture, blue, film
 from xsam_edge.runtime.errors import BackendError, InputError
 from xsam_edge.runtime.image.load import load_image
-from xsam_edge.runtime.stream.sources import Camera, Folder, Video, open_source
-
-RED = np.full((6, 8, 3), (200, 30, 10), np.uint8)
+from xsam_edge.runtime.stream.reconnect import Reconnect
+from xsam_edge.runtime.stream.sources import Folder, Video, open_source
 
 
 @pytest.fixture
@@ -72,6 +71,13 @@ def test_sources_that_are_refused(address: str, rate: float | None, message: str
         open_source(address, rate)
 
 
+def test_only_what_is_live_is_opened_again(folder: Path) -> None:
+    (folder / "film.mp4").write_bytes(b"x")
+    for path, what in ((folder, "a folder"), (folder / "film.mp4", "a file")):
+        with pytest.raises(InputError, match=f"is {what}, which is read once; leave attempts and timeout out"):
+            open_source(str(path), reconnect=Reconnect())
+
+
 @pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf")])
 def test_a_rate_must_be_a_number(rate: float, folder: Path) -> None:
     with pytest.raises(InputError, match="rate"):
@@ -86,67 +92,25 @@ def test_a_package_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.
         open_source(str(tmp_path / "film.mp4"))
     with pytest.raises(BackendError, match="run `pip install opencv-python-headless`"):
         open_source("0")
+    with pytest.raises(BackendError, match=r"^/dev/null needs a package .*pip install av.* or"):
+        open_source("/dev/null")
 
 
-class Capture:
-    """Three frames, BGR, and a camera that can be unplugged."""
-
-    released = 0
-
-    def __init__(self, address: int | str) -> None:
-        self.left = 3 if address != 9 else 0
-        self.opened = address != 8
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return self.opened
-
-    def set(self, *_: object) -> None: ...
-
-    def get(self, _: object) -> float:
-        return 40.0 * (2 - self.left)
-
-    def read(self) -> tuple[bool, np.ndarray | None]:
-        self.left -= 1
-        return (True, RED[..., ::-1]) if self.left >= 0 else (False, None)
-
-    def release(self) -> None:
-        Capture.released += 1
-
-
-@pytest.fixture
-def opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = SimpleNamespace(VideoCapture=Capture, CAP_PROP_BUFFERSIZE=38, CAP_PROP_POS_MSEC=0)
-    monkeypatch.setitem(sys.modules, "cv2", fake)
+def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    (tmp_path / "film.mp4").write_bytes(b"x")
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setitem(sys.modules, "av", None)
-    monkeypatch.setattr(Capture, "released", 0)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    for address in (str(tmp_path / "film.mp4"), "0"):
+        with pytest.raises(
+            BackendError, match=r"OpenCV cannot be loaded \(libGL.* `pip install opencv-python-headless`"
+        ):
+            next(iter(open_source(address)))
 
 
-@pytest.mark.usefixtures("opencv")
-def test_a_camera() -> None:
-    source = open_source("0")
-    assert isinstance(source, Camera)
-    assert source.live
-    frames = iter(source)
-    before = time.time()
-    frame = next(frames)
-    assert before <= (frame.timestamp or 0) <= time.time()
-    np.testing.assert_array_equal(np.asarray(load_image(frame.image)), RED)
-    source.stop()
-    assert list(frames) == []
-    assert Capture.released == 1
-
-
-@pytest.mark.usefixtures("opencv")
-def test_cameras_that_fail() -> None:
-    with pytest.raises(InputError, match="camera 8 cannot be opened"):
-        next(iter(Camera(8)))
-    with pytest.raises(InputError, match="camera 9 gives no more frames"):
-        next(iter(Camera(9)))
-    assert Capture.released == 2
-
-
-@pytest.mark.usefixtures("opencv")
-def test_a_video_without_pyav(tmp_path: Path) -> None:
+def test_a_video_without_pyav(tmp_path: Path, opencv: type[Capture]) -> None:
+    opencv.visits = [3]
     (tmp_path / "film.avi").write_bytes(b"x")
     source = open_source(str(tmp_path / "film.avi"))
     assert isinstance(source, Video)
@@ -154,18 +118,6 @@ def test_a_video_without_pyav(tmp_path: Path) -> None:
     frames = list(source)
     assert [frame.timestamp for frame in frames] == pytest.approx([0, 0.04, 0.08])
     assert frames[2].name == "film-000002"
-
-
-def film(path: Path) -> None:
-    import av
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number in range(5):
-            pixels = np.full((48, 64, 3), (200, 30, 40 * number), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @pytest.mark.parametrize("package", ["av", "cv2"])
@@ -176,10 +128,10 @@ def test_a_real_video(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         pytest.importorskip("cv2")
         monkeypatch.setitem(sys.modules, "av", None)
     frames = list(Video(tmp_path / "film.mp4"))
-    assert [frame.timestamp for frame in frames] == pytest.approx([0, 0.04, 0.08, 0.12, 0.16], abs=1e-3)
+    assert [frame.timestamp for frame in frames] == pytest.approx([0.04 * number for number in range(30)], abs=1e-3)
     for number, frame in enumerate(frames):
         colour = np.asarray(load_image(frame.image)).mean((0, 1))
-        assert np.abs(colour - (200, 30, 40 * number)).max() < 12
+        assert np.abs(colour - (200, 30, blue(number))).max() < 12
 
 
 @pytest.mark.parametrize("package", ["av", "cv2"])

@@ -1,0 +1,137 @@
+"""What an address names: a folder, a file, a camera's number or device, a FIFO, a URL, a pipeline of GStreamer."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from xsam_edge.runtime.errors import InputError
+
+_EXPECTED = "give a folder of images, a video, a camera's number or device, a FIFO, a URL or a GStreamer pipeline"
+
+
+class Kind(Enum):
+    """What stands behind an address."""
+
+    FOLDER = auto()
+    FILE = auto()
+    NUMBER = auto()
+    DEVICE = auto()  # a character device, such as /dev/video0
+    FIFO = auto()
+    STDIN = auto()
+    URL = auto()
+    PIPELINE = auto()
+
+
+_CAMERA = "check its cable, its place among `v4l2-ctl --list-devices`, and that nothing else uses it"
+# What to look at where a live source gives nothing.
+_HINTS = {
+    Kind.NUMBER: _CAMERA,
+    Kind.DEVICE: _CAMERA,
+    Kind.FIFO: "check that something writes video to it",
+    Kind.STDIN: "check that something writes video to it",
+    Kind.URL: "check the address and that its server sends video",
+    Kind.PIPELINE: "try it with gst-launch-1.0, and end it in `videoconvert ! video/x-raw,format=BGR ! appsink`",
+}
+
+
+@dataclass(frozen=True)
+class Address:
+    """``text`` is what a library opens, ``name`` what messages call it: without user, password, query or properties."""
+
+    kind: Kind
+    text: str
+    name: str
+
+    @property
+    def hint(self) -> str:
+        """What to do where it gives no video; of live kinds."""
+        return _HINTS[self.kind]
+
+    @property
+    def never_ends(self) -> bool:
+        """Whether it has no end of its own, so that one is a fault."""
+        return self.kind in (Kind.NUMBER, Kind.DEVICE)
+
+    @property
+    def written(self) -> bool:
+        """Whether it is over when its writer is done, rather than lost."""
+        return self.kind in (Kind.FIFO, Kind.STDIN)
+
+
+def locate(address: int | str) -> Address:
+    """Look what ``address`` names; what exists as a path comes first.
+
+    Raises:
+        InputError: nothing, or something that holds no images or may not be read.
+    """
+    if isinstance(address, int):
+        if address < 0:
+            raise InputError(f"the camera's number is {address}; cameras are counted from 0")
+        return Address(Kind.NUMBER, str(address), f"camera {address}")
+    if address == "-":
+        return Address(Kind.STDIN, address, "standard input")
+    if (kind := _kind_of_path(address)) is not None:
+        return Address(kind, address, address)
+    if address.isascii() and address.isdigit():
+        return locate(int(address))
+    if " ! " in address:
+        first = re.match(r"\s*([\w-]*)", address)  # properties may hold a password
+        return Address(Kind.PIPELINE, address, f"the pipeline {first and first[1]} ! ...")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://.", address):
+        return Address(Kind.URL, address, without_secrets(address))
+    raise InputError(f"{without_secrets(address) or 'an empty address'} does not exist; {_EXPECTED}")
+
+
+def without_secrets(address: str) -> str:
+    """An address that can be shown: what may be a user, a password or a token is replaced by ``***``.
+
+    A password may hold any character, also those that end a host's name, so that all before the last @ is left out.
+
+    >>> without_secrets("rtsp://admin:se/cret@10.0.0.7/live?token=5")
+    'rtsp://***@10.0.0.7/live?***'
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return re.sub(r".*:.*@", "***@", address)
+    user, at, place = rest.rpartition("@")
+    place, query, _ = place.partition("?")
+    return f"{scheme}://{'***' if user else ''}{at}{place}{query and '?***'}"
+
+
+def _kind_of_path(address: str) -> Kind | None:
+    try:
+        mode = os.stat(address).st_mode
+    except PermissionError:
+        raise InputError(f"{address} may not be looked at by this user; change the permissions of its folder") from None
+    except (OSError, ValueError):  # what is too long or holds a null byte is no path either
+        return None
+    if stat.S_ISDIR(mode):
+        return Kind.FOLDER
+    if stat.S_ISREG(mode):
+        return Kind.FILE
+    if stat.S_ISCHR(mode):
+        _check_access(address, os.R_OK | os.W_OK, "a camera that may be read and written")
+        return Kind.DEVICE
+    if stat.S_ISFIFO(mode):
+        _check_access(address, os.R_OK, "a FIFO that may be read")
+        return Kind.FIFO
+    what = "a block device, which is a disk" if stat.S_ISBLK(mode) else "a socket"
+    raise InputError(f"{address} is {what}; {_EXPECTED}")
+
+
+def _check_access(address: str, access: int, expected: str) -> None:
+    if os.access(address, access):
+        return
+    remedy = "change its permissions"
+    if access & os.W_OK:
+        group = "its-group"
+        with suppress(KeyError, NotImplementedError):  # a group without a name, a system without groups
+            group = Path(address).group()
+        remedy = f"join its group (`sudo usermod -aG {group} $USER`) and log in again"
+    raise InputError(f"{address} is closed to this user; {expected} was expected, so {remedy}")

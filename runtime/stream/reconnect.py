@@ -1,0 +1,55 @@
+"""When a live source that stopped is opened again, and how long it may be silent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xsam_edge.runtime.errors import InputError
+
+_DAY = 86_400.0
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Reconnect:
+    """How a live source is opened again that stopped, broke or fell silent after its first frame.
+
+    ``attempts`` are those in a row that give no frame; 0: the stream ends. None takes 5 for cameras, URLs and
+    pipelines, and 0 for FIFOs and standard input, whose writer may simply be done. Before the first attempt ``delay``
+    seconds pass, before each further one ``growth`` times as many, up to ``longest``. ``timeout`` is for how many
+    seconds a source may give no frame, from when it is opened and from each frame.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    attempts: int | None = None
+    delay: float = 1.0
+    growth: float = 2.0
+    longest: float = 30.0
+    timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and self.attempts < 0:
+            raise InputError(f"the attempts to reconnect are {self.attempts}; expected a whole number from 0 on")
+        for name in ("delay", "longest"):
+            if not 0 <= (value := getattr(self, name)) <= _DAY:
+                raise InputError(f"{name} is {value} s; expected seconds from 0 to a day")
+        if not 1 <= self.growth <= 1e6:
+            raise InputError(f"growth is {self.growth}; expected a factor from 1 on")
+        if not 0 < self.timeout <= _DAY:
+            raise InputError(f"the timeout is {self.timeout} s; expected seconds above 0, a day at most")
+
+    def attempts_of(self, written: bool) -> int:
+        """``attempts``, or what None means for a source that is ``written`` by someone who may be done."""
+        if self.attempts is not None:
+            return self.attempts
+        return 0 if written else _ATTEMPTS
+
+    def wait(self, attempt: int) -> float:
+        """Seconds before an attempt, of which 0 is the first."""
+        try:
+            wait = self.delay * self.growth**attempt
+        except OverflowError:
+            wait = self.delay and self.longest
+        return min(wait, self.longest)

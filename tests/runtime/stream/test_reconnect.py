@@ -1,0 +1,34 @@
+import pytest
+
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.stream.reconnect import Reconnect
+
+
+def test_waits_grow_up_to_the_longest() -> None:
+    policy = Reconnect(delay=1, growth=3, longest=10)
+    assert [policy.wait(attempt) for attempt in range(5)] == [1, 3, 9, 10, 10]
+    assert Reconnect(delay=0.5, growth=1).wait(10**9) == 0.5
+    assert Reconnect(delay=0).wait(10**9) == 0
+    assert Reconnect(delay=60, longest=30).wait(0) == 30
+
+
+def test_attempts_of_what_may_be_done() -> None:
+    assert (Reconnect().attempts_of(written=False), Reconnect().attempts_of(written=True)) == (5, 0)
+    assert Reconnect(attempts=2).attempts_of(written=True) == 2
+    assert Reconnect(attempts=0).attempts_of(written=False) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attempts": -1}, "attempts to reconnect are -1"),
+        ({"delay": -0.1}, "delay is -0.1 s"),
+        ({"longest": float("inf")}, "longest is inf s"),
+        ({"growth": 0.5}, "growth is 0.5"),
+        ({"timeout": 0}, "timeout is 0 s"),
+        ({"timeout": float("nan")}, "timeout is nan s"),
+    ],
+)
+def test_numbers_out_of_range(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Reconnect(**options)  # type: ignore[arg-type]
