@@ -95,7 +95,8 @@ class Scores:
         if not len(absent):
             return None
         highest_refused = absent[-1 - allowed(rate, len(absent))]
-        threshold = float(np.nextafter(highest_refused, np.float32(np.inf)))
+        # Smaller numbers than ``tiny`` are 0 to a thread that has loaded a model on a CPU.
+        threshold = float(max(np.nextafter(highest_refused, np.float32(np.inf)), np.finfo(np.float32).tiny))
         return threshold if threshold <= 1 else None
 
     def roc_area(self) -> float | None:

@@ -79,7 +79,9 @@ def _share(counted: Mapping[str, Any]) -> str:
 
 def _thresholds(evaluations: Mapping[str, Metrics]) -> list[str]:
     """What thresholds do where absent things were asked for; evaluations by what is put behind a task."""
-    rows: list[tuple[str, ...]] = [("rejection", "threshold", "false alarms: absent, but found", "hits: there, and found")]
+    rows: list[tuple[str, ...]] = [
+        ("rejection", "threshold", "false alarms: absent, but found", "hits: there, and found")
+    ]
     for suffix, tasks in evaluations.items():
         for task, metrics in tasks.items():
             absent: Mapping[str, Any] = metrics.get("absent", {})
