@@ -33,7 +33,8 @@ def answer(*segments: Segment, size: tuple[int, int] = SIZE, **fields: Any) -> R
 
 def one(mask: np.ndarray, score: float = 0.9, label: int = 0, **fields: Any) -> Result:
     """An answer with one segment."""
-    return answer(Segment.from_mask(mask, score, f"label {label}", label), size=mask.shape, **fields)
+    segment = Segment.from_mask(mask, score, f"label {label}", label)
+    return answer(segment, size=mask.shape, **{"best_score": score, **fields})
 
 
 def id_map(*segments: Segment, size: tuple[int, int] = SIZE) -> Result:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from xsam_edge.calibration.data.samples import TASKS, DataSet, Task
-from xsam_edge.calibration.evaluation import report
+from xsam_edge.calibration.evaluation import rejection_rule, report
 from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
-from xsam_edge.calibration.evaluation.run import AskOptions, Evaluation, Watch, choose_tasks, evaluate
+from xsam_edge.calibration.evaluation.rejection import OperatingPoint
+from xsam_edge.calibration.evaluation.run import REFERRING, AskOptions, Evaluation, Watch, choose_tasks, evaluate
 from xsam_edge.calibration.open_data import open_data
-from xsam_edge.runtime.bundle.manifest import read_manifest
+from xsam_edge.runtime.asking import AnswerMode
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
+from xsam_edge.runtime.bundle.settings import Referring, RejectionRule
 from xsam_edge.runtime.cli.common import (
     Parser,
     add_running_options,
@@ -36,6 +40,11 @@ ReasonSeg val/NAME.jpg with val/NAME.json                             reason
 GranD-f   a JSON list of captions with "groundings"                   captions
 
 --against runs the same asks through a second bundle and says how far masks and texts agree.
+
+--write-threshold RATE chooses, for each of refer and reason, the least score below which things count as absent so
+that at most RATE of the absent things of these data are found, and writes it into the manifest of BUNDLE, whose refer
+and reason keep to it from then on. Data must ask for 1 / RATE absent things at least: shapes and gRefCOCO do, and so
+do records of your own with "no_target": true, of RefCOCO or ReasonSeg.
 
 exit codes: 0 done, 2 wrong input.
 """
@@ -66,10 +75,18 @@ def parser() -> argparse.ArgumentParser:
     )
     ask.add_argument(
         "--threshold",
-        type=float,
-        default=0.0,
+        type=_threshold,
+        default="official",
         metavar="P",
-        help="score to keep a panoptic segment, 0 to 1 (default: %(default)s, as the official benchmarks)",
+        help="score below which a thing is absent, 0 to 1; 'official': the best mask of a phrase or region, whatever "
+        "it scores, and every panoptic segment; 'bundle': the bundle's own, of refer and reason (default: %(default)s)",
+    )
+    ask.add_argument(
+        "--write-threshold",
+        type=_rate,
+        metavar="RATE",
+        help="write into BUNDLE the threshold at which at most this share of absent things is found, see below "
+        "(default of --task: refer and reason)",
     )
     add_running_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
@@ -83,12 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Evaluate; returns the exit code."""
+    rate = options.write_threshold
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("open data"))
         data = open_data(options.data, split=options.split)
-        tasks = choose_tasks(data, options.task or ())
-        for bundle in filter(None, (options.bundle, options.against)):
-            read_manifest(bundle)  # a wrong second bundle should not be found after the first has run
+        wanted = options.task or ([task for task in data.tasks if task in REFERRING] if rate else ())
+        tasks = choose_tasks(data, wanted)
+        manifest = read_manifest(options.bundle)
+        if options.against:
+            read_manifest(options.against)  # a wrong second bundle should not be found after the first has run
+        if rate:
+            rejection_rule.check_data(data, tasks, options.limit, rate)
+            rejection_rule.check_writable(options.bundle)
         recorder = Recorder() if options.against else None
         facts, first = _evaluate(options, options.bundle, data, tasks, progress, recorder.watch if recorder else None)
         against: dict[str, Any] | None = None
@@ -97,14 +120,56 @@ def run(options: argparse.Namespace) -> int:
             other_facts, second = _evaluate(options, options.against, data, tasks, progress, agreement.watch)
             against = {**other_facts, "metrics": second.tasks, "agreement": agreement.result()}
     if options.json:
+        written = _write(options, manifest, first, data.name)
         described = {"name": data.name, **data.describe()}
         settings = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
         facts = {**facts, "data": described, **settings, "unreadable": first.unreadable, "against": against}
+        facts["written"] = {method: point.to_json() for method, point in written.items()} or None
         print(json.dumps({"version": package_version(), **facts, **first.tasks}, allow_nan=False))
         return 0
     print(f"{_title(facts)} on {data.name}" + (f" against {_title(against)}" if against else "") + "\n")
     print(report.comparison_table(first, second, against["agreement"]) if against else report.table(first))
+    # What was measured is seen, also where no threshold can be chosen by it.
+    if written := _write(options, manifest, first, data.name):
+        print("\n" + report.written_rules(options.bundle / MANIFEST_FILE, written))
     return 0
+
+
+def _write(
+    options: argparse.Namespace, manifest: Manifest, evaluation: Evaluation, name: str
+) -> dict[Referring, OperatingPoint]:
+    """Choose a bundle's rules and write them, where that is wanted; returns what they do on the same data."""
+    if options.write_threshold is None:
+        return {}
+    rules = rejection_rule.choose_rules(evaluation.scores, name, options.write_threshold)
+    rejection_rule.write_rules(options.bundle, manifest, rules)
+    return {method: evaluation.scores[method].at(rule.threshold) for method, rule in rules.items()}
+
+
+def _threshold(text: str) -> float | str:
+    """The type of ``--threshold``."""
+    if text in ("official", "bundle"):
+        return text
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := float(text)) <= 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is neither a number from 0 to 1 nor 'official' nor 'bundle'")
+
+
+def _rate(text: str) -> float:
+    """The type of ``--write-threshold``."""
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < 1:
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.05")
+
+
+def _ask_options(answer: AnswerMode, threshold: float | str, rules: Mapping[Referring, RejectionRule]) -> AskOptions:
+    if isinstance(threshold, float):
+        return AskOptions(answer, threshold, threshold)
+    if threshold == "bundle":
+        return AskOptions(answer, rejection={method: rule.threshold for method, rule in rules.items()})
+    return AskOptions(answer)
 
 
 def _evaluate(
@@ -124,16 +189,16 @@ def _evaluate(
         threads=options.threads,
         context=options.context,
     )
+    manifest = model.manifest
     evaluation = evaluate(
         model,
         data,
         tasks,
         limit=options.limit,
-        options=AskOptions(options.answer, options.threshold),
+        options=_ask_options(options.answer, options.threshold, manifest.settings.rejection or {}),
         progress=lambda step: progress(replace(step, detail=bundle.name)),
         watch=watch,
     )
-    manifest = model.manifest
     facts = {"bundle": str(bundle), "variant": manifest.variant, "precision": manifest.precision}
     return {**facts, "backend": model.pipeline.backend.name, "seconds": evaluation.seconds}, evaluation
 

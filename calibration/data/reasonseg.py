@@ -2,7 +2,8 @@
 
 The JSON is LabelMe's: ``text`` holds what is asked, ``is_sentence`` says whether that is a sentence or a phrase,
 ``shapes`` the outlines of the answer. Outlines are drawn from the largest to the smallest; "ignore" in a label marks
-pixels that are not judged, "flag" an outline that means nothing (``ImgReaSegDataset`` of the official code).
+pixels that are not judged, "flag" an outline that means nothing (``ImgReaSegDataset`` of the official code). With
+``"no_target": true``, as in gRefCOCO, what is asked for is not in the image, and there is no outline.
 """
 
 from __future__ import annotations
@@ -46,6 +47,13 @@ class _Labelled:
     text: str | tuple[str, ...]
     shapes: tuple[_Shape, ...]
     is_sentence: Flag = False
+    no_target: Flag = False
+
+    def check(self) -> None:
+        """Raise ValueError where something is both outlined and absent."""
+        count = sum(shape.label.lower() != "flag" for shape in self.shapes)
+        if self.no_target and count:
+            raise ValueError(f"no_target is true beside {count} outline{'s'[: count != 1]}; expected no outline")
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def _image(path: Path) -> Path | None:
 
 
 def _entry(path: Path) -> Entry | None:
-    """One annotated image; None where nothing is to be segmented in it."""
+    """One annotated image; None where nothing is asked for, or nothing says what it is."""
     data = from_json(_Labelled, load_json(path, advice=ADVICE, lenient=True), str(path), advice=ADVICE)
     texts = [data.text] if isinstance(data.text, str) else data.text
     texts = [text for item in texts if (text := item.strip())]
@@ -101,15 +109,15 @@ def _entry(path: Path) -> Entry | None:
     image = _image(path)
     if image is None:
         raise InputError(f"{path} has no image beside it; expected {path.stem}.jpg")
-    if not texts or all(outline.ignored for outline in outlines):
+    if not texts or (not data.no_target and all(outline.ignored for outline in outlines)):
         return None
     make = partial(_asks, image, tuple(texts), tuple(outlines), not data.is_sentence)
     return Entry(image, None, {"reason": make})
 
 
 def _asks(image: Path, texts: Sequence[str], outlines: tuple[_Outline, ...], short: bool) -> Sequence[Ask]:
-    mask, ignore = partial(_drawn, image, outlines, 1), partial(_drawn, image, outlines, 2)
-    ignored = ignore if any(outline.ignored for outline in outlines) else None
+    mask = partial(_drawn, image, outlines, 1) if outlines else None
+    ignored = partial(_drawn, image, outlines, 2) if any(outline.ignored for outline in outlines) else None
     kind = "phrase" if short else "sentence"
     return [Phrase("reason", text, mask, kind, ignored, short=short) for text in texts]
 

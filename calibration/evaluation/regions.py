@@ -10,7 +10,7 @@ from xsam_edge.calibration.evaluation.overlap import Overlaps, by_kind, first_ma
 from xsam_edge.calibration.evaluation.quality import Quality, count_masks
 from xsam_edge.runtime.results.result import Result
 
-KEPT = 0.5  # score of the masks that count for panoptic quality; average precision takes all
+KEPT = 0.5  # official score of the masks that count for panoptic quality; average precision takes all
 
 
 class RegionMetrics:
@@ -18,10 +18,11 @@ class RegionMetrics:
 
     The label of what resembles a region is the region's number, which means nothing in the next picture. So masks are
     matched label by label within a picture, and matches are pooled into one quality. For average precision a label
-    of a picture is a picture of its own, with a single category.
+    of a picture is a picture of its own, with a single category. Quality is that of the masks that score ``kept``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kept: float = KEPT) -> None:
+        self._kept = kept
         self._all = Overlaps()
         self._kinds: dict[str, Overlaps] = {}
         self._quality = Quality()
@@ -52,7 +53,7 @@ class RegionMetrics:
         self._precision.add(truth, predicted)
         count_masks(
             self._quality,
-            [item.mask for item in predicted if item.score >= KEPT],
+            [item.mask for item in predicted if item.score >= self._kept],
             [item.mask for item in truth if not item.is_crowd],
             [item.mask for item in truth if item.is_crowd],
         )

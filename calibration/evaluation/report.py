@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from xsam_edge.calibration.data.samples import Task
+from xsam_edge.calibration.evaluation.rejection import OperatingPoint
 from xsam_edge.calibration.evaluation.run import Evaluation
 from xsam_edge.calibration.page.text import aligned
+from xsam_edge.runtime.bundle.settings import Referring
 
 Metrics = Mapping[Task, Mapping[str, Any]]
 
-_HIDDEN = ("per_category",)  # as many rows as categories; programs read them
-_COUNTS = ("n", "masks", "n_interactive", "n_similar")
+# As many rows as categories, and what has a table of its own; programs read them.
+_HIDDEN = ("per_category", "at", "roc", "in_use")
+_COUNTS = ("n", "masks", "n_interactive", "n_similar", "n_present")
 
 
 def table(evaluation: Evaluation) -> str:
-    """One line for each task and kind, its metrics by name."""
+    """One line for each task and kind, its metrics by name, then what thresholds do."""
     lines = aligned([row for task, metrics in evaluation.tasks.items() for row in _rows(task, metrics)])
-    return "\n".join([*lines, "", *_closing(evaluation)])
+    return "\n".join([*lines, "", *_thresholds({"": evaluation.tasks}), *_closing(evaluation)])
 
 
 def comparison_table(first: Evaluation, second: Evaluation, agreement: Metrics) -> str:
@@ -34,7 +38,15 @@ def comparison_table(first: Evaluation, second: Evaluation, agreement: Metrics) 
     masks: list[tuple[str, ...]] = [("task", *next(iter(agreement.values()), {}))]
     for task, shared in agreement.items():
         masks.append((task, *(_value(name, value) for name, value in shared.items())))
-    return "\n".join([*aligned(rows), "", "agreement of the two", *aligned(masks), "", *_closing(first)])
+    thresholds = _thresholds({", first": first.tasks, ", second": second.tasks})
+    return "\n".join([*aligned(rows), "", "agreement of the two", *aligned(masks), "", *thresholds, *_closing(first)])
+
+
+def written_rules(path: Path, points: Mapping[Referring, OperatingPoint]) -> str:
+    """What was written into a manifest, and what it does on the data that it was chosen by."""
+    rows: list[tuple[str, ...]] = [("task", "absent below", "false alarms", "hits")]
+    rows += [(method, *_point_cells(point.to_json())) for method, point in points.items()]
+    return "\n".join([f"written into {path}", *aligned(rows)])
 
 
 def _rows(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -50,7 +62,42 @@ def _rows(task: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def _cells(metrics: Mapping[str, Any]) -> list[str]:
-    return [f"{name} {_value(name, value)}" for name, value in metrics.items() if not isinstance(value, Mapping)]
+    return [
+        f"{name} {_value(name, value)}"
+        for name, value in metrics.items()
+        if name not in _HIDDEN and not isinstance(value, Mapping)
+    ]
+
+
+def _share(counted: Mapping[str, Any]) -> str:
+    """A share of asks in words: "3 of 60, 5.0% (1.7 to 13.7%)", in brackets its 95% interval."""
+    if not counted["of"]:
+        return "-"
+    rate, low, high = (f"{100 * counted[name]:.1f}" for name in ("rate", "low", "high"))
+    return f"{counted['n']} of {counted['of']}, {rate}% ({low} to {high}%)"
+
+
+def _thresholds(evaluations: Mapping[str, Metrics]) -> list[str]:
+    """What thresholds do where absent things were asked for; evaluations by what is put behind a task."""
+    rows: list[tuple[str, ...]] = [
+        ("rejection", "threshold", "false alarms: absent, but found", "hits: there, and found")
+    ]
+    for suffix, tasks in evaluations.items():
+        for task, metrics in tasks.items():
+            absent: Mapping[str, Any] = metrics.get("absent", {})
+            points = {f"{100 * float(rate):g}% false alarms": point for rate, point in absent.get("at", {}).items()}
+            if "in_use" in absent:
+                points["in use"] = absent["in_use"]
+            for name, point in points.items():
+                cells = ("none",) if point is None else _point_cells(point)
+                rows.append((f"{task}{suffix}, {name}", *cells))
+    if len(rows) == 1:
+        return []
+    return [*aligned(rows), "in brackets: 95% intervals", ""]
+
+
+def _point_cells(point: Mapping[str, Any]) -> tuple[str, ...]:
+    return f"{point['threshold']:.4f}", _share(point["false_alarms"]), _share(point["hits"])
 
 
 def _value(name: str, value: float | None) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from PIL import Image
@@ -15,16 +15,22 @@ from xsam_edge.calibration.evaluation.captions import CaptionMetrics
 from xsam_edge.calibration.evaluation.instances import InstanceMetrics
 from xsam_edge.calibration.evaluation.panoptic import PanopticMetrics
 from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
-from xsam_edge.calibration.evaluation.regions import RegionMetrics
+from xsam_edge.calibration.evaluation.regions import KEPT, RegionMetrics
+from xsam_edge.calibration.evaluation.rejection import Scores
 from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
 from xsam_edge.runtime.asking import AnswerMode
+from xsam_edge.runtime.bundle.settings import Referring
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.postprocess.readers import Threshold
 from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
 
 MAX_UNREADABLE = 0.05  # of the pictures
 _PRECISION_TASKS = ("instances", "regions")
+
+REFERRING: tuple[Referring, ...] = ("refer", "reason")
+"""Methods of a scene that ask for one thing, which may be absent."""
 
 
 class Model(Protocol):
@@ -36,23 +42,34 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class AskOptions:
-    """How to ask. ``threshold`` is the score to keep a panoptic segment, 0..1.
+    """How to ask.
 
-    The official benchmarks append the answer and keep every segment. Average precision is taken over all scores.
+    ``threshold`` is the score to keep a panoptic segment, 0..1; ``rejection`` the one below which all else counts as
+    absent, or the official rule, or thresholds of ``refer`` and ``reason`` alone. A bundle's own are never taken
+    unless they are given here. The official benchmarks append the answer and keep every panoptic segment. Average
+    precision is taken over all scores.
     """
 
     answer: AnswerMode = "greedy"
     threshold: float = 0.0
+    rejection: Threshold | Mapping[Referring, float] = "official"
+
+    def rejects(self, method: Referring | None = None) -> Threshold:
+        """Below which score that which a method asks for counts as absent; None stands for the other ones."""
+        if isinstance(self.rejection, Mapping):
+            return "official" if method is None else self.rejection.get(method, "official")
+        return self.rejection
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a run found: metrics by task, and the names of pictures that could not be read."""
+    """What a run found: metrics by task, the names of pictures that could not be read, scores by what was called."""
 
     tasks: dict[Task, dict[str, Any]]
     pictures: int
     unreadable: tuple[str, ...]
     seconds: float
+    scores: Mapping[Referring, Scores] = field(default_factory=dict)
 
 
 Watch = Callable[[str, int, Ask, Result], object]
@@ -91,7 +108,7 @@ def evaluate(
     if not total:
         raise InputError(f"{data.name} has no picture to evaluate; give a limit of at least 1")
     start = time.perf_counter()
-    metrics = _Metrics()
+    metrics = _Metrics(options)
     unreadable: list[str] = []
     for done, picture in enumerate(data.pictures(chosen, limit)):
         progress(Step("evaluate", done, total, "pictures"))
@@ -102,7 +119,7 @@ def evaluate(
                 f"{len(unreadable)} of {done + 1} images of {data.name} cannot be read, such as {unreadable[0]}; "
                 f"at most {MAX_UNREADABLE:.0%} may be missing or damaged"
             )
-    return Evaluation(metrics.result(), total, tuple(unreadable), time.perf_counter() - start)
+    return Evaluation(metrics.result(), total, tuple(unreadable), time.perf_counter() - start, metrics.scores())
 
 
 def choose_tasks(data: DataSet, tasks: Sequence[Task]) -> tuple[Task, ...]:
@@ -115,24 +132,29 @@ def choose_tasks(data: DataSet, tasks: Sequence[Task]) -> tuple[Task, ...]:
     return chosen
 
 
+def asked_by(ask: Phrase) -> Referring:
+    """The method of a scene that a phrase is asked by."""
+    return "refer" if ask.short else ask.task
+
+
 def ask_scene(scene: Scene, ask: Ask, options: AskOptions) -> Result:
     """Put one question to an image that was looked at."""
     answer = options.answer
     if isinstance(ask, Phrase):
-        ask_phrase = scene.refer if ask.task == "refer" or ask.short else scene.reason
-        return ask_phrase(ask.text, answer=answer, several=ask.several)
+        method = asked_by(ask)
+        ask_phrase = scene.refer if method == "refer" else scene.reason
+        return ask_phrase(ask.text, answer=answer, several=ask.several, threshold=options.rejects(method))
     if isinstance(ask, Regions):
+        threshold = 0.0 if ask.similar else options.rejects()
         prompts = [prompt() for prompt in ask.prompts]
-        if ask.similar:
-            return scene.regions(masks=prompts, similar=True, threshold=0.0, answer=answer)
-        return scene.regions(masks=prompts, similar=False, answer=answer)
+        return scene.regions(masks=prompts, similar=ask.similar, threshold=threshold, answer=answer)
     if isinstance(ask, Caption):
-        return scene.describe()
+        return scene.describe(threshold=options.rejects())
     things, stuff = ask.names[: ask.things], ask.names[ask.things :]
     if ask.task == "instances":
         return scene.categories(things, instances=True, threshold=0.0, answer=answer)
     if ask.task == "semantic":
-        return scene.categories(things, stuff, semantic=True, answer=answer)
+        return scene.categories(things, stuff, semantic=True, threshold=options.rejects(), answer=answer)
     threshold = options.threshold
     return scene.categories(things, stuff, instances=False, semantic=False, threshold=threshold, answer=answer)
 
@@ -157,7 +179,9 @@ def _look(model: Model, picture: Picture, options: AskOptions, metrics: _Metrics
 class _Metrics:
     """The metrics of every task that was asked; each is made at its first ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: AskOptions) -> None:
+        self._options = options
+        self._scores: dict[Referring, tuple[list[float], list[float]]] = {}  # of what is there, and of the absent
         self._phrases: dict[Task, PhraseMetrics] = {}
         self._panoptic: PanopticMetrics | None = None
         self._semantic: SemanticMetrics | None = None
@@ -169,9 +193,12 @@ class _Metrics:
     def add(self, ask: Ask, result: Result) -> None:
         """Judge one answer."""
         if isinstance(ask, Phrase):
-            self._phrases.setdefault(ask.task, PhraseMetrics()).add(ask, result)
+            rule = self._options.rejects(ask.task)
+            self._phrases.setdefault(ask.task, PhraseMetrics(rule)).add(ask, result)
+            self._scores.setdefault(asked_by(ask), ([], []))[ask.mask is None].append(result.best_score or 0.0)
         elif isinstance(ask, Regions):
-            self._regions = self._regions or RegionMetrics()
+            kept = self._options.rejects()
+            self._regions = self._regions or RegionMetrics(KEPT if kept == "official" else kept)
             self._regions.add(ask, result)
         elif isinstance(ask, Caption):
             self._captions = self._captions or CaptionMetrics()
@@ -191,6 +218,10 @@ class _Metrics:
         else:
             self._instances = self._instances or InstanceMetrics(ask.things)
             self._instances.add(ask, result)
+
+    def scores(self) -> dict[Referring, Scores]:
+        """The scores of phrases, by what they were asked by."""
+        return {method: Scores(*self._scores[method]) for method in REFERRING if method in self._scores}
 
     def result(self) -> dict[Task, dict[str, Any]]:
         """The metrics of every task that was asked, in the usual order."""

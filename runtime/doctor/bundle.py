@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from xsam_edge.runtime.bundle.manifest import Manifest, check_files, read_manifest
+from xsam_edge.runtime.bundle.settings import RejectionRule
 from xsam_edge.runtime.device.compatibility import Environment, check_engine
 from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan
 from xsam_edge.runtime.device.transfers import transfers
@@ -69,6 +70,7 @@ def _facts(manifest: Manifest, context: int) -> list[Fact]:
     kind = f"{engine.flavour} {engine.version} for {engine.target}" if engine else "ONNX graphs"
     return [
         Fact("model", f"{manifest.variant}, {manifest.precision}, {kind}"),
+        _rejection(manifest.settings.rejection or {}),
         Fact(
             "needs",
             size(wanted.needed(True)),
@@ -80,6 +82,18 @@ def _facts(manifest: Manifest, context: int) -> list[Fact]:
             "64 new tokens, 16 decoded, one condition, one mask",
         ),
     ]
+
+
+def _rejection(rules: Mapping[str, RejectionRule]) -> Fact:
+    """Below which scores things count as absent."""
+    if not rules:
+        return Fact("rejection", None, "what is asked for is found, whatever its best mask scores")
+    below = ", ".join(f"{task} below {rule.threshold:.4f}" for task, rule in rules.items())
+    found = [
+        f"{task} found at most {100 * rule.false_alarms:g}% of {rule.asks} absent things"
+        for task, rule in rules.items()
+    ]
+    return Fact("rejection", below, "; ".join(found))
 
 
 def _engines(manifest: Manifest, environment: Environment, context: int) -> Verdict:

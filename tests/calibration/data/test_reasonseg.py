@@ -32,6 +32,17 @@ def test_questions_and_phrases(tmp_path: Path) -> None:
     assert phrase.mask and phrase.mask()[3, 13] and not phrase.mask()[9, 8]
 
 
+def test_what_is_asked_for_may_be_absent(tmp_path: Path) -> None:
+    path = write_reasons(tmp_path) / "c.json"
+    assert len(phrases(tmp_path)) == 3, "nothing says what it asks for"
+    absent = {"text": ["Who barks?"], "is_sentence": True, "no_target": True, "shapes": []}
+    write(path, absent)
+    asked = phrases(tmp_path)[3]
+    assert (asked.text, asked.mask, asked.ignore, asked.short) == ("Who barks?", None, None, False)
+    write(path, {**absent, "shapes": [{"label": "flag", "points": []}]})
+    assert len(phrases(tmp_path)) == 4
+
+
 def test_the_folder_may_be_the_split(tmp_path: Path) -> None:
     folder = write_reasons(tmp_path)
     assert len(phrases(folder)) == len(phrases(folder, "val")) == 3
@@ -69,6 +80,7 @@ def test_text_that_is_not_utf_8_is_read_as_far_as_it_goes(tmp_path: Path) -> Non
             r"points\[0\]\[1\] is 1e\+30; .* to 100000",
         ),
         ({"text": [3]}, r"text\[0\] is 3; expected text"),
+        ({"no_target": True}, r"b\.json: no_target is true beside 1 outline; expected no outline"),
         ({"is_sentence": "yes"}, "is_sentence is 'yes'; expected true or false or one of 0, 1"),
     ],
 )

@@ -1,11 +1,11 @@
-import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.scripted import SIZE, answer, block, lazy, one
 from xsam_edge.calibration.data.samples import Phrase
-from xsam_edge.calibration.evaluation.phrases import PhraseMetrics, roc_area
+from xsam_edge.calibration.evaluation.phrases import PhraseMetrics
 from xsam_edge.runtime.errors import InputError
 
 
@@ -46,35 +46,57 @@ def test_ignored_pixels_count_for_nothing() -> None:
     assert metrics.result()["ciou"] == pytest.approx(4 / 8)
 
 
-def test_absent_phrases_are_judged_by_score_only() -> None:
-    metrics = PhraseMetrics()
+def judged(threshold: float | str = "official") -> dict[str, Any]:
+    """Two present phrases, one of which is not found, and four absent ones, one of which is."""
+    metrics = PhraseMetrics(threshold)  # type: ignore[arg-type]
     metrics.add(phrase(block(0, 0, 4, 4)), one(block(0, 0, 4, 4), score=0.8))
-    metrics.add(phrase(block(0, 0, 4, 4)), one(block(0, 0, 4, 4), score=0.4))
-    metrics.add(phrase(None), one(block(0, 0, 8, 8), score=0.4))
+    metrics.add(phrase(block(0, 0, 4, 4)), answer(best_score=0.4))
+    metrics.add(phrase(None), one(block(0, 0, 8, 8), score=0.6))
+    metrics.add(phrase(None), answer(best_score=0.4))
+    metrics.add(phrase(None), answer(best_score=0.2))
     metrics.add(phrase(None), answer(answered=False))
-    result = metrics.result()
-    assert (result["n"], result["ciou"], result["giou"], result["answered"]) == (2, 1, 1, 0.75)
-    assert result["absent"] == {
-        "n": 2,
-        "mean_score": pytest.approx(0.2),
-        "present_mean_score": pytest.approx(0.6),
-        "roc_area": pytest.approx((1 + 1 + 0.5 + 1) / 4),
-    }
+    return metrics.result()
 
 
-def test_roc_area_counts_pairs() -> None:
-    rng = np.random.default_rng(0)
-    positive, negative = rng.integers(0, 8, 30) / 8, rng.integers(0, 6, 20) / 8
-    pairs = [(p > n) + (p == n) / 2 for p, n in itertools.product(positive, negative)]
-    assert roc_area(positive, negative) == pytest.approx(np.mean(pairs))
-    assert roc_area(positive, []) is None
-    assert roc_area([], negative) is None
+def test_absent_phrases_are_judged_by_the_best_score() -> None:
+    result = judged()
+    assert (result["n"], result["ciou"], result["giou"]) == (2, 0.5, 0.5), "of the present ones"
+    assert result["answered"] == pytest.approx(5 / 6)
+    absent = result["absent"]
+    assert {name: absent[name] for name in ("n", "n_present")} == {"n": 4, "n_present": 2}
+    assert absent["mean_score"] == pytest.approx(0.3)
+    assert absent["present_mean_score"] == pytest.approx(0.6)
+    assert absent["roc_area"] == pytest.approx((4 + 2.5) / 8), "without a <SEG> the score is 0"
+    assert "in_use" not in absent
+    # A rate of 5% of four asks is none: the threshold is just above the highest score.
+    point = absent["at"]["0.05"]
+    assert point["threshold"] == np.nextafter(np.float32(0.6), np.float32(1))
+    assert (point["false_alarms"]["n"], point["hits"]["n"], point["hits"]["of"]) == (0, 1, 2)
+    assert [(item["false_alarms"], item["hits"]) for item in absent["roc"]] == [
+        (0, 0.5),
+        (0.25, 0.5),
+        (0.5, 1),
+        (0.75, 1),
+        (1, 1),
+    ]
+
+
+def test_a_threshold_in_use_is_judged_as_in_gres() -> None:
+    used = judged(0.5)["absent"]["in_use"]
+    assert used["threshold"] == 0.5
+    assert (used["false_alarms"]["n"], used["false_alarms"]["of"], used["false_alarms"]["rate"]) == (1, 4, 0.25)
+    assert (used["hits"]["n"], used["hits"]["of"]) == (1, 2)
+    # Refused absent phrases have an IoU of 1; 16 pixels are found of 16 and 16 true ones and 64 false ones.
+    assert used["gres"] == {"n_acc": 0.75, "t_acc": 0.5, "ciou": 16 / 96, "giou": pytest.approx(4 / 6)}
 
 
 def test_nothing_but_absent_phrases_has_no_iou() -> None:
     metrics = PhraseMetrics()
     metrics.add(phrase(None), answer())
-    assert metrics.result()["ciou"] is metrics.result()["giou"] is metrics.result()["absent"]["roc_area"] is None
+    result = metrics.result()
+    assert result["ciou"] is result["giou"] is result["absent"]["roc_area"] is None
+    assert result["absent"]["roc"] == []
+    assert result["absent"]["at"]["0.01"]["hits"] == {"n": 0, "of": 0, "rate": None, "low": None, "high": None}
 
 
 def test_a_truth_of_another_size_is_refused() -> None:

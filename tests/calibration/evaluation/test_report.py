@@ -1,4 +1,8 @@
-from xsam_edge.calibration.evaluation.report import comparison_table, table
+from pathlib import Path
+from typing import Any
+
+from xsam_edge.calibration.evaluation.rejection import OperatingPoint, Share
+from xsam_edge.calibration.evaluation.report import comparison_table, table, written_rules
 from xsam_edge.calibration.evaluation.run import Evaluation
 
 REFER = {
@@ -22,6 +26,47 @@ def test_table() -> None:
         "",
         "1 image could not be read: a.jpg",
         "11 pictures in 61 s",
+    ]
+
+
+def counted(n: int, of: int) -> dict[str, Any]:
+    return Share(n, of).to_json()
+
+
+def test_what_thresholds_do() -> None:
+    point = {"threshold": 0.75, "false_alarms": counted(1, 20), "hits": counted(9, 10)}
+    unused = {"n": 20, "n_present": 10, "roc": [point], "at": {"0.01": None, "0.05": point}}
+    used = {**unused, "in_use": {**point, "hits": counted(0, 0), "gres": {"n_acc": 0.95}}}
+    text = table(Evaluation({"refer": {"n": 10, "absent": unused}, "reason": {"n": 0, "absent": used}}, 1, (), 1))
+    assert text.splitlines() == [
+        "refer     n 10",
+        "  absent  n 20  n_present 10",
+        "reason    n 0",
+        "  absent  n 20  n_present 10",
+        "",
+        "rejection                threshold  false alarms: absent, but found  hits: there, and found",
+        "refer, 1% false alarms   none",
+        "refer, 5% false alarms   0.7500     1 of 20, 5.0% (0.9 to 23.6%)     9 of 10, 90.0% (59.6 to 98.2%)",
+        "reason, 1% false alarms  none",
+        "reason, 5% false alarms  0.7500     1 of 20, 5.0% (0.9 to 23.6%)     9 of 10, 90.0% (59.6 to 98.2%)",
+        "reason, in use           0.7500     1 of 20, 5.0% (0.9 to 23.6%)     -",
+        "in brackets: 95% intervals",
+        "",
+        "1 picture in 1 s",
+    ]
+    both = Evaluation({"refer": {"n": 10, "absent": unused}}, 1, (), 1)
+    lines = comparison_table(both, both, {}).splitlines()
+    assert [line.split("  ")[0] for line in lines if "5% false" in line] == [
+        f"refer, {which}, 5% false alarms" for which in ("first", "second")
+    ]
+
+
+def test_written_rules() -> None:
+    point = OperatingPoint(0.75, Share(1, 20), Share(9, 10))
+    assert written_rules(Path("fp32/manifest.json"), {"reason": point}).splitlines() == [
+        "written into fp32/manifest.json",
+        "task    absent below  false alarms                  hits",
+        "reason  0.7500        1 of 20, 5.0% (0.9 to 23.6%)  9 of 10, 90.0% (59.6 to 98.2%)",
     ]
 
 

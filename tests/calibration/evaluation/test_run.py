@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.scripted import SIZE, Data, Model, answer, block, id_map, lazy, one
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.samples import Caption, Categories, Phrase, Regions, TrueSegment
-from xsam_edge.calibration.evaluation.run import AskOptions, evaluate
+from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene, evaluate
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
@@ -40,6 +41,68 @@ def perfect(method: str, arguments: tuple) -> Result:
     return answer(segments[0])
 
 
+OFFICIAL = [
+    ("refer", {"answer": "append", "several": False, "threshold": "official"}),
+    ("reason", {"answer": "append", "several": False, "threshold": "official"}),
+    ("categories", {"instances": False, "semantic": False, "threshold": 0.0, "answer": "append"}),
+    ("categories", {"semantic": True, "threshold": "official", "answer": "append"}),
+    ("categories", {"instances": True, "threshold": 0.0, "answer": "append"}),
+    ("regions", {"similar": False, "threshold": "official", "answer": "append"}),
+    ("regions", {"similar": True, "threshold": 0.0, "answer": "append"}),
+    ("describe", {"threshold": "official"}),
+]
+
+
+def asked(options: AskOptions) -> list[tuple[str, dict]]:
+    """How everything is asked, without the masks of regions."""
+    model = Model(perfect)
+    with model.look(Image.new("RGB", (4, 4))) as scene:
+        for ask in EVERYTHING:
+            ask_scene(scene, ask, options)  # type: ignore[arg-type]
+    return [
+        (method, {name: value for name, value in options.items() if name != "masks"})
+        for method, _, options in model.calls
+    ]
+
+
+def test_the_official_rule_is_the_default() -> None:
+    assert asked(AskOptions("append")) == OFFICIAL
+    kept = [(method, {**options, "threshold": 0.5}) if number == 2 else (method, options)
+            for number, (method, options) in enumerate(OFFICIAL)]  # fmt: skip
+    assert asked(AskOptions("append", threshold=0.5)) == kept, "of panoptic segments alone"
+
+
+def test_a_threshold_is_of_every_task_but_of_average_precision() -> None:
+    thresholds = [options["threshold"] for _, options in asked(AskOptions(threshold=0.3, rejection=0.3))]
+    assert thresholds == [0.3, 0.3, 0.3, 0.3, 0.0, 0.3, 0.0, 0.3]
+
+
+def test_a_bundles_thresholds_are_of_phrases_alone() -> None:
+    thresholds = [options["threshold"] for _, options in asked(AskOptions(rejection={"reason": 0.7}))]
+    assert thresholds == ["official", 0.7, 0.0, "official", 0.0, "official", 0.0, "official"]
+
+
+def test_scores_are_kept_by_what_was_asked() -> None:
+    short = Phrase("reason", "a dog", None, short=True)
+    asks = [PHRASE, Phrase("refer", "a bird", None), Phrase("reason", "What barks?", None), short]
+    found = evaluate(Model(lambda *_: one(MASK, 0.25)), Data({"one": asks}), options=AskOptions(rejection=0.5))
+    assert [(name, list(item.present), list(item.absent)) for name, item in found.scores.items()] == [
+        ("refer", [0.25], [0.25, 0.25]),
+        ("reason", [], [0.25]),
+    ]
+    assert found.tasks["reason"]["absent"]["n"] == 2, "a short one is counted as what it is of"
+    assert found.tasks["refer"]["absent"]["in_use"]["threshold"] == 0.5
+
+
+def test_similar_regions_count_from_the_threshold_on() -> None:
+    def pq(options: AskOptions) -> float:
+        reply = answer(Segment.from_mask(MASK, 0.4, "1", 0), Segment.from_mask(~MASK, 0.9, "2", 1))
+        return evaluate(Model(lambda *_: reply), Data({"one": [EVERYTHING[6]]}), options=options).tasks["regions"]["rq"]
+
+    assert pq(AskOptions()) == pytest.approx(1 / 1.5), "officially from 0.5 on"
+    assert pq(AskOptions(rejection=0.4)) == 1
+
+
 def test_every_task_is_asked_as_the_benchmarks_do() -> None:
     model = Model(perfect)
     data = Data({"one": EVERYTHING})
@@ -47,26 +110,17 @@ def test_every_task_is_asked_as_the_benchmarks_do() -> None:
     semantic = Result("genseg", (), SIZE, id_map=np.where(MASK, 0, 1).astype(np.int32))
     reply = model.reply
     model.reply = lambda method, arguments: semantic if model.calls[-1][2].get("semantic") else reply(method, arguments)
-    found = evaluate(model, data, options=AskOptions("append", 0.25))
+    found = evaluate(model, data, options=AskOptions("append"))
     assert list(found.tasks) == ["refer", "reason", "panoptic", "semantic", "instances", "regions", "captions"]
     assert found.tasks["refer"]["ciou"] == found.tasks["reason"]["giou"] == 1
     assert found.tasks["panoptic"]["pq"] == found.tasks["semantic"]["miou"] == 1
     assert found.tasks["instances"]["ap"] == pytest.approx(1)
     assert found.tasks["regions"]["miou"] == found.tasks["regions"]["pq"] == 1
     assert found.tasks["captions"]["recall"] == 1
-    asked = [(method, {**options}) for method, _, options in model.calls]
-    pointed = [options.pop("masks") for method, options in asked if method == "regions"]
+    calls = [(method, {**options}) for method, _, options in model.calls]
+    pointed = [options.pop("masks") for method, options in calls if method == "regions"]
     assert np.array_equal(pointed[0], [MASK]) and np.array_equal(pointed[1], [MASK, ~MASK])
-    assert asked == [
-        ("refer", {"answer": "append", "several": False}),
-        ("reason", {"answer": "append", "several": False}),
-        ("categories", {"instances": False, "semantic": False, "threshold": 0.25, "answer": "append"}),
-        ("categories", {"semantic": True, "answer": "append"}),
-        ("categories", {"instances": True, "threshold": 0.0, "answer": "append"}),
-        ("regions", {"similar": False, "answer": "append"}),
-        ("regions", {"similar": True, "threshold": 0.0, "answer": "append"}),
-        ("describe", {}),
-    ]
+    assert calls == OFFICIAL
     assert model.calls[4][1] == (("cat",),), "instances are asked of things"
     assert model.closed == 1, "one look for all asks"
 
@@ -75,7 +129,7 @@ def test_a_short_reason_is_asked_as_a_phrase_and_counted_as_reason() -> None:
     model = Model(lambda *_: one(MASK))
     ask = Phrase("reason", "the animal", lazy(MASK), "phrase", short=True, several=True)
     assert list(evaluate(model, Data({"one": [ask]})).tasks) == ["reason"]
-    assert model.calls == [("refer", ("the animal",), {"answer": "greedy", "several": True})]
+    assert model.calls == [("refer", ("the animal",), {"answer": "greedy", "several": True, "threshold": "official"})]
 
 
 def test_tasks_limit_and_progress() -> None:

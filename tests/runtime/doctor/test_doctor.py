@@ -14,6 +14,7 @@ import pytest
 from tests.runtime.doctor.recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
+from xsam_edge.runtime.bundle.settings import RejectionRule
 from xsam_edge.runtime.cli import doctor
 from xsam_edge.runtime.doctor import bundle, software
 from xsam_edge.runtime.doctor.host import Host, Output, run_command
@@ -189,6 +190,24 @@ def test_engines_on_their_board(
     found = report(capsys, orin, str(engines_of(phi3_bundle, tmp_path)))
     assert found["runs"] == {"files": {"runs": True, "reason": ""}, "tensorrt": {"runs": True, "reason": ""}}
     assert found["bundle"]["model"] == "phi3, fp32, tensorrt 10.3.0 for orin-nano"
+
+
+def test_the_rule_of_a_bundle_is_told(
+    orin: Host, phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report(capsys, orin, str(phi3_bundle))
+    assert found["bundle"]["rejection"] is None
+    assert found["notes"]["bundle.rejection"] == "what is asked for is found, whatever its best mask scores"
+    copy = Path(shutil.copytree(phi3_bundle, tmp_path / "copy"))
+    manifest = read_manifest(copy)
+    rules = {"refer": RejectionRule(0.84198, 0.05, 100), "reason": RejectionRule(0.5, 0.125, 8)}
+    ruled = dataclasses.replace(manifest, settings=dataclasses.replace(manifest.settings, rejection=rules))
+    (copy / MANIFEST_FILE).write_text(ruled.to_json())
+    found = report(capsys, orin, str(copy))
+    assert found["bundle"]["rejection"] == "refer below 0.8420, reason below 0.5000"
+    assert found["notes"]["bundle.rejection"] == (
+        "refer found at most 5% of 100 absent things; reason found at most 12.5% of 8 absent things"
+    )
 
 
 @pytest.mark.parametrize(
