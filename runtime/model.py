@@ -39,6 +39,7 @@ from xsam_edge.runtime.language.speculative import Drafter
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.scene import Phrases, Scene
+from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
 from xsam_edge.runtime.versions import warn_of_untested
@@ -160,6 +161,7 @@ class XSam:
         latest: bool | None = None,
         overlap: bool = False,
         clock: Callable[[], float] | None = None,
+        reconnect: Reconnect | None = None,
     ) -> FrameStream:
         """Ask the same of every frame of a stream, and iterate over the answers.
 
@@ -168,8 +170,9 @@ class XSam:
         the source and of a frame are raised where the stream is iterated, and end it.
 
         Args:
-            frames: a folder, a video, a camera's number or a stream's URL; a source of ``runtime.stream.sources``;
-                any iterable of images or of (seconds, image), whose arrays are not changed afterwards.
+            frames: a folder or a video; a camera's number or device, a FIFO, "-" for standard input, a URL or a
+                GStreamer pipeline; a source of ``runtime.stream.sources``; any iterable of images or of (seconds,
+                image), whose arrays are not changed afterwards.
             refer: a phrase, or several that are asked of every frame.
             ask: any other question, e.g. ``lambda scene: scene.categories(["cup"])``; returns one result or several.
             deadline: the age in milliseconds after which a frame is given up and a ``Late`` comes in its place, at
@@ -178,6 +181,7 @@ class XSam:
                 collection, and to skip in cameras, URLs and iterators.
             overlap: encode the next frame beside the language model of one; a gain where graphs leave a device idle.
             clock: what timestamps are seconds of, to tell a frame's age; without, age counts from its arrival.
+            reconnect: how often a live source that stopped is opened again, and how long a frame is waited for.
 
         Raises:
             InputError: no question or two, or a source that cannot be read.
@@ -193,6 +197,7 @@ class XSam:
             latest=latest,
             overlap=overlap,
             clock=clock,
+            reconnect=reconnect,
         )
 
     def track(self, frames: Frames, **options: Any) -> FrameStream:

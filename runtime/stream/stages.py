@@ -13,6 +13,7 @@ from xsam_edge.runtime.image.preprocess import Prepared, prepare
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
+from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
 
@@ -31,14 +32,17 @@ def stream(
     latest: bool | None = None,
     overlap: bool = False,
     clock: Callable[[], float] | None = None,
+    reconnect: Reconnect | None = None,
 ) -> FrameStream:
     """Ask the same of every frame; see :meth:`XSam.stream`."""
     if (refer is None) == (ask is None):
         raise InputError("a stream needs one question: either refer or ask")
     if isinstance(frames, int):
-        frames = Camera(frames)
+        frames = Camera(frames, reconnect)
     elif isinstance(frames, (str, Path)):
-        frames = open_source(str(frames))
+        frames = open_source(str(frames), reconnect=reconnect)
+    elif reconnect is not None:
+        raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
     if latest is None:
         latest = bool(getattr(frames, "live", not isinstance(frames, Sized)))
     policy = Policy(latest, deadline, overlap, clock)

@@ -1,3 +1,4 @@
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.runtime.bundle.contract import MASK_DECODER
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Folder
 
 PHRASE = "the largest shape"
@@ -110,6 +112,18 @@ def test_one_question(model: XSam, scenes: Path) -> None:
         model.stream(scenes, refer="a", ask=lambda scene: scene.refer("a"))
     with pytest.raises(InputError, match="no result"):
         next(model.stream(scenes, ask=lambda scene: []))
+
+
+def test_how_long_a_live_source_may_be_silent(model: XSam, tmp_path: Path, scenes: Path) -> None:
+    pytest.importorskip("av")
+    fifo = tmp_path / "camera"
+    os.mkfifo(fifo)
+    patience = Reconnect(timeout=0.2)
+    with pytest.raises(InputError, match=r"camera gave no frame within its timeout of 0\.2 s"):
+        next(model.stream(fifo, refer=PHRASE, reconnect=patience))
+    for frames in ([], scenes):
+        with pytest.raises(InputError):
+            model.stream(frames, refer=PHRASE, reconnect=patience)
 
 
 @pytest.mark.slow
