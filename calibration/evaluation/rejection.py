@@ -95,7 +95,7 @@ class Scores:
         if not len(absent):
             return None
         highest_refused = absent[-1 - allowed(rate, len(absent))]
-        # Smaller numbers than ``tiny`` are 0 to a thread that has loaded a model on a CPU.
+        # Smaller numbers than ``tiny`` count as 0 while a model works on a CPU.
         threshold = float(max(np.nextafter(highest_refused, np.float32(np.inf)), np.finfo(np.float32).tiny))
         return threshold if threshold <= 1 else None
 
