@@ -155,7 +155,7 @@ def _dequantized(node: ir.Node, codes: ir.Value, scale: ir.Value) -> Array:
 
 
 def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> tuple[ir.Node, ir.Value]:
-    node = ir.node("Cast", [value], attributes={"to": dtype.value}, name=name)
+    node = ir.node("Cast", [value], attributes={"to": dtype.value}, name=f"{name}\tcast")
     made = node.outputs[0]
     made.name, made.type, made.shape = name, ir.TensorType(dtype), value.shape
     return node, made
