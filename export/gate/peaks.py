@@ -100,16 +100,14 @@ def measure(
 
     def edit(path: Path) -> ir.Model:
         model = load_graph(path)
-        _add_extremes(model.graph, values[path.stem])
+        add_extremes(model.graph, values[path.stem])
         return model
 
     def listen(file: str, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
-        graph = Path(file).stem
         for output, array in outputs.items():
-            name, peak = output.rpartition("\t")[0], abs(float(array))
-            # Of no elements at all ONNX Runtime gives the limits of the other extreme.
-            if not (np.isinf(array) and (array < 0) == output.endswith(_EXTREMES["ReduceMax"])):
-                highest[graph, name] = max(highest[graph, name], peak if np.isfinite(peak) else np.inf)
+            name, peak = peak_of(output, array)
+            if peak is not None:
+                highest[Path(file).stem, name] = max(highest[Path(file).stem, name], peak)
 
     backend = EditedBackend(edit, listen, threads)
     backend.runs_without_logits = False  # the head's products are of interest, though no token is
@@ -143,7 +141,8 @@ def _ask(scene: Scene, picture: Picture) -> None:
             ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))
 
 
-def _add_extremes(graph: ir.Graph, names: Iterable[str]) -> None:
+def add_extremes(graph: ir.Graph, names: Iterable[str]) -> None:
+    """Add two outputs for each named float32 value, a scalar each; :func:`peak_of` reads them."""
     values = _values(graph)
     for name in sorted(names):
         for op, suffix in _EXTREMES.items():
@@ -152,6 +151,17 @@ def _add_extremes(graph: ir.Graph, names: Iterable[str]) -> None:
             made = node.outputs[0]
             made.name, made.type, made.shape = name + suffix, ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
             graph.outputs.append(made)
+
+
+def peak_of(output: str, array: npt.NDArray[Any]) -> tuple[str, float | None]:
+    """The name of a value, and the magnitude of one of its extremes: infinite for NaN, None where it has no elements.
+
+    Of no elements ONNX Runtime gives what is below, or above, all numbers.
+    """
+    name, extreme = output.rpartition("\t")[0], float(array)
+    if extreme == (-np.inf if output.endswith(_EXTREMES["ReduceMax"]) else np.inf):
+        return name, None
+    return name, abs(extreme) if np.isfinite(extreme) else np.inf
 
 
 def raise_peaks(base: Path, plan: Plan, names: GraphNames, peaks: Peaks, *, forced: bool) -> Plan:
@@ -170,7 +180,7 @@ def raise_peaks(base: Path, plan: Plan, names: GraphNames, peaks: Peaks, *, forc
         InputError: a value that cannot be raised: an input or output of a graph, or one of a node that is forced.
     """
     limit = LARGEST_HALF / MARGIN
-    beyond = {key: peak for key, peak in peaks.of(half_values(base, assign(plan, names))).items() if not peak < limit}
+    beyond = {key: peak for key, peak in peaks.magnitudes.items() if peak >= limit}
     worst: dict[str, float] = {}
     for name in contract.GRAPHS:
         own = {value: peak for (graph, value), peak in beyond.items() if graph == name}
@@ -215,7 +225,7 @@ def _check_edges(base: Path, name: str, plan: Plan, peaks: Mapping[str, float]) 
     if plan.float == "fp32":
         return
     graph = load_graph(base / f"{name}.onnx").graph
-    for what, values in (("input", graph.inputs), ("output", graph.outputs)):
+    for what, values in (("output", graph.outputs), ("input", graph.inputs)):
         for value in values:
             if (peak := peaks.get(str(value.name))) is not None and value.name not in FP32_TENSORS:
                 raise InputError(

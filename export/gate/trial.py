@@ -104,8 +104,11 @@ class Trials:
             write_half_frame(self._base, folder)
         return folder
 
-    def backend(self, assignment: Assignment) -> TrialBackend:
-        """A backend on graphs of these precisions, for a bundle whose graphs take and give that float type."""
+    def backend(self, assignment: Assignment, *, edit: Edit | None = None, listen: Extra | None = None) -> TrialBackend:
+        """A backend on graphs of an assignment, to be loaded with the :meth:`bundle` of its float type.
+
+        ``edit`` and ``listen`` as for ``EngineBackend``.
+        """
 
         def read(path: Path) -> ir.Model:
             opened = open_graph(path)
@@ -113,10 +116,20 @@ class Trials:
             return fill_weights(opened)
 
         plain: set[str] = set()
-        if assignment.float == "fp32":
+        if assignment.float == "fp32" and edit is None:
             plain = {name for name, nodes in self._nodes.items() if all(assignment.nodes[n] == _FP32 for n in nodes)}
         quantized = any(item.quantized for item in assignment.nodes.values())
-        return TrialBackend(self._base, read, self._weights, self._threads, quantized, self._plain, plain)
+        return TrialBackend(
+            self._base,
+            read,
+            self._weights,
+            self._threads,
+            quantized=quantized,
+            kept=self._plain,
+            plain=plain,
+            edit=edit or _leave,
+            listen=listen,
+        )
 
 
 class TrialBackend(EngineBackend):
@@ -128,11 +141,14 @@ class TrialBackend(EngineBackend):
         read: Callable[[Path], ir.Model],
         weights: WeightFile,
         threads: int,
+        *,
         quantized: bool,
         kept: dict[str, EditedGraph],
         plain: set[str],
+        edit: Edit = _leave,
+        listen: Extra | None = None,
     ) -> None:
-        super().__init__(read, weights, threads, quantized=quantized)
+        super().__init__(read, weights, threads, quantized=quantized, edit=edit, listen=listen)
         self._base, self._kept, self._plain = base, kept, plain
 
     def open(self, path: Path, spec: GraphSpec) -> EditedGraph:  # type: ignore[override]
