@@ -42,9 +42,10 @@ def half_range(facts: HalfRangeFacts) -> str:
     """What was seen of the range of FP16 values."""
     if not facts.pictures:
         return f"whether values stay within {_HALF_END} was not checked"
-    text = f"largest value {facts.largest:,.4g} of {_HALF_END} on {count(facts.pictures, 'picture')}, {facts.value}"
+    largest = f"{facts.largest:,.0f}" if facts.largest >= 100 else f"{facts.largest:.3g}"
     raised = f"{count(facts.raised, 'node')} given FP32 for values from {facts.bound:,.0f} on"
-    return f"{text}; {raised if facts.raised else 'no node had to be FP32 for it'}"
+    text = f"largest value {largest} of {_HALF_END} on {count(facts.pictures, 'picture')}"
+    return f"{text}; {raised if facts.raised else 'no node had to be FP32'}; {facts.value}"
 
 
 def decibels(value: float | None) -> str:
