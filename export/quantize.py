@@ -24,10 +24,12 @@ from xsam_edge.calibration.statistics.ranges import activation_range, parse_meth
 from xsam_edge.calibration.statistics.stats import TensorStats
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, seal, write_graph
 from xsam_edge.export.gate.measure import Exam, Score
-from xsam_edge.export.gate.search import Precisions, Search, SearchResult, Trial
-from xsam_edge.export.gate.trial import Trials
+from xsam_edge.export.gate.peaks import Peaks, half_range, half_values, measure, raise_peaks
+from xsam_edge.export.gate.search import Search, SearchResult, Trial
+from xsam_edge.export.gate.trial import Trials, written_backend
+from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.graphs import FP32_TENSORS
-from xsam_edge.export.precision.plan import GraphNames, Plan, check_plan, resolve
+from xsam_edge.export.precision.plan import Assignment, GraphNames, NodePrecision, Plan, assign, check_plan, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization import lowering, smoothing
 from xsam_edge.export.quantization.sites import find_sites
@@ -37,7 +39,15 @@ from xsam_edge.export.report.gather import Measured, gather, pictures_of
 from xsam_edge.export.report.write import write_report
 from xsam_edge.export.staging import staged
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry, GraphSpec, Manifest, hash_file, read_manifest
+from xsam_edge.runtime.bundle.manifest import (
+    MANIFEST_FILE,
+    FileEntry,
+    GraphSpec,
+    HalfRange,
+    Manifest,
+    hash_file,
+    read_manifest,
+)
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.progress import Progress, Step
 
@@ -50,7 +60,7 @@ def quantize_bundle(
     """Write a bundle of lower precision to ``output``.
 
     Raises:
-        InputError: a plan, data or an output that cannot be used.
+        InputError: a plan, data or an output that cannot be used, or values that FP16 must hold and cannot.
         CheckpointError: a weight that is not finite, or does not fit its type.
         XSamError: an activation that is not finite, a full disk, or masks that stay below the bound.
     """
@@ -63,7 +73,7 @@ def quantize_bundle(
         report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
         (folder / PLAN_FILE).write_text(measured.plan.to_json(), encoding="utf-8")
         write_report(folder, report, pictures_of(measured.score))
-        manifest = _bind(folder, manifest, report.degraded)
+        manifest = _bind(folder, manifest, report.degraded, measured.half_range)
     return manifest, report
 
 
@@ -72,7 +82,7 @@ def _open_data(options: QuantizeOptions) -> CalibrationData | None:
     if options.ranges is not None:
         parse_method(options.ranges)
     quantizes = options.plan.quantizes if options.plan else "int8" in (options.precision, options.encoders)
-    if quantizes or options.precision == "int4" or options.min_iou > 0:
+    if quantizes or options.precision == "int4" or options.min_iou > 0 or options.checked > 0:
         return open_calibration(options.data, options.samples, options.held_out)
     return None
 
@@ -87,7 +97,10 @@ def _beside(output: Path) -> Iterator[Path]:
 
 
 class _Quantization:
-    """The steps between an FP32 bundle and a measured one of lower precision."""
+    """The steps between an FP32 bundle and a measured one of lower precision.
+
+    ``plan`` is that of the options, and gains the islands that the range of FP16 asks for.
+    """
 
     def __init__(
         self,
@@ -105,6 +118,7 @@ class _Quantization:
         self.calibration = CalibrationFacts(options.data, 0)
         self.groups: list[smoothing.SmoothingGroup] = []
         self.ranges: dict[str, float] = {}
+        self.peaks = Peaks(0, {})
         self.notes: list[str] = list(data.notes) if data else []
 
     def _plan(self) -> Plan:
@@ -117,28 +131,30 @@ class _Quantization:
         return plan if options.smoothing is None else replace(plan, smoothing=options.smoothing)
 
     def write(self, folder: Path) -> tuple[Manifest, Measured]:
-        """Calibrate, search, write and measure."""
+        """Calibrate, check ranges, search, write and measure."""
+        asked = self.plan
         stats = self._statistics() if self.plan.quantizes else {}
         exam = self._exam()
         if self.plan.quantizes:
             self._smooth_and_range(stats)
+        self._check_range()
         started = time.perf_counter()
-        outcome = Search(self.names, self._trial(exam), self.options.min_iou).run(self.plan) if exam else None
-        plan = outcome.plan if outcome else self.plan
-        if outcome and not outcome.passed:
-            self._below(outcome.score, outcome)
-        precisions = resolve(plan, self.names)
-        graphs = {name: self._write_graph(name, plan, precisions, folder) for name in contract.GRAPHS}
-        manifest = seal(self.request, folder, precision_of(plan), plan.float, graphs, self.progress)
-        score = exam.score(folder, what="gate: the written bundle") if exam else None
-        if outcome and score and outcome.passed and score.mean_iou < self.options.min_iou:
-            self._below(score, outcome)
+        outcome: SearchResult | None = None
+        score: Score | None = None
+        if exam is None:
+            plan, manifest = self.plan, self._write(self.plan, folder)
+        else:
+            outcome, manifest, score = self._search(exam, folder)
+            plan = outcome.plan
+            self.notes += _changes(self.plan, plan)
+        raised = len(self.plan.islands) - len(asked.islands)
         return manifest, Measured(
             request=self.request,
             base=self.base,
             folder=folder,
+            asked=asked,
             plan=plan,
-            precisions=precisions,
+            precisions=resolve(plan, self.names),
             names=self.names,
             outcome=outcome,
             score=score,
@@ -147,6 +163,7 @@ class _Quantization:
             calibration=self.calibration,
             groups=tuple(self.groups),
             pictures=self.data.held_out if self.data and exam else (),
+            half_range=half_range(self.base, assign(plan, self.names), self.peaks, raised),
             notes=tuple(self.notes),
             threads=self.options.threads,
             progress=self.progress,
@@ -200,28 +217,82 @@ class _Quantization:
                     self.ranges[node] = activation_range(activation_stats, self.plan.ranges)
         self.names = _without(self.names, unreached)
 
-    def _trial(self, exam: Exam) -> Trial:
-        trials = Trials(self.base, self.ranges, self.options.threads)
+    def _check_range(self) -> None:
+        """Keep out of FP16 what it cannot hold."""
+        values = half_values(self.base, assign(self.plan, self.names))
+        if not any(values.values()):
+            return
+        if not self.options.checked:
+            self.notes.append("whether values fit into FP16 was not checked")
+            return
+        assert self.data is not None
+        self.peaks = measure(
+            self.base,
+            values,
+            self.data.calibration,
+            self.options.checked,
+            threads=self.options.threads,
+            progress=self.progress,
+        )
+        forced = self.options.plan is not None
+        self.plan = raise_peaks(self.base, self.plan, self.names, self.peaks, forced=forced)
 
-        def trial(precisions: Precisions, limit: int | None, what: str) -> Score:
-            return exam.score(self.base, trials.backend(precisions), limit=limit, what=f"gate: {what}")
+    def _search(self, exam: Exam, folder: Path) -> tuple[SearchResult, Manifest, Score]:
+        """Write the first plan that holds the bound as it is written; where that is allowed, the best there was."""
+        with WeightFile(self.base) as weights:
+            search = Search(self.names, self._trial(exam, weights), self.options.min_iou)
+            for outcome in search.results(self.plan):
+                if not outcome.passed:
+                    self._below(outcome)
+                manifest = self._write(outcome.plan, folder)
+                with WeightFile(folder) as own:
+                    backend = written_backend(folder, own, self.options.threads)
+                    score = exam.score(folder, backend, what="gate: the written bundle")
+                if not outcome.passed or score.mean_iou >= self.options.min_iou:
+                    break
+                search.below(outcome, score)
+        return outcome, manifest, score
+
+    def _trial(self, exam: Exam, weights: WeightFile) -> Trial:
+        trials = Trials(self.base, self.ranges, weights, self.options.threads)
+
+        def trial(assignment: Assignment, limit: int | None, what: str) -> Score:
+            bundle = trials.bundle(assignment.float)
+            return exam.score(bundle, trials.backend(assignment), limit=limit, what=f"gate: {what}")
 
         return trial
 
-    def _write_graph(self, name: str, plan: Plan, precisions: Precisions, folder: Path) -> GraphSpec:
+    def _write(self, plan: Plan, folder: Path) -> Manifest:
+        """Write a whole bundle, in place of one that may be there."""
+        (folder / MANIFEST_FILE).unlink(missing_ok=True)
+        precisions = resolve(plan, self.names)
+        graphs = {name: self._write_graph(name, plan, precisions, folder) for name in contract.GRAPHS}
+        return seal(self.request, folder, precision_of(plan), plan.float, graphs, self.progress)
+
+    def _write_graph(self, name: str, plan: Plan, precisions: Mapping[str, NodePrecision], folder: Path) -> GraphSpec:
         opened = lowering.open_graph(self.base / f"{name}.onnx")
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.progress, annotated=False)
 
-    def _below(self, score: Score, outcome: SearchResult) -> None:
+    def _below(self, outcome: SearchResult) -> None:
         if self.options.allow_degraded:
             self.notes.append("the masks agree less with FP32 than was asked for; shipped because that was allowed")
             return
+        raised = len({item.pattern for item in outcome.raised})
         raise XSamError(
-            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f}, below the "
-            f"bound of {self.options.min_iou}; that is the best of {outcome.trials} trials, with {len(outcome.raised)} "
-            "blocks raised. Use a higher precision, more calibration samples, a lower --min-iou or --allow-degraded"
+            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {outcome.score.mean_iou:.4f}, "
+            f"below the bound of {self.options.min_iou}; that is the best of {outcome.trials} trials, with {raised} of "
+            f"{outcome.blocks} blocks raised. Use a higher precision, more calibration samples, a lower --min-iou or "
+            "--allow-degraded"
         )
+
+
+def _changes(asked: Plan, found: Plan) -> Iterator[str]:
+    """What is left of a plan's precisions, where the search had to take a whole one away."""
+    if asked.quantizes and not found.quantizes:
+        yield f"the bound holds without integers only: nothing is {precision_of(asked)}"
+    if asked.float == "fp16" and found.float == "fp32":
+        yield "the bound does not hold with FP16: all floating-point values are FP32"
 
 
 def _probes(model: ir.Model) -> list[tuple[Probe, bool]]:
@@ -239,11 +310,11 @@ def _without(names: GraphNames, unreached: Mapping[str, str]) -> GraphNames:
     return GraphNames(names.nodes, sites, reasons)
 
 
-def _bind(folder: Path, manifest: Manifest, degraded: bool) -> Manifest:
+def _bind(folder: Path, manifest: Manifest, degraded: bool, half_range: HalfRange | None) -> Manifest:
     """Add files that were written after the manifest to it."""
     new = sorted(path for path in folder.iterdir() if path.name not in {*manifest.files, MANIFEST_FILE})
     files = {path.name: FileEntry(path.stat().st_size, hash_file(path)) for path in new}
-    manifest = replace(manifest, files={**manifest.files, **files}, degraded=degraded)
+    manifest = replace(manifest, files={**manifest.files, **files}, degraded=degraded, half_range=half_range)
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from xsam_edge.export.precision.plan import Plan, Precision, read_plan
 from xsam_edge.export.precision.presets import PRECISIONS
-from xsam_edge.export.quantize_plan import DEFAULT_HELD_OUT, DEFAULT_MIN_IOU, DEFAULT_SAMPLES, QuantizeOptions
+from xsam_edge.export.quantize_plan import (
+    DEFAULT_CHECKED,
+    DEFAULT_HELD_OUT,
+    DEFAULT_MIN_IOU,
+    DEFAULT_SAMPLES,
+    QuantizeOptions,
+)
 from xsam_edge.runtime.cli.common import count
 from xsam_edge.runtime.errors import InputError
 
@@ -52,6 +58,13 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
         help="images that ranges come from (default: %(default)s)",
     )
     group.add_argument("--calibration-cache", type=Path, metavar="DIR", help="where statistics are kept")
+    group.add_argument(
+        "--check-samples",
+        type=count,
+        default=DEFAULT_CHECKED,
+        metavar="N",
+        help="of these, images that show whether values fit into FP16; 0 checks nothing (default: %(default)s)",
+    )
     group.add_argument(
         "--gate-samples",
         type=count,
@@ -98,6 +111,7 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         ranges=options.ranges,
         smoothing=False if options.no_smoothing else None,
         min_iou=min_iou,
+        checked=options.check_samples,
         allow_degraded=options.allow_degraded,
         cache=options.calibration_cache,
     )

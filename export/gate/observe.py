@@ -19,14 +19,13 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
-from xsam_edge.calibration.instrumented import EditedBackend, Extra
+from xsam_edge.calibration.instrumented import Extra
 from xsam_edge.export.gate.measure import decibels
+from xsam_edge.export.gate.trial import written_backend
+from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.passes import initializer
 from xsam_edge.export.precision.blocks import members
-from xsam_edge.runtime.backends.base import Backend
-from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 
@@ -122,22 +121,13 @@ def add_observers(model: ir.Model, names: Iterable[str]) -> None:
         graph.outputs.append(wide)
 
 
-def observer(observed: Sequence[Observed], graph: str) -> Callable[[ir.Model], None]:
-    """What adds the observers of a graph to it."""
-    names = [name for places in observed for name in places.get(graph, {}).values()]
-    return lambda model: add_observers(model, names)
+def observer(observed: Sequence[Observed]) -> Callable[[str, ir.Model], None]:
+    """What adds its observers to a graph of a name."""
 
+    def edit(graph: str, model: ir.Model) -> None:
+        add_observers(model, [name for places in observed for name in places.get(graph, {}).values()])
 
-def written_backend(bundle: Path, observed: Sequence[Observed], listen: Extra, threads: int) -> Backend:
-    """A backend on the graphs of a bundle as they were written, with observers."""
-
-    def edit(path: Path) -> ir.Model:
-        model = ir.load(path)
-        observer(observed, path.stem)(model)
-        return model
-
-    quantized = any(spec.quantized for spec in read_manifest(bundle).graphs.values())
-    return EditedBackend(edit, listen, threads, disabled=QUANTIZED_DISABLED if quantized else ())
+    return edit
 
 
 def compare(
@@ -150,7 +140,7 @@ def compare(
         for name, array in outputs.items():
             recorded[file, name].append(array)
 
-    _run(reference, written_backend(reference, observed, record, threads), pictures)
+    _run(reference, observer(observed), record, pictures, threads)
     errors: dict[tuple[str, str], Error] = defaultdict(Error)
     runs: dict[tuple[str, str], int] = defaultdict(int)
 
@@ -160,16 +150,20 @@ def compare(
             runs[file, name] += 1
             errors[file.removesuffix(".onnx"), name.removesuffix(_SUFFIX)].add(expected, array)
 
-    _run(bundle, written_backend(bundle, observed, listen, threads), pictures)
+    _run(bundle, observer(observed), listen, pictures, threads)
     return dict(errors)
 
 
-def _run(bundle: Path, backend: Backend, pictures: Sequence[Picture]) -> None:
-    model = XSam.load(bundle, backend=backend, verify=False)
-    for picture in pictures:
-        with model.look(picture.image()) as scene:
-            for ask in picture.asks:
-                # A caption is decoded, and may be as long as each likes. What fails in post-processing has run.
-                if not isinstance(ask, Caption):
-                    with contextlib.suppress(XSamError):
-                        ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))
+def _run(
+    bundle: Path, edit: Callable[[str, ir.Model], None], listen: Extra, pictures: Sequence[Picture], threads: int
+) -> None:
+    with WeightFile(bundle) as weights:
+        backend = written_backend(bundle, weights, threads, edit=edit, listen=listen)
+        model = XSam.load(bundle, backend=backend, verify=False)
+        for picture in pictures:
+            with model.look(picture.image()) as scene:
+                for ask in picture.asks:
+                    # A caption is decoded, and may be as long as each likes. What fails in post-processing has run.
+                    if not isinstance(ask, Caption):
+                        with contextlib.suppress(XSamError):
+                            ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))

@@ -1,22 +1,33 @@
 """The search for a plan that keeps the masks: what hurts most is raised, and no more than the bound needs.
 
-First every block is quantised alone, with all others in FP32: leaving one out of many instead measures the luck of the
+First every block is lowered alone, with all others in FP32: leaving one out of many instead measures the luck of the
 others. Then the worst of them are raised, as many as bisection finds to be needed: a chain run for every block on a few
 pictures, and one for every halving on all of them.
+
+Where all that a stage can raise does not do, the next one goes on: quantised blocks are raised to the plan's
+floating-point type, blocks in FP16 to FP32, and in the end the whole chain is FP32, with nothing left to raise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from xsam_edge.export.gate.measure import Score
 from xsam_edge.export.precision.blocks import members
-from xsam_edge.export.precision.plan import FloatType, GraphNames, NodePrecision, Plan, Rule, resolve
+from xsam_edge.export.precision.plan import (
+    Assignment,
+    FloatType,
+    GraphNames,
+    NodePrecision,
+    Plan,
+    Rule,
+    assign,
+    resolve,
+)
 
-Precisions = Mapping[str, NodePrecision]
-Trial = Callable[[Precisions, "int | None", str], Score]
-"""Scores precisions on the first so many pictures (None: all); the text tells the user what is tried."""
+Trial = Callable[[Assignment, "int | None", str], Score]
+"""Scores an assignment on the first so many pictures (None: all); the text tells the user what is tried."""
 
 FEW = 16  # pictures on which a block is measured alone
 
@@ -32,12 +43,16 @@ class RaisedBlock:
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """The plan with its raised blocks appended, its score, and what the search cost."""
+    """The plan with its raised blocks appended, its score, and what the search cost until then.
+
+    ``blocks`` counts those that could be raised, of all stages so far.
+    """
 
     plan: Plan
     score: Score
     raised: tuple[RaisedBlock, ...]
     alone: Mapping[str, float]  # of every block that was measured alone
+    blocks: int
     trials: int
     passed: bool
 
@@ -48,68 +63,132 @@ class Search:
     def __init__(self, names: GraphNames, trial: Trial, min_iou: float) -> None:
         self._names, self._trial, self._min_iou = names, trial, min_iou
         self._trials = 0
+        self._alone: dict[str, float] = {}
+        self._blocks: set[str] = set()
+        self._best: SearchResult | None = None
 
-    def run(self, plan: Plan) -> SearchResult:
-        """The first plan found that holds the bound; otherwise the best there was, with ``passed`` false."""
-        score = self._score(resolve(plan, self._names), None, "the plan as it is")
-        if score.mean_iou >= self._min_iou:
-            return SearchResult(plan, score, (), {}, self._trials, True)
+    def results(self, plan: Plan) -> Iterator[SearchResult]:
+        """Plans that hold the bound, each with more raised than the one before; only a caller that wants more goes on.
+
+        The last one, where it is reached, is the best of those that do not, with ``passed`` false. Before asking for
+        another, tell :meth:`below` of the one at hand.
+        """
+        for result in self._stages(plan):
+            if result.passed:
+                yield result
+        if self._best is not None:
+            yield replace(self._best, trials=self._trials, blocks=len(self._blocks), alone=dict(self._alone))
+
+    def below(self, result: SearchResult, score: Score) -> None:
+        """Count the measurement of a result that was written and missed the bound after all, as a trial."""
+        self._trials += 1
+        self._remember(replace(result, score=score, passed=False))
+
+    def _stages(self, plan: Plan) -> Iterator[SearchResult]:
+        yield self._try(plan, (), "the plan as it is")
+        floats = _without_integers(plan)
         raised: tuple[RaisedBlock, ...] = ()
-        alone: dict[str, float] = {}
-        if plan.quantizes and plan.float == "fp16":
-            floating = replace(plan, rules=tuple(rule for rule in plan.rules if rule.precision in ("fp32", "fp16")))
-            base = self._score(resolve(floating, self._names), None, "nothing quantised")
-            if base.mean_iou < self._min_iou:
-                # FP16 itself is at fault somewhere; no block need be blamed for that with its integers.
-                outcome = self._raise(floating, base, "fp32")
-                plan = replace(plan, rules=plan.rules + outcome.plan.rules[len(floating.rules) :])
-                raised, alone = outcome.raised, dict(outcome.alone)
-                if not outcome.passed:
-                    return replace(outcome, plan=plan)
-                score = self._score(resolve(plan, self._names), None, "the rest quantised")
-                if score.mean_iou >= self._min_iou:
-                    return SearchResult(plan, score, raised, alone, self._trials, True)
-        target: FloatType = plan.float if plan.quantizes else "fp32"
-        outcome = self._raise(plan, score, target)
-        return replace(outcome, raised=raised + outcome.raised, alone={**alone, **outcome.alone})
+        if plan.quantizes:
+            if plan.float == "fp16":
+                plan, floats, raised = self._sound_floats(plan, floats)
+                if raised or plan.float == "fp32":
+                    yield self._try(plan, raised, "the rest quantised")
+            yield from self._climb(plan, plan.float, raised, quantized=True)
+            low = self._low(plan, quantized=True)
+            raised += tuple(RaisedBlock(block, plan.float, self._alone[block]) for block in low)
+        if floats.float == "fp16":
+            yield from self._climb(floats, "fp32", raised, quantized=False)
+        if floats.float == "fp16" or plan.quantizes:
+            everything = tuple(RaisedBlock(block, "fp32", alone) for block, alone in self._alone.items())
+            yield self._try(Plan("fp32"), everything, "all in FP32")
 
-    def _raise(self, plan: Plan, score: Score, to: FloatType) -> SearchResult:
-        base = resolve(plan, self._names)
-        low = {
-            block: names
-            for block, names in members(self._names.nodes).items()
-            if any(base[name].quantized if plan.quantizes else base[name].float == "fp16" for name in names)
-        }
+    def _sound_floats(self, plan: Plan, floats: Plan) -> tuple[Plan, Plan, tuple[RaisedBlock, ...]]:
+        """A plan whose floats keep the masks by themselves, the same without integers, and what was raised for it.
+
+        Where FP16 is at fault, no block need be blamed for that with its integers.
+        """
+        if self._try(floats, (), "nothing quantised").passed:
+            return plan, floats, ()
+        for result in self._climb(floats, "fp32", (), quantized=False):
+            if result.passed:
+                rules = result.plan.rules[len(floats.rules) :]
+                return replace(plan, rules=plan.rules + rules), result.plan, result.raised
+        return _in_single(plan), _in_single(floats), ()
+
+    def _climb(
+        self, plan: Plan, to: FloatType, before: tuple[RaisedBlock, ...], *, quantized: bool
+    ) -> Iterator[SearchResult]:
+        """Raise the blocks of a plan, worst first, as few as will do; and more, as long as results are asked for.
+
+        Results that hold the bound are yielded; nothing is where all blocks raised do not.
+        """
+        base, low = resolve(plan, self._names), self._low(plan, quantized=quantized)
+        self._blocks |= low.keys()
         alone: dict[str, float] = {}
         for number, (block, names) in enumerate(low.items(), 1):
             what = f"block {number} of {len(low)} alone"
-            alone[block] = self._score(_alone(base, names, plan.quantizes), FEW, what).mean_iou
-        order = sorted(low, key=alone.__getitem__)
-        best = SearchResult(plan, score, (), alone, self._trials, False)
-        few, enough = 0, len(order) + 1  # so many raised are known not to do, and to do
-        while enough - few > 1:
-            count = min((few + enough) // 2, len(order))
-            chosen = tuple(RaisedBlock(block, to, alone[block]) for block in order[:count])
-            rules = tuple(Rule(item.pattern, item.to, _why(item)) for item in chosen)
-            tried = replace(plan, rules=plan.rules + rules)
-            tried_score = self._score(resolve(tried, self._names), None, f"{count} of {len(low)} blocks raised")
-            passed = tried_score.mean_iou >= self._min_iou
-            if passed or (not best.passed and tried_score.mean_iou > best.score.mean_iou):
-                best = SearchResult(tried, tried_score, chosen, alone, self._trials, passed)
-            few, enough = (few, count) if passed else (count, enough)
-        return replace(best, trials=self._trials)
+            alone[block] = self._score(_alone(base, names, quantized), FEW, what).mean_iou
+        self._alone |= alone
+        order = [RaisedBlock(block, to, alone[block]) for block in sorted(low, key=alone.__getitem__)]
+        few = 0  # so many raised are known not to do
+        while few < len(order):
+            enough, found = len(order) + 1, None
+            while enough - few > 1:
+                count = min((few + enough) // 2, len(order))
+                rules = tuple(Rule(item.pattern, item.to, _why(item)) for item in order[:count])
+                tried = replace(plan, rules=plan.rules + rules)
+                result = self._try(tried, before + tuple(order[:count]), f"{count} of {len(low)} blocks raised")
+                if result.passed:
+                    enough, found = count, result
+                else:
+                    few = count
+            if found is None:
+                return
+            yield replace(found, trials=self._trials)
+            few = enough
 
-    def _score(self, precisions: Precisions, limit: int | None, what: str) -> Score:
+    def _low(self, plan: Plan, *, quantized: bool) -> dict[str, tuple[str, ...]]:
+        """The blocks of a plan that have integers, or FP16, in them, with their nodes."""
+        base = resolve(plan, self._names)
+        return {
+            block: names
+            for block, names in members(self._names.nodes).items()
+            if any(base[name].quantized if quantized else base[name].float == "fp16" for name in names)
+        }
+
+    def _try(self, plan: Plan, raised: tuple[RaisedBlock, ...], what: str) -> SearchResult:
+        score = self._score(assign(plan, self._names), None, what)
+        passed = score.mean_iou >= self._min_iou
+        result = SearchResult(plan, score, raised, dict(self._alone), len(self._blocks), self._trials, passed)
+        if not passed:
+            self._remember(result)
+        return result
+
+    def _remember(self, result: SearchResult) -> None:
+        if self._best is None or result.score.mean_iou > self._best.score.mean_iou:
+            self._best = result
+
+    def _score(self, assignment: Assignment, limit: int | None, what: str) -> Score:
         self._trials += 1
-        return self._trial(precisions, limit, what)
+        return self._trial(assignment, limit, what)
 
 
-def _alone(base: Precisions, names: tuple[str, ...], quantized: bool) -> dict[str, NodePrecision]:
+def _without_integers(plan: Plan) -> Plan:
+    return replace(plan, rules=tuple(rule for rule in plan.rules if rule.precision in ("fp32", "fp16")))
+
+
+def _in_single(plan: Plan) -> Plan:
+    """The plan with FP32 wherever it has FP16."""
+    rules = (replace(rule, precision="fp32") if rule.precision == "fp16" else rule for rule in plan.rules)
+    return replace(plan, float="fp32", islands=(), rules=tuple(rules))
+
+
+def _alone(base: Mapping[str, NodePrecision], names: tuple[str, ...], quantized: bool) -> Assignment:
     """One block as it is, all others in FP32; around integers too, which fast kernels want."""
-    result = dict.fromkeys(base, NodePrecision("fp32"))
+    nodes = dict.fromkeys(base, NodePrecision("fp32"))
     for name in names:
-        result[name] = NodePrecision("fp32", base[name].quantized) if quantized else base[name]
-    return result
+        nodes[name] = NodePrecision("fp32", base[name].quantized) if quantized else base[name]
+    return Assignment("fp32", nodes)
 
 
 def _why(raised: RaisedBlock) -> str:

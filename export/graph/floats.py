@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from xsam_edge.export.graph.passes import WeightPlan
+from xsam_edge.export.graph.weights import cast
 from xsam_edge.export.precision.plan import FloatType
 
 _TYPES = {"fp32": ir.DataType.FLOAT, "fp16": ir.DataType.FLOAT16}
 
 # Operators that move values without computing: they keep the precision of what they move.
-_MOVES = {
+MOVES = {
     "Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Reshape", "Slice",
     "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze",
 }  # fmt: skip
@@ -46,6 +48,9 @@ def apply(model: ir.Model, plans: dict[str, WeightPlan], types: FloatTypes) -> N
     """Give every floating-point value of a typed FP32 graph its type, in place.
 
     ``plans`` gains an entry for each weight that is used in two precisions.
+
+    Raises:
+        CheckpointError: a constant that FP16 cannot hold.
     """
     if types.default == "fp32":
         return
@@ -89,7 +94,7 @@ def _node_type(
         return ir.DataType.FLOAT
     if node.op_type in _PRODUCE_FP32:
         return ir.DataType.FLOAT  # positions and masks; a consumer in FP16 gets a Cast of its own
-    if node.op_type in _MOVES:
+    if node.op_type in MOVES:
         moved = {produced[value] for value in node.inputs if value in produced}
         if len(moved) == 1:
             return moved.pop()
@@ -108,7 +113,7 @@ def _typed_initializer(
     name = f"{value.name}.{dtype.short_name()}"
     tensor = None
     if value.const_value is not None:
-        tensor = ir.tensor(value.const_value.numpy().astype(dtype.numpy()), name=name)
+        tensor = ir.tensor(cast(value.const_value.numpy(), np.dtype(dtype.numpy()), str(value.name)), name=name)
     else:
         plans[name] = plans[str(value.name)]
     typed = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype), const_value=tensor)

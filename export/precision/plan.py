@@ -79,6 +79,14 @@ class NodePrecision:
     quantized: Quantized | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """What a plan comes to: the type of embeddings, inputs and outputs of graphs, and the precision of every node."""
+
+    float: FloatType
+    nodes: Mapping[str, NodePrecision]
+
+
 @dataclass(frozen=True)
 class GraphNames:
     """What a plan can speak of: the nodes of all graphs, what each product can be quantised to, and why others cannot.
@@ -163,6 +171,11 @@ def _example(names: GraphNames) -> str:
 def resolve(plan: Plan, names: GraphNames) -> dict[str, NodePrecision]:
     """What the plan says of every node. Of the nodes that a rule for integers means, products that can be are."""
     return {name: _resolve(plan, name, names.sites.get(name, frozenset())) for name in names.nodes}
+
+
+def assign(plan: Plan, names: GraphNames) -> Assignment:
+    """All that graphs are lowered by."""
+    return Assignment(plan.float, resolve(plan, names))
 
 
 def _resolve(plan: Plan, name: str, able: Iterable[Quantized]) -> NodePrecision:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ import onnx_ir as ir
 
 from xsam_edge.export.graph import floats
 from xsam_edge.export.graph.floats import FloatTypes
-from xsam_edge.export.graph.passes import WeightPlan, infer_types, initializer
+from xsam_edge.export.graph.passes import WeightPlan, infer_types
+from xsam_edge.export.graph.weights import cast, read_blocks
 from xsam_edge.export.precision.plan import FloatType, GraphNames, NodePrecision
 from xsam_edge.export.quantization.qdq import Choice, insert
 from xsam_edge.export.quantization.sites import graph_names
@@ -96,7 +98,7 @@ def lower(
     graph = opened.model.graph
     nodes = [str(node.name) for node in graph]
     fp32 = frozenset(name for name in nodes if precisions[name].float == "fp32")
-    if len(fp32) < len(nodes):
+    if float_type == "fp16" or len(fp32) < len(nodes):
         if float_type == "fp32":  # a few nodes in FP16 inside of an FP32 graph
             keep_fp32 = tuple(str(value.name) for value in (*graph.inputs, *graph.outputs))
         floats.apply(opened.model, opened.plans, FloatTypes("fp16", fp32, keep_fp32))
@@ -108,39 +110,27 @@ def lower(
     insert(opened.model, opened.plans, choices, opened.source)
 
 
-def inline(opened: OpenGraph) -> ir.Model:
-    """Make a lowered graph that runs as it is, on the FP32 weights in their file.
-
-    Casts and quantisation of weights become nodes, which a session evaluates once when it is opened. The values are
-    those that are written for good.
-    """
-    graph = opened.model.graph
-    first = graph[0]
-    for name, value in list(graph.initializers.items()):
+def fill_weights(opened: OpenGraph) -> ir.Model:
+    """Give the weights of a lowered graph the values that are written for good, each made when it is asked for."""
+    for name, value in opened.model.graph.initializers.items():
         if value.const_value is not None:
             continue
         plan = opened.plans[name]
         (parameter,) = plan.parameters
+        assert value.dtype is not None and value.shape is not None
         if name == parameter:
             value.const_value = opened.source.tensors[name]
-            continue
-        original = initializer(graph, parameter, opened.source.tensors[parameter])
-        assert value.dtype is not None
-        if plan.quantization is None:
-            node = ir.node("Cast", [original], attributes={"to": value.dtype.value})
         else:
-            quantization = plan.quantization
-            scale = initializer(graph, f"{name}.scale32", quantization.scale.astype(np.float32))
-            zeros = ir.tensor(np.zeros(quantization.scale.shape, value.dtype.numpy()), dtype=value.dtype)
-            zero = initializer(graph, f"{name}.zero", zeros)
-            attributes = {"axis": quantization.axis}
-            if quantization.block:
-                attributes["block_size"] = quantization.block
-            node = ir.node("QuantizeLinear", [original, scale, zero], attributes=attributes)
-        made = node.outputs[0]
-        made.type, made.shape = ir.TensorType(value.dtype), value.shape
-        graph.insert_before(first, node)
-        value.replace_all_uses_with(made)
-        del graph.initializers[name]
-        made.name = name
+            make = partial(_typed_weight, plan, opened.source, parameter, value.dtype)
+            value.const_value = ir.LazyTensor(make, value.dtype, value.shape, name=name)
     return opened.model
+
+
+def _typed_weight(plan: WeightPlan, source: FileWeights, parameter: str, dtype: ir.DataType) -> ir.TensorProtocol:
+    kind = np.dtype(dtype.numpy())
+    quantization = plan.quantization
+    if quantization is None:
+        return ir.tensor(np.concatenate([cast(rows, kind, parameter) for _, rows in read_blocks(source, parameter)]))
+    blocks = read_blocks(source, parameter, quantization.block or 1)
+    codes = np.concatenate([quantization.codes(rows, start) for start, rows in blocks])
+    return ir.tensor(codes.astype(kind), dtype=dtype)

@@ -55,6 +55,22 @@ class GateFacts:
 
 
 @dataclass(frozen=True)
+class HalfRangeFacts:
+    """What was seen of the range of FP16 values.
+
+    ``largest`` is the greatest magnitude in FP32 of what is FP16 in the bundle, ``value`` names it with its graph; that
+    is over ``pictures`` pictures, and of 0 nothing was checked. From ``bound`` on, which leaves room for other
+    pictures, ``raised`` nodes were given FP32.
+    """
+
+    pictures: int
+    largest: float
+    value: str
+    raised: int
+    bound: float
+
+
+@dataclass(frozen=True)
 class StageFacts:
     """An output of one of the graphs, against FP32. ``sqnr_db`` may be infinite: no difference."""
 
@@ -151,8 +167,8 @@ class Report:
     """An export: what was asked for, what was measured, what was decided.
 
     ``float_type`` is the type of what is not quantised, ``ranges`` the method that ranges come from; ``gate`` is None
-    where masks were not compared. ``degraded`` says that the bound does not hold and that this was allowed. ``seconds``
-    and ``peak_memory_bytes`` are of the whole export.
+    where masks were not compared, ``half_range`` where no value is FP16. ``degraded`` says that the bound does not hold
+    and that this was allowed. ``seconds`` and ``peak_memory_bytes`` are of the whole export.
     """
 
     precision: str
@@ -164,6 +180,7 @@ class Report:
     gate: GateFacts | None
     stages: tuple[StageFacts, ...]
     blocks: tuple[BlockFacts, ...]
+    half_range: HalfRangeFacts | None
     raised: tuple[RaisedNodes, ...]
     sizes: tuple[SizeFacts, ...]
     tasks: tuple[TaskFacts, ...]

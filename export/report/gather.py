@@ -11,6 +11,7 @@ from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.export.bundle import BundleRequest
 from xsam_edge.export.gate.measure import Score
 from xsam_edge.export.gate.observe import Error, compare, points
+from xsam_edge.export.gate.peaks import LARGEST_HALF, MARGIN
 from xsam_edge.export.gate.search import SearchResult
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.export.precision.plan import GraphNames, NodePrecision, Plan, Rule, matches
@@ -20,6 +21,7 @@ from xsam_edge.export.report.facts import (
     BlockFacts,
     CalibrationFacts,
     GateFacts,
+    HalfRangeFacts,
     RaisedNodes,
     Report,
     SizeFacts,
@@ -30,7 +32,7 @@ from xsam_edge.export.report.facts import (
     WorstCase,
 )
 from xsam_edge.export.report.pictures import worst_case_picture
-from xsam_edge.runtime.bundle.manifest import Manifest
+from xsam_edge.runtime.bundle.manifest import HalfRange, Manifest
 from xsam_edge.runtime.progress import Progress, Step
 
 OBSERVED = 3  # pictures on which the inside of the chain is compared
@@ -38,11 +40,15 @@ OBSERVED = 3  # pictures on which the inside of the chain is compared
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Everything that a quantisation measured; ``score`` and ``outcome`` are None where masks were not compared."""
+    """Everything that a quantisation measured, of the ``plan`` that the one ``asked`` for became.
+
+    ``score`` and ``outcome`` are None where masks were not compared.
+    """
 
     request: BundleRequest
     base: Path
     folder: Path
+    asked: Plan
     plan: Plan
     precisions: Mapping[str, NodePrecision]
     names: GraphNames
@@ -53,6 +59,7 @@ class Measured:
     calibration: CalibrationFacts
     groups: tuple[SmoothingGroup, ...]
     pictures: Sequence[Picture]
+    half_range: HalfRange | None
     notes: tuple[str, ...]
     threads: int
     progress: Progress
@@ -78,6 +85,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
             if (error := errors.get((graph, name))) and error.signal > 0
         ),
         blocks=tuple(_blocks(measured, blocks, errors)),
+        half_range=_half_range(measured.half_range),
         raised=tuple(RaisedNodes(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
         sizes=tuple(
             SizeFacts(name, entry.bytes, base.files[name].bytes)
@@ -130,6 +138,12 @@ def _gate(measured: Measured, score: Score, outcome: SearchResult, passed: bool)
     )
 
 
+def _half_range(known: HalfRange | None) -> HalfRangeFacts | None:
+    if known is None:
+        return None
+    return HalfRangeFacts(known.pictures, known.largest, known.value, known.raised, LARGEST_HALF / MARGIN)
+
+
 def _observe(
     measured: Measured,
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]], dict[tuple[str, str], Error]]:
@@ -175,10 +189,9 @@ def _blocks(
 
 
 def _raised(measured: Measured) -> tuple[Rule, ...]:
-    if measured.outcome is None:
-        return ()
-    patterns = {item.pattern for item in measured.outcome.raised}
-    return tuple(rule for rule in measured.plan.rules if rule.nodes in patterns and rule.why.startswith("raised"))
+    """What was added to the plan that was asked for."""
+    asked, plan = measured.asked, measured.plan
+    return tuple(rule for rule in (*plan.islands, *plan.rules) if rule not in (*asked.islands, *asked.rules))
 
 
 def _unquantised(measured: Measured) -> Iterable[Unquantised]:

@@ -13,7 +13,7 @@ from xsam_edge.calibration.page.rows import bar, dot, interval
 from xsam_edge.export.report.charts import PRECISIONS, block_chart, kind_of
 from xsam_edge.export.report.facts import BlockFacts, Report, SizeFacts, WorstCase
 from xsam_edge.export.report.style import CSS
-from xsam_edge.export.report.wording import decibels, is_raised, of_fp32, total, verdict
+from xsam_edge.export.report.wording import decibels, half_range, is_raised, of_fp32, total, verdict
 from xsam_edge.runtime.units import duration, size
 
 _FULL_BAR = 60.0  # dB
@@ -29,6 +29,7 @@ def html(report: Report, pictures: Mapping[WorstCase, bytes]) -> str:
         _tasks(report),
         _worst(report, pictures),
         _raised(report),
+        _half_range(report),
         _stages(report),
         _blocks(report),
         _smoothing(report),
@@ -143,7 +144,16 @@ def _raised(report: Report) -> Markup:
     if not report.raised:
         return section("Raised", "Nothing had to be raised to a higher precision.")
     rows = [(tag("code", item.pattern), chip(item.to, kind_of(item.to)), item.why) for item in report.raised]
-    return section("Raised", "Nodes that the search took back to floating point.", table(("nodes", "to", "why"), rows))
+    return section(
+        "Raised", "Nodes that were given a higher precision than was asked for.", table(("nodes", "to", "why"), rows)
+    )
+
+
+def _half_range(report: Report) -> Markup | None:
+    if report.half_range is None:
+        return None
+    text = half_range(report.half_range)
+    return section("Range of FP16", f"{text[0].upper()}{text[1:]}.")
 
 
 def _stages(report: Report) -> Markup | None:

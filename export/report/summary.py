@@ -1,10 +1,10 @@
-"""The report in ten lines of plain text."""
+"""The report in a few lines of plain text."""
 
 from __future__ import annotations
 
 from xsam_edge.calibration.page.numbers import count, known, percent, ratio
 from xsam_edge.export.report.facts import GateFacts, Report, SizeFacts
-from xsam_edge.export.report.wording import decibels, of_fp32, printable, total, verdict
+from xsam_edge.export.report.wording import decibels, half_range, of_fp32, printable, total, verdict
 from xsam_edge.runtime.units import duration, size
 
 WIDTH = 100
@@ -13,7 +13,7 @@ _LARGEST = 3  # files whose share is named
 
 
 def summary_lines(report: Report) -> list[str]:
-    """At most ten lines of at most ``WIDTH`` columns: verdict, masks, sizes, what was raised, what to look at."""
+    """At most eleven lines of at most ``WIDTH`` columns: verdict, masks, sizes, what was raised, what to look at."""
     judged = verdict(report)
     lines = [_line(report.precision, f"{judged.title}: {judged.text}")]
     if report.gate is not None:
@@ -33,6 +33,8 @@ def summary_lines(report: Report) -> list[str]:
         text = f"lowest SQNR {decibels(noisiest.sqnr_db)}, {noisiest.output} of {noisiest.graph}"
         lines.append(_line("outputs", f"{text} (cosine {ratio(noisiest.cosine)})"))
     lines.append(_line("layers", _layers(report)))
+    if report.half_range is not None:
+        lines.append(_line("fp16 range", half_range(report.half_range)))
     calibration = report.calibration
     text = f"{count(calibration.samples, 'sample')} of {calibration.data}, {report.ranges}"
     if calibration.from_cache:

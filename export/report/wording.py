@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from xsam_edge.calibration.page.numbers import NONE, known, ratio
+from xsam_edge.calibration.page.numbers import NONE, count, known, ratio
 from xsam_edge.export.precision.plan import matches
-from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, Report, SizeFacts
+from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, HalfRangeFacts, Report, SizeFacts
+
+_HALF_END = "65,504"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ def verdict(report: Report) -> GateVerdict:
     if not gate.passed:
         return GateVerdict("failed", "Masks do not hold", f"{figures}; the bound is {bound}.")
     return GateVerdict("passed", "Masks hold", f"{figures}; the bound is {bound}.")
+
+
+def half_range(facts: HalfRangeFacts) -> str:
+    """What was seen of the range of FP16 values."""
+    if not facts.pictures:
+        return f"whether values stay within {_HALF_END} was not checked"
+    largest = f"{facts.largest:,.0f}" if facts.largest >= 100 else f"{facts.largest:.3g}"
+    raised = f"{count(facts.raised, 'node')} given FP32 for values from {facts.bound:,.0f} on"
+    text = f"largest value {largest} of {_HALF_END} on {count(facts.pictures, 'picture')}"
+    return f"{text}; {raised if facts.raised else 'no node had to be FP32'}; {facts.value}"
 
 
 def decibels(value: float | None) -> str:

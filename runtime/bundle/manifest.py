@@ -24,6 +24,7 @@ from xsam_edge.runtime.bundle.constraints import (
     Name,
     PositiveInt,
     Sha256,
+    at_least,
     is_inside,
     matching,
     one_of,
@@ -136,6 +137,20 @@ class EmbeddingTable:
 
 
 @dataclass(frozen=True)
+class HalfRange:
+    """What export saw of the range of a bundle's FP16 values, which ends at 65,504.
+
+    ``largest`` is the greatest magnitude that one of them has in FP32, over ``pictures`` pictures, and ``value`` its
+    name. ``raised`` nodes were given FP32 because of larger ones. Of 0 pictures nothing was checked.
+    """
+
+    pictures: Count
+    largest: Annotated[float, at_least(0)] = 0.0
+    value: str = ""
+    raised: Count = 0
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything a runtime knows about a bundle. ``files`` holds every file but the manifest itself."""
 
@@ -150,6 +165,7 @@ class Manifest:
     degraded: bool = False  # shipped although its masks agree less with FP32 than was asked for
     engine: EngineInfo | None = None  # how its graphs were compiled; None: they are ONNX files
     activations: ActivationSizes | None = None  # for memory plans
+    half_range: HalfRange | None = None  # None: no value is FP16, or an export of before that was checked
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

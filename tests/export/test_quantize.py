@@ -7,18 +7,23 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from PIL import Image
 
+from tests.export.overflowing import PLACES, overflow
 from xsam_edge.export import quantize
 from xsam_edge.export.cli import main
-from xsam_edge.export.precision.plan import read_plan, resolve
-from xsam_edge.export.precision.presets import preset
+from xsam_edge.export.gate.measure import Score
+from xsam_edge.export.gate.search import RaisedBlock, SearchResult
+from xsam_edge.export.precision.plan import Plan, Rule, read_plan, resolve
+from xsam_edge.export.precision.presets import FP32_ISLANDS, preset
 from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.quantization.lowering import bundle_names
 from xsam_edge.export.quantize_plan import QuantizeOptions
-from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
-from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.bundle.manifest import HalfRange, check_files, read_manifest
+from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import silent
 
 FEW = ["--calibration-samples", "6", "--gate-samples", "4"]
@@ -114,13 +119,33 @@ def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
     assert kinds["/llm/MatMul"] == "int8"
 
 
+def searched(*results: tuple[Plan, float, bool]) -> type[quantize.Search]:
+    """A search that finds these plans, scores and whether they pass, with two of twelve blocks raised in seven trials.
+
+    ``told`` has the scores of those that missed the bound as they were written.
+    """
+    raised = (RaisedBlock("/a/*", "fp16", 0.9), RaisedBlock("/a/*", "fp32", 0.9), RaisedBlock("/b/*", "fp32", 0.9))
+
+    class Found(quantize.Search):
+        told: ClassVar[list[float]] = []
+
+        def results(self, plan: Plan) -> Iterator[SearchResult]:
+            for found, iou, passed in results:
+                yield SearchResult(found, Score(iou, 0.1, None, 1, 1, {}, ()), raised, {}, 12, 7, passed)
+
+        def below(self, result: SearchResult, score: Score) -> None:
+            self.told.append(score.mean_iou)
+
+    return Found
+
+
 def test_a_bound_that_cannot_be_held_is_an_error(
     tmp_path: Path, cache: Path, traced_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     request = from_checkpoint("shapes", progress=silent)
-    options = QuantizeOptions("int8", samples=6, held_out=2, min_iou=0.97, cache=cache)
-    monkeypatch.setattr(quantize.Search, "run", lambda self, plan: _hopeless(self, plan))
-    with pytest.raises(XSamError, match=r"mean IoU of 0\.5\d*, below the bound of 0\.97.*--allow-degraded"):
+    options = QuantizeOptions("fp16", samples=6, held_out=2, checked=0, min_iou=0.97, cache=cache)
+    monkeypatch.setattr(quantize, "Search", searched((Plan("fp16"), 0.5, False)))
+    with pytest.raises(XSamError, match=r"of 0\.5000, below .* 0\.97; .* 7 trials, with 2 of 12 bl.*--allow-degraded"):
         quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
     assert list(tmp_path.iterdir()) == []
     manifest, facts = quantize.quantize_bundle(
@@ -128,13 +153,71 @@ def test_a_bound_that_cannot_be_held_is_an_error(
     )
     assert manifest.degraded and facts.degraded and "shipped because" in " ".join(facts.notes)
     assert read_manifest(tmp_path / "bundle").degraded
+    # Nobody looked at the range of FP16, and both files say so.
+    assert manifest.half_range == HalfRange(0)
+    assert any("not checked" in note for note in facts.notes)
 
 
-def _hopeless(search: quantize.Search, plan: object) -> object:
-    from xsam_edge.export.gate.measure import Score
-    from xsam_edge.export.gate.search import SearchResult
+def test_what_misses_the_bound_as_it_is_written_is_written_anew(
+    tmp_path: Path, traced_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first plan is FP16 throughout, which costs more than the bound allows, whatever a trial said."""
+    search = searched((Plan("fp16"), 1.0, True), (Plan("fp32"), 1.0, True))
+    monkeypatch.setattr(quantize, "Search", search)
+    request = from_checkpoint("shapes", progress=silent)
+    options = QuantizeOptions("fp16", samples=2, held_out=1, checked=1, min_iou=0.9999)
+    manifest, facts = quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
+    assert len(search.told) == 1 and 0.5 < search.told[0] < 0.9999
+    check_files(tmp_path / "bundle", manifest)
+    assert (manifest.precision, manifest.degraded, manifest.half_range) == ("fp32", False, None)
+    assert facts.gate is not None and facts.gate.passed and facts.gate.mean_iou > 0.9999
+    assert any("all floating-point values are FP32" in note for note in facts.notes)
+    assert read_plan(tmp_path / "bundle" / quantize.PLAN_FILE).float == "fp32"
 
-    return SearchResult(plan, Score(0.5, 0.1, None, 1, 1, {}, ()), (), {}, 1, False)  # type: ignore[arg-type]
+
+def test_what_fp16_cannot_hold_is_raised(tmp_path: Path, shapes_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflowing(_request: object, folder: Path, _report: object) -> None:
+        shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
+        overflow(folder)
+
+    monkeypatch.setattr(quantize, "fill_bundle", overflowing)
+    request = from_checkpoint("shapes", progress=silent)
+    options = QuantizeOptions("fp16", samples=2, held_out=1, checked=1)
+    manifest, facts = quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
+    known = manifest.half_range
+    assert known is not None and known == read_manifest(tmp_path / "bundle").half_range
+    assert known.pictures == 1 and known.largest < 32752 and known.raised == len(facts.raised) > 8
+    assert {item.to for item in facts.raised} == {"fp32"}
+    assert {item.pattern for item in facts.raised} >= {node for nodes in PLACES.values() for node in nodes}
+    assert facts.gate is not None and facts.gate.passed and facts.gate.trials == 1
+    html = (tmp_path / "bundle" / "report.html").read_text()
+    assert "Range of FP16" in html and f"{known.raised} nodes given FP32" in html
+    # The plan says it by itself, and a plan that says otherwise is refused.
+    plan = read_plan(tmp_path / "bundle" / quantize.PLAN_FILE)
+    again = replace(options, plan=plan, min_iou=0)
+    second, facts = quantize.quantize_bundle(request, tmp_path / "again", again, progress=silent)
+    assert not facts.raised and second.files["llm.onnx.data"] == manifest.files["llm.onnx.data"]
+    forced = replace(again, plan=Plan("fp16", FP32_ISLANDS, (Rule("/llm/model/layers.2/**", "fp16"),)))
+    with pytest.raises(InputError, match=r"keeps /llm/model/layers\.2/mlp/\S+ in fp16 by its rule"):
+        quantize.quantize_bundle(request, tmp_path / "forced", forced, progress=silent)
+    assert not (tmp_path / "forced").exists()
+
+
+def test_odd_pictures_are_no_obstacle(tmp_path: Path, traced_once: None) -> None:
+    """Fewer than a block is tried on: black, grey, one pixel high, of two bits."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, image in (
+        ("black", Image.new("RGB", (96, 96))),
+        ("flat", Image.new("L", (200, 1), 128)),
+        ("bits", Image.new("1", (2, 2))),
+    ):
+        image.save(folder / f"{name}.png")
+    request = from_checkpoint("shapes", progress=silent)
+    options = QuantizeOptions("fp16", data=str(folder))
+    manifest, facts = quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
+    assert facts.gate is not None and facts.gate.passed and facts.gate.pictures >= 1
+    assert manifest.half_range is not None and manifest.half_range.pictures in (1, 2)
 
 
 @pytest.mark.parametrize(

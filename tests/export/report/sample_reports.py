@@ -8,6 +8,7 @@ from xsam_edge.export.report.facts import (
     BlockFacts,
     CalibrationFacts,
     GateFacts,
+    HalfRangeFacts,
     RaisedNodes,
     Report,
     SizeFacts,
@@ -34,6 +35,7 @@ FULL = Report(
         BlockFacts("llm", "/llm/model/layers.0/mlp/**", "fp16", 58.5, 1.0, 0.951, 2, 0),
         BlockFacts("llm", "/llm/model/layers.1/mlp/**", "int8", 33.5, 0.9991, 0.993, 2, 2),
     ),
+    half_range=HalfRangeFacts(4, 20480.5, "llm: /llm/model/layers.1/mlp/Mul_output_0", 2, 32752.0),
     raised=(RaisedNodes("/llm/model/layers.0/mlp/**", "fp16", "alone it leaves a mask IoU of 0.951"),),
     sizes=(SizeFacts("llm.onnx.data", 3_000_000, 12_000_000), SizeFacts("tokenizer.json", 1_000, 1_000)),
     tasks=(
@@ -54,6 +56,7 @@ EMPTY = replace(
     gate=None,
     stages=(),
     blocks=(),
+    half_range=None,
     raised=(),
     sizes=(),
     tasks=(),

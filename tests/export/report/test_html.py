@@ -222,3 +222,17 @@ def test_identical_is_a_word() -> None:
 def test_verdict(gate: object, degraded: bool, kind: str) -> None:
     page = Page(html(replace(FULL, gate=gate, degraded=degraded), {}))
     assert [a["class"] for _, a in page.tags if str(a.get("class")).startswith("verdict")] == [f"verdict {kind}"]
+
+
+def test_the_range_of_fp16() -> None:
+    known = FULL.half_range
+    assert known is not None
+    page = html(FULL, {})
+    assert (
+        "Largest value 20,480 of 65,504 on 4 pictures" in page and "2 nodes given FP32 for values from 32,752" in page
+    )
+    none = html(replace(FULL, half_range=replace(known, raised=0)), {})
+    assert "no node had to be FP32" in none and "given FP32 for" not in none
+    unchecked = html(replace(FULL, half_range=replace(known, pictures=0)), {})
+    assert "Whether values stay within 65,504 was not checked." in unchecked and "20,480" not in unchecked
+    assert "Range of FP16" not in html(EMPTY, {})

@@ -38,6 +38,20 @@ def test_manifest_survives_json(bundle: Path) -> None:
     m.check_files(bundle, manifest)
 
 
+def test_what_is_known_of_the_range_of_fp16_is_optional(bundle: Path) -> None:
+    assert m.read_manifest(bundle).half_range is None
+    edit(bundle, lambda data: data.pop("half_range"))  # as exports of before have it
+    assert m.read_manifest(bundle).half_range is None
+    edit(bundle, lambda data: data.update(half_range={"pictures": 0}))
+    assert m.read_manifest(bundle).half_range == m.HalfRange(0)
+    known = {"pictures": 4, "largest": 9.5, "value": "llm: logits", "raised": 2}
+    edit(bundle, lambda data: data.update(half_range=known))
+    assert m.read_manifest(bundle).half_range == m.HalfRange(4, 9.5, "llm: logits", 2)
+    edit(bundle, lambda data: data["half_range"].update(largest=-1.0))
+    with pytest.raises(BundleError, match=r"half_range\.largest"):
+        m.read_manifest(bundle)
+
+
 def test_retired_fields_are_ignored_in_their_class_only(bundle: Path) -> None:
     edit(bundle, lambda data: data["settings"]["prompt"].update(separator="\n"))
     assert m.read_manifest(bundle).settings == SETTINGS

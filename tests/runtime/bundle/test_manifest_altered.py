@@ -18,7 +18,7 @@ from tests.altered import alterations
 from tests.runtime.device.test_compatibility import ENGINE
 from tests.samples import MANIFEST
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, HalfRange, Manifest, read_manifest
 from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.cli.doctor import as_json, as_text
 from xsam_edge.runtime.device.compatibility import Environment
@@ -26,7 +26,12 @@ from xsam_edge.runtime.doctor.bundle import examine
 from xsam_edge.runtime.errors import BundleError, XSamError
 from xsam_edge.runtime.model import XSam
 
-WHOLE = replace(MANIFEST, engine=ENGINE, activations=ActivationSizes(1, 2, 3, 4, 5))
+WHOLE = replace(
+    MANIFEST,
+    engine=ENGINE,
+    activations=ActivationSizes(1, 2, 3, 4, 5),
+    half_range=HalfRange(4, 9.5, "llm: /llm/MatMul_output_0", 2),
+)
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 

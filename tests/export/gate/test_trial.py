@@ -1,0 +1,128 @@
+"""A trial of a plan and the bundle that the plan writes are the same graphs, and score the same."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xsam_edge.calibration.calibration_data import open_calibration
+from xsam_edge.export.bundle import write_graph
+from xsam_edge.export.gate.frame import write_half_frame
+from xsam_edge.export.gate.measure import Exam
+from xsam_edge.export.gate.peaks import measure
+from xsam_edge.export.gate.trial import Trials, written_backend
+from xsam_edge.export.gate.weight_file import WeightFile
+from xsam_edge.export.graph.graphs import FP32_TENSORS
+from xsam_edge.export.precision.plan import Assignment, NodePrecision, Plan, Rule, assign
+from xsam_edge.export.precision.presets import FP32_ISLANDS, preset
+from xsam_edge.export.quantization.lowering import bundle_names, lower, open_graph
+from xsam_edge.export.quantization.sites import find_sites
+from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
+from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.progress import silent
+
+DATA = open_calibration("shapes", 1, 2)
+
+
+@pytest.fixture(scope="module")
+def base(shapes_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that trials may keep weights in."""
+    return Path(shutil.copytree(shapes_bundle, tmp_path_factory.mktemp("trial") / "base"))
+
+
+@pytest.fixture(scope="module")
+def exam(base: Path) -> Exam:
+    return Exam(base, DATA.held_out, progress=silent)
+
+
+@pytest.fixture(scope="module")
+def ranges(base: Path) -> dict[str, float]:
+    """The largest magnitude of each site's activation on a picture."""
+    opened = {name: open_graph(base / f"{name}.onnx") for name in contract.GRAPHS}
+    sites = {name: find_sites(graph.model.graph, graph.plans) for name, graph in opened.items()}
+    values = {name: frozenset(str(site.activation.name) for site in found) for name, found in sites.items()}
+    peaks = measure(base, values, DATA.calibration, 1, progress=silent).magnitudes
+    return {
+        str(site.node.name): peaks[name, str(site.activation.name)]
+        for name, found in sites.items()
+        for site in found
+        if (name, str(site.activation.name)) in peaks
+    }
+
+
+def write(base: Path, folder: Path, assignment: Assignment, ranges: dict[str, float]) -> None:
+    """A bundle of an assignment's graphs."""
+    folder.mkdir()
+    if assignment.float == "fp16":
+        write_half_frame(base, folder)
+    else:
+        shutil.copytree(base, folder, dirs_exist_ok=True)
+    graphs = {}
+    for name in contract.GRAPHS:
+        opened = open_graph(base / f"{name}.onnx")
+        lower(opened, assignment.float, assignment.nodes, ranges, FP32_TENSORS)
+        graphs[name] = write_graph(opened.model, opened.plans, opened.source, name, folder, silent, annotated=False)
+    manifest = read_manifest(folder)
+    assert {name: (spec.inputs, spec.outputs) for name, spec in manifest.graphs.items()} == {
+        name: (spec.inputs, spec.outputs) for name, spec in graphs.items()
+    }
+    files = {name: replace(entry, bytes=(folder / name).stat().st_size) for name, entry in manifest.files.items()}
+    (folder / MANIFEST_FILE).write_text(replace(manifest, graphs=graphs, files=files).to_json())
+
+
+def plan(kind: str, float_type: str, base: Path) -> Plan:
+    return preset(kind, bundle_names(base).nodes, float_type=float_type)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "around"), [("fp16", "fp16"), ("int8", "fp16"), ("int8", "fp32"), ("int4", "fp16"), ("int4", "fp32")]
+)
+def test_a_trial_scores_as_the_bundle_that_is_written(
+    base: Path, exam: Exam, ranges: dict[str, float], kind: str, around: str, tmp_path: Path
+) -> None:
+    assignment = assign(plan(kind, around, base), bundle_names(base))
+    with WeightFile(base) as weights:
+        trials = Trials(base, ranges, weights)
+        tried = exam.score(trials.bundle(assignment.float), trials.backend(assignment), what="trial")
+        again = exam.score(trials.bundle(assignment.float), trials.backend(assignment), what="again")
+    write(base, tmp_path / "written", assignment, ranges)
+    with WeightFile(tmp_path / "written") as own:
+        found = exam.score(tmp_path / "written", written_backend(tmp_path / "written", own), what="written")
+        assert own.path.exists() == (around == "fp16")
+    assert not own.path.exists() and not (base / own.path.name).exists()
+    assert 0.5 < tried.mean_iou < 1
+    assert (tried.mean_iou, tried.stderr, tried.tasks) == (found.mean_iou, found.stderr, found.tasks)
+    assert (again.mean_iou, again.tasks) == (tried.mean_iou, tried.tasks)
+    for one, other in zip(tried.worst, found.worst, strict=True):
+        np.testing.assert_array_equal(one.mask, other.mask)
+
+
+def test_a_trial_without_half_types_is_float32_between_graphs(base: Path, exam: Exam) -> None:
+    """Blocks that are tried alone are not blamed for embeddings and features in FP16."""
+    names = bundle_names(base)
+    nodes = dict.fromkeys(names.nodes, NodePrecision("fp32"))
+    with WeightFile(base) as weights:
+        trials = Trials(base, {}, weights)
+        assert exam.score(base, trials.backend(Assignment("fp32", nodes)), what="").mean_iou > 0.9999
+        half = trials.backend(Assignment("fp16", nodes))
+        model = XSam.load(trials.bundle("fp16"), backend=half, verify=False)
+        image = DATA.held_out[0].image()
+        with model.look(image) as scene:
+            features = scene.refer("the red circle")
+        assert features.token_ids
+        assert {tensor.dtype for tensor in model.manifest.graphs["mask_decoder"].inputs[3:]} == {"float16"}
+
+
+def test_a_graph_that_is_float32_throughout_has_the_plans_types_at_its_edges(base: Path) -> None:
+    whole = Plan("fp16", FP32_ISLANDS, (Rule("**", "fp32"),))
+    opened = open_graph(base / "mask_decoder.onnx")
+    nodes = assign(whole, bundle_names(base)).nodes
+    assert {nodes[str(node.name)].float for node in opened.model.graph} == {"fp32"}
+    lower(opened, "fp16", nodes, {}, FP32_TENSORS)
+    kinds = {str(value.name): value.dtype.numpy().name for value in opened.model.graph.inputs}
+    assert kinds[contract.MASK_FEATURES] == "float16" and kinds[contract.SEG_EMBED] == "float32"
