@@ -22,7 +22,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_folder(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    arguments = ["--source", scenes, "--refer", "the largest shape", "--json", "-o", str(out)]
+    asked = ["--refer", "the largest shape", "--threshold", "official"]
+    arguments = ["--source", scenes, *asked, "--json", "-o", str(out)]
     assert main([str(shapes_bundle), *arguments]) == 0
     output = capsys.readouterr()
     entries = [json.loads(line) for line in output.out.splitlines()]
@@ -48,10 +49,12 @@ def test_lines(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = ["--source", scenes, "--refer", "the largest shape", "--max-frames", "2"]
-    assert main([str(shapes_bundle), *arguments]) == 0
+    assert main([str(shapes_bundle), *arguments, "--threshold", "official"]) == 0
     output = capsys.readouterr()
     assert output.out.count("\n") == output.out.count("the largest shape") == 2
     assert "2 answered" in output.err
+    assert main([str(shapes_bundle), *arguments, "--threshold", "1"]) == 0
+    assert capsys.readouterr().out.count("the best mask scores") == 2
     assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
 
 
