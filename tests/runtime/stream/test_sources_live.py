@@ -183,6 +183,8 @@ def test_a_fifo_whose_writers_come_and_go(fifo: Path, tmp_path: Path) -> None:
         writer = write(fifo, (tmp_path / "film").read_bytes())
         taken += [next(frames) for _ in range(30)]
         writer.join()
+        # The next writer would take the place of one whose end was not seen yet.
+        assert source._reader is not None and source._reader.ended(10)
     assert names(iter(taken)) == numbered(90)
     assert source.reconnects == 2
     source.stop()
