@@ -140,7 +140,7 @@ class Scene:
         Raises:
             InputError: no category, an empty or repeated one, or both forms at once.
         """
-        threshold = checked_threshold(threshold if threshold is not None else "official")
+        threshold = checked_threshold(threshold)
         if instances and semantic:
             raise InputError("instances and semantic were both asked for; choose one")
         names = [*_names(things, "things"), *_names(stuff, "stuff")]
@@ -176,7 +176,7 @@ class Scene:
         Raises:
             InputError: no region, or one that does not fit the image.
         """
-        threshold = checked_threshold(threshold if threshold is not None else "official")
+        threshold = checked_threshold(threshold)
         size = self.frame.image_size
         drawn = [box_mask(box, size) for box in boxes]
         drawn += [point_mask(point, size) for point in points]
@@ -198,7 +198,7 @@ class Scene:
 
     def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS, threshold: Threshold | None = None) -> Result:
         """Describe the image in a sentence, with a mask for each phrase of it, or for those that score enough."""
-        threshold = checked_threshold(threshold if threshold is not None else "official")
+        threshold = checked_threshold(threshold)
         prompt = prompts.describe(self._form)
         question = Question(prompt, lambda answer: readers.grounded(self.frame, answer.phrases, threshold))
         return self._ask([question], max_new_tokens=max_new_tokens)[0]
@@ -245,10 +245,8 @@ class Scene:
         several: bool,
         threshold: Threshold | None,
     ) -> list[Result]:
-        if threshold is None:
-            rule = (self._settings.rejection or {}).get(task)
-            threshold = "official" if rule is None else rule.threshold
-        least = checked_threshold(threshold)
+        rule = (self._settings.rejection or {}).get(task)
+        least = checked_threshold(threshold, "official" if rule is None else rule.threshold)
         questions = [
             Question(prompt, any_answer(readers.referred(self.frame, prompt.labels, least, several=several)))
             for prompt in referring

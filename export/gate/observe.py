@@ -28,6 +28,7 @@ from xsam_edge.export.precision.blocks import members
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.scene import Scene
 
 KEPT = 8192  # elements of a tensor that are compared, evenly spread
 _SUFFIX = "\tobserved"
@@ -162,8 +163,13 @@ def _run(
         model = XSam.load(bundle, backend=backend, verify=False)
         for picture in pictures:
             with model.look(picture.image()) as scene:
-                for ask in picture.asks:
-                    # A caption is decoded, and may be as long as each likes. What fails in post-processing has run.
-                    if not isinstance(ask, Caption):
-                        with contextlib.suppress(XSamError):
-                            ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))
+                ask_appended(scene, picture)
+
+
+def ask_appended(scene: Scene, picture: Picture) -> None:
+    """Ask all of a picture that has an answer to append, for what the graphs compute of it."""
+    for ask in picture.asks:
+        # A caption is decoded, and may be as long as each likes. What fails in post-processing has run.
+        if not isinstance(ask, Caption):
+            with contextlib.suppress(XSamError):
+                ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))

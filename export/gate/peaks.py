@@ -20,9 +20,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.calibration.data.samples import Caption, Picture
-from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.calibration.instrumented import EditedBackend
 from xsam_edge.calibration.statistics.backend import load_graph
+from xsam_edge.export.gate.observe import ask_appended
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.precision.plan import Assignment, GraphNames, NodePrecision, Plan, Rule, assign, matches
 from xsam_edge.export.quantization.lowering import lower, open_graph
@@ -131,14 +131,10 @@ def measure(
 
 def _ask(scene: Scene, picture: Picture) -> None:
     """Ask all that has an answer to append; of a picture that asks for captions only, a phrase."""
-    asks = [ask for ask in picture.asks if not isinstance(ask, Caption)]
-    # What fails in post-processing, such as a prompt that finds nothing, has run.
-    with contextlib.suppress(XSamError):
-        if not asks:
-            scene.refer("the object", answer="append")
-    for ask in asks:
+    if all(isinstance(ask, Caption) for ask in picture.asks):
         with contextlib.suppress(XSamError):
-            ask_scene(scene, ask, AskOptions(answer="append", threshold=0.5))
+            scene.refer("the object", answer="append")
+    ask_appended(scene, picture)
 
 
 def add_extremes(graph: ir.Graph, names: Iterable[str]) -> None:

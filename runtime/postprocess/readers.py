@@ -60,12 +60,14 @@ Reader = Callable[[Float, Masks], Segmentation]
 Labels = Sequence[str]
 
 
-def checked_threshold(threshold: object) -> Threshold:
-    """A threshold that a user gave.
+def checked_threshold(threshold: object, default: Threshold = "official") -> Threshold:
+    """A threshold that a user gave, or the default in place of None.
 
     Raises:
         InputError: neither a number from 0 to 1 nor "official".
     """
+    if threshold is None:
+        return default
     if threshold == "official":
         return "official"
     if isinstance(threshold, (int, float, np.number)) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
