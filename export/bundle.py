@@ -28,6 +28,7 @@ from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.staging import check_space, hash_files, staged
+from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
@@ -58,6 +59,7 @@ class BundleRequest:
     tokenizer_json: str
     source: Provenance
     precision: FloatType = "fp32"
+    dialect: Dialect = "cpu"
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -88,7 +90,7 @@ def write_bundle(
 def fill_bundle(request: BundleRequest, folder: Path, progress: Progress = silent) -> Manifest:
     """Write a bundle into an empty folder; raises as :func:`write_bundle`."""
     with fake_tensors():
-        model = XSam(request.config)
+        model = XSam(request.config, dialect=request.dialect)
     check_space(folder, bundle_bytes(request, model, request.precision))
     graphs = {}
     for name in GRAPHS:
@@ -185,6 +187,7 @@ def seal(
         activations=activation_sizes(request.config),
         producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
         degraded=degraded,
+        dialect=request.dialect,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -13,6 +13,7 @@ from typing import Any
 
 from xsam_edge.export.config.overrides import Overrides, read_overrides
 from xsam_edge.export.config.variants import VARIANTS
+from xsam_edge.export.dialect import DIALECTS, dialect_of
 from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import add_engine_options
 from xsam_edge.export.precision.plan import Precision
@@ -57,6 +58,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     add_precision_options(options)
+    options.add_argument(
+        "--for",
+        dest="dialect",
+        choices=DIALECTS,
+        help="cpu: the forms that are fastest there; gpu: those that TensorRT makes engines of; cuda: with ONNX "
+        "Runtime's own operators for GPUs (default: gpu, but cpu with --precision fp32 or --float-precision fp32)",
+    )
     add_engine_options(options)
     return options
 
@@ -102,7 +110,7 @@ def _export(
     from xsam_edge.export.prepare import from_checkpoint, from_random
 
     check_output(output, options.overwrite)
-    common = {"inits": options.inits, "overrides": overrides}
+    common = {"inits": options.inits, "overrides": overrides, "dialect": dialect_of(options, precision)}
     if options.random_weights:
         request = from_random(options.variant, options.seed, **common)
     else:

@@ -16,6 +16,7 @@ from xsam_edge.export.infer.model import open_model
 from xsam_edge.export.precision.plan import FloatType
 from xsam_edge.export.settings import settings_for
 from xsam_edge.export.tokenizer import read_tokenizer, stand_in_tokenizer
+from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.manifest import Provenance
 from xsam_edge.runtime.progress import Progress, Step, silent
 
@@ -27,6 +28,7 @@ def from_checkpoint(
     variant: str = "auto",
     overrides: Mapping[str, Any] | None = None,
     precision: FloatType = "fp32",
+    dialect: Dialect = "cpu",
     progress: Progress,
 ) -> BundleRequest:
     """Open and check a checkpoint: a file, a folder or a hub id, in either naming line.
@@ -50,6 +52,7 @@ def from_checkpoint(
             _text(Path(checkpoint).name or checkpoint), _hash(model.weights, progress), model.variant.line
         ),
         precision=precision,
+        dialect=dialect,
     )
 
 
@@ -60,6 +63,7 @@ def from_random(
     inits: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
     precision: FloatType = "fp32",
+    dialect: Dialect = "cpu",
 ) -> BundleRequest:
     """A model of a variant's sizes that was never trained. Without ``inits`` its tokenizer is a stand-in.
 
@@ -80,6 +84,7 @@ def from_random(
         tokenizer_json=tokenizer_json,
         source=Provenance(f"random weights, seed {seed}", "", chosen.line),
         precision=precision,
+        dialect=dialect,
     )
 
 

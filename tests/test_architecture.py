@@ -76,6 +76,7 @@ ROOMS = {
         "report",
         "quantize_plan",
         "quantize_options",
+        "dialect",
         "quantize",
         "engines",
         "cli",

@@ -31,11 +31,16 @@ def read_graphs(bundle: Path, output: Path) -> Manifest:
 
     Raises:
         BundleError: no bundle.
-        InputError: it holds engines, or is ``output`` itself.
+        InputError: it holds engines or graphs of another dialect, or is ``output`` itself.
     """
     manifest = read_manifest(bundle)
     if manifest.engine is not None:
         raise InputError(f"{bundle} holds engines of {manifest.engine.flavour} already; give the bundle of ONNX graphs")
+    if manifest.dialect != "gpu":
+        raise InputError(
+            f"{bundle} holds graphs for {manifest.dialect}, engines are compiled from those for gpu; export it again "
+            f"with `xsam-export --checkpoint CHECKPOINT --precision {manifest.precision} --for gpu -o BUNDLE`"
+        )
     if output.resolve() == bundle.resolve():
         raise InputError(f"{output} is the bundle that is read; choose another output")
     return manifest

@@ -3,8 +3,8 @@
 The contract of every language model here (``CausalLM.forward``): tokens come as embeddings, the cache is read and
 never written, and only the new tokens' keys and values are returned. The cache is token-major, [1, tokens, kv_heads,
 head_dim], keys after rotation, so that a caller appends to it and trims it along one axis; what it is longer than the
-first new token's position is padding. Attention scores of cached and new keys are two products joined before the
-softmax; keys and values are not joined, so no cached row is copied.
+first new token's position is padding. Cached and new keys meet in one of two forms with equal results:
+``cached_attention`` copies no cached row, ``joined_attention`` is what a compiler for GPUs makes one kernel of.
 
 What sets a type apart, its projections and its feed-forward module, is its ``Architecture``.
 """
@@ -19,6 +19,7 @@ from xsam_edge.export.config.sizes import LLMConfig
 from xsam_edge.export.models.architecture import Architecture, Modules, Norm
 from xsam_edge.export.models.masking import hide
 from xsam_edge.export.models.registry import get_architecture
+from xsam_edge.runtime.bundle.contract import Dialect
 
 KeyValue = tuple[Tensor, Tensor]
 
@@ -85,7 +86,7 @@ def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor)
         query: [B, S, heads, head_dim], scaled.
         new: keys and values of the same tokens, [B, S, kv_heads, head_dim] each.
         past: the cache, [B, P, kv_heads, head_dim] or [1, P, kv_heads, head_dim] each; P may be 0.
-        bias: added to the scores, broadcast to [B, kv_heads, groups, S, P + S].
+        bias: added to the scores, [S, P + S] or [B, 1, S, P + S].
 
     Returns:
         [B, S, heads * head_dim].
@@ -97,11 +98,33 @@ def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor)
     rows = query.unflatten(2, (kv_heads, groups)).permute(0, 2, 3, 1, 4)
     rows = rows.reshape(batch, kv_heads, groups * length, head_dim)
     scores = torch.cat([rows @ keys.permute(0, 2, 3, 1) for keys in (past[0], new[0])], dim=-1)
-    scores = scores.reshape(batch, kv_heads, groups, length, past_length + length) + bias
+    scores = scores.reshape(batch, kv_heads, groups, length, past_length + length)
+    scores = scores + (bias if bias.ndim == 2 else bias[:, :, None])
     weights = torch.softmax(scores, dim=-1).reshape(batch, kv_heads, groups * length, past_length + length)
     mixed = weights[..., :past_length] @ past[1].transpose(1, 2) + weights[..., past_length:] @ new[1].transpose(1, 2)
     mixed = mixed.reshape(batch, kv_heads, groups, length, head_dim).permute(0, 3, 1, 2, 4)
     return mixed.reshape(batch, length, heads * head_dim)
+
+
+def joined_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor) -> Tensor:
+    """The same as ``cached_attention``, of cached and new keys and values joined to one tensor each.
+
+    NVIDIA's compiler fuses a product, an addition, a softmax and a product of [B, heads, S, P + S] scores, which then
+    never lie in memory. It does not where the queries of a group are rows of one product, so shared keys are repeated.
+    """
+    batch, length, heads, head_dim = query.shape
+    keys, values = (
+        _repeat(torch.cat((old.expand(batch, -1, -1, -1), own), 1), heads) for old, own in zip(past, new, strict=True)
+    )
+    scores = query.transpose(1, 2) @ keys.permute(0, 2, 3, 1) + bias
+    mixed = torch.softmax(scores, dim=-1) @ values.transpose(1, 2)
+    return mixed.transpose(1, 2).reshape(batch, length, heads * head_dim)
+
+
+def _repeat(rows: Tensor, heads: int) -> Tensor:
+    """[B, T, kv_heads, head_dim] to [B, T, heads, head_dim], each head as often as queries share it."""
+    groups = heads // rows.shape[2]
+    return rows if groups == 1 else rows[:, :, :, None].expand(-1, -1, -1, groups, -1).flatten(2, 3)
 
 
 def add_modules(parent: nn.Module, modules: Modules, config: LLMConfig) -> None:
@@ -116,9 +139,10 @@ def add_modules(parent: nn.Module, modules: Modules, config: LLMConfig) -> None:
 class Attention(nn.Module):
     """Self-attention with an architecture's projections."""
 
-    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
+    def __init__(self, config: LLMConfig, architecture: Architecture, dialect: Dialect) -> None:
         super().__init__()
         self.config, self.project = config, architecture.project
+        self.attend = cached_attention if dialect == "cpu" else joined_attention
         self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.hidden_size, bias=False)
         add_modules(self, architecture.attention(config), config)
 
@@ -126,7 +150,7 @@ class Attention(nn.Module):
         """[B, S, hidden_size] to the same shape, and the new keys and values."""
         query, key, value = self.project(self, x)
         new = (rotate(key, *rotary), value)
-        mixed = cached_attention(rotate(query, *rotary) * self.config.head_dim**-0.5, new, past, bias)
+        mixed = self.attend(rotate(query, *rotary) * self.config.head_dim**-0.5, new, past, bias)
         return self.o_proj(mixed), new
 
 
@@ -148,9 +172,9 @@ class FeedForward(nn.Module):
 class DecoderLayer(nn.Module):
     """Pre-norm layer of an attention and a feed-forward module."""
 
-    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
+    def __init__(self, config: LLMConfig, architecture: Architecture, dialect: Dialect) -> None:
         super().__init__()
-        self.self_attn = Attention(config, architecture)
+        self.self_attn = Attention(config, architecture, dialect)
         self.mlp = FeedForward(config, architecture)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
@@ -165,10 +189,10 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Embedding table, layers and final norm; exists for the parameter names of checkpoints."""
 
-    def __init__(self, config: LLMConfig, architecture: Architecture) -> None:
+    def __init__(self, config: LLMConfig, architecture: Architecture, dialect: Dialect) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config, architecture) for _ in range(config.num_layers))
+        self.layers = nn.ModuleList(DecoderLayer(config, architecture, dialect) for _ in range(config.num_layers))
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
 
@@ -179,10 +203,10 @@ class CausalLM(nn.Module):
         CheckpointError: at construction, for a type that is not known.
     """
 
-    def __init__(self, config: LLMConfig) -> None:
+    def __init__(self, config: LLMConfig, dialect: Dialect = "cpu") -> None:
         super().__init__()
         self.config = config
-        self.model = Decoder(config, get_architecture(config.model_type))
+        self.model = Decoder(config, get_architecture(config.model_type), dialect)
         self.rotary = Rotary(config)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
@@ -229,7 +253,7 @@ class CausalLM(nn.Module):
         seen = visibility(position_ids, past[0][0].shape[1], self.config.sliding_window) if mask is None else mask
         bias = hide(~seen, inputs_embeds.dtype)
         if bias.ndim == 3:
-            bias = bias[:, None, None]
+            bias = bias[:, None]
         cosine, sine = self.rotary(position_ids)
         rotary = (cosine.to(inputs_embeds.dtype), sine.to(inputs_embeds.dtype))
         x, new = inputs_embeds, []

@@ -19,6 +19,7 @@ from xsam_edge.export.models.mask_encoder import MaskEncoder
 from xsam_edge.export.models.pixel_decoder import PixelDecoder
 from xsam_edge.export.models.projectors import Projector, ShuffleProjector
 from xsam_edge.export.models.vision_encoder import VisionEncoder
+from xsam_edge.runtime.bundle.contract import Dialect
 
 
 class Segmentor(nn.Module):
@@ -38,13 +39,19 @@ class XSam(nn.Module):
     Args:
         config: sizes of the parts.
         deformable: form of the pixel decoder's attention; results are equal.
+        dialect: whom the forms of everything else are for; results are equal.
     """
 
-    def __init__(self, config: ModelConfig, deformable: Literal["grid_sample", "gather"] = "gather") -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        deformable: Literal["grid_sample", "gather"] = "gather",
+        dialect: Dialect = "cpu",
+    ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dialect = config, dialect
         llm_width, embed_width = config.llm.hidden_size, config.mask_decoder.hidden_dim
-        self.llm = CausalLM(config.llm)
+        self.llm = CausalLM(config.llm, dialect)
         self.vision_encoder = VisionEncoder(config.vision_encoder)
         self.segmentor = Segmentor(config, deformable)
         self.visual_projector = Projector(config.vision_encoder.hidden_size, llm_width)

@@ -34,6 +34,15 @@ steps of decoding have few different shapes.
 
 from __future__ import annotations
 
+from typing import Literal
+
+Dialect = Literal["cpu", "gpu", "cuda"]
+"""Whom the forms of the graphs are for. All compute the same, and ONNX Runtime runs each of them on a CPU.
+
+``cpu`` moves no cached row, which is fastest there; ``gpu`` joins cached and new keys and values, so that NVIDIA's
+compiler makes one kernel of an attention; ``cuda`` is ``gpu`` with operators of ONNX Runtime's own.
+"""
+
 IMAGE_ENCODER = "image_encoder"
 LLM = "llm"
 MASK_DECODER = "mask_decoder"

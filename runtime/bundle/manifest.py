@@ -166,6 +166,7 @@ class Manifest:
     engine: EngineInfo | None = None  # how its graphs were compiled; None: they are ONNX files
     activations: ActivationSizes | None = None  # for memory plans
     half_range: HalfRange | None = None  # None: no value is FP16, or an export of before that was checked
+    dialect: contract.Dialect = "cpu"  # the only one that there once was
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from xsam_edge.export.config.variants import language_model_types
-from xsam_edge.export.models.llm import CausalLM, Rotary, cached_attention, rotate, visibility
+from xsam_edge.export.models.llm import CausalLM, Rotary, cached_attention, joined_attention, rotate, visibility
 from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.runtime.errors import CheckpointError
 
@@ -105,7 +105,8 @@ def test_a_mask_keeps_packed_sequences_apart(qwen3):
     torch.testing.assert_close(hidden[:, 4:], _run(llm, second, 0, llm.empty_cache())[0], atol=1e-5, rtol=0)
 
 
-def test_grouped_queries_equal_repeated_keys():
+@pytest.mark.parametrize("attend", [cached_attention, joined_attention])
+def test_grouped_queries_equal_repeated_keys(attend):
     torch.manual_seed(0)
     query, bias = torch.randn(1, 3, 6, 8), torch.zeros(3, 5 + 3)
     bias[0, -2:] = -3e4
@@ -113,7 +114,18 @@ def test_grouped_queries_equal_repeated_keys():
     keys, values = (torch.cat(pair, 1).repeat_interleave(3, dim=2) for pair in zip(past, new, strict=True))
     weights = torch.softmax(torch.einsum("bqhd,bkhd->bhqk", query, keys) + bias, -1)
     expected = torch.einsum("bhqk,bkhd->bqhd", weights, values).flatten(2)
-    torch.testing.assert_close(cached_attention(query, new, past, bias), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(attend(query, new, past, bias), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_joined_attention_equals_that_of_a_cache_which_a_batch_shares(groups):
+    torch.manual_seed(0)
+    query, bias = torch.randn(2, 3, 2 * groups, 8), torch.zeros(2, 1, 3, 5 + 3)
+    bias[1, 0, 0, -2:] = -3e4
+    past, new = (tuple(torch.randn(batch, n, 2, 8) for _ in range(2)) for batch, n in ((1, 5), (2, 3)))
+    for mask in (bias, bias[0, 0]):
+        expected = cached_attention(query, new, past, mask)
+        torch.testing.assert_close(joined_attention(query, new, past, mask), expected, atol=1e-5, rtol=0)
 
 
 def test_rotation_depends_on_the_distance_only(phi3):
