@@ -107,22 +107,49 @@ def cached_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor)
 
 
 def joined_attention(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor) -> Tensor:
-    """The same as ``cached_attention``, of cached and new keys and values joined to one tensor each.
+    """The same as ``cached_attention``, as what a compiler for GPUs makes one kernel of.
 
-    NVIDIA's compiler fuses a product, an addition, a softmax and a product of [B, heads, S, P + S] scores, which then
-    never lie in memory. It does not where the queries of a group are rows of one product, so shared keys are repeated.
+    That is a product, an addition, a softmax and a product of joined keys and values: scores then never lie in memory.
+    NVIDIA's does not where the queries of a group are rows of one product, so shared keys are repeated. A batch is one
+    sequence: its tokens see the past that they share where it lies, which has not to be copied for each of its items.
+
+    Args:
+        query: as there.
+        new: as there.
+        past: the cache, [1, P, kv_heads, head_dim] each.
+        bias: [B * S, P + B * S], from ``packed``.
+
+    Returns:
+        [B, S, heads * head_dim].
     """
     batch, length, heads, head_dim = query.shape
     keys, values = (
-        _repeat(torch.cat((old.expand(batch, -1, -1, -1), own), 1), heads) for old, own in zip(past, new, strict=True)
+        _repeat(torch.cat((old, own.flatten(0, 1)[None]), dim=1), heads) for old, own in zip(past, new, strict=True)
     )
-    scores = query.transpose(1, 2) @ keys.permute(0, 2, 3, 1) + bias
+    scores = query.flatten(0, 1)[None].transpose(1, 2) @ keys.permute(0, 2, 3, 1) + bias
     mixed = torch.softmax(scores, dim=-1) @ values.transpose(1, 2)
     return mixed.transpose(1, 2).reshape(batch, length, heads * head_dim)
 
 
+def packed(seen: Tensor, batch: int, past_length: int) -> Tensor:
+    """Which keys a batch in one sequence sees, from what each of its items does.
+
+    Args:
+        seen: bool [S, P + S], or [B, S, P + S].
+        batch: B.
+        past_length: P.
+
+    Returns:
+        Bool [B * S, P + B * S]: the past, then the new tokens of all items, each of which sees its own only.
+    """
+    seen = seen.expand(batch, *seen.shape[-2:])
+    item = torch.arange(batch, device=seen.device)
+    own = seen[:, :, None, past_length:] & (item[:, None] == item)[:, None, :, None]
+    return torch.cat((seen[:, :, :past_length], own.flatten(2)), dim=2).flatten(0, 1)
+
+
 def _repeat(rows: Tensor, heads: int) -> Tensor:
-    """[B, T, kv_heads, head_dim] to [B, T, heads, head_dim], each head as often as queries share it."""
+    """[1, T, kv_heads, head_dim] to [1, T, heads, head_dim], each head as often as queries share it."""
     groups = heads // rows.shape[2]
     return rows if groups == 1 else rows[:, :, :, None].expand(-1, -1, -1, groups, -1).flatten(2, 3)
 
@@ -205,7 +232,7 @@ class CausalLM(nn.Module):
 
     def __init__(self, config: LLMConfig, dialect: Dialect = "cpu") -> None:
         super().__init__()
-        self.config = config
+        self.config, self.dialect = config, dialect
         self.model = Decoder(config, get_architecture(config.model_type), dialect)
         self.rotary = Rotary(config)
         if not config.tie_word_embeddings:
@@ -240,8 +267,8 @@ class CausalLM(nn.Module):
             inputs_embeds: [B, S, hidden_size].
             position_ids: int64 [B, S], or [1, S] where all sequences stand at the same positions.
             past: keys and values of each layer, [B, P, kv_heads, head_dim], or [1, P, kv_heads, head_dim] where all
-                sequences follow the same tokens; slot j holds position j, and slots from the first new position on
-                are padding, whatever they hold that is finite.
+                sequences follow the same tokens, as they must in a dialect for GPUs; slot j holds position j, and
+                slots from the first new position on are padding, whatever they hold that is finite.
             logits_positions: int64 [N], indices into the B * S new tokens.
             mask: bool [S, P + S] or [B, S, P + S], true where a token sees a key; replaces the rule of ``visibility``,
                 which holds where all sequences stand at the same positions.
@@ -250,10 +277,13 @@ class CausalLM(nn.Module):
             Hidden states after the final norm [B, S, hidden_size], logits [N, vocab_size] and the new keys and values
             of each layer, [B, S, kv_heads, head_dim].
         """
-        seen = visibility(position_ids, past[0][0].shape[1], self.config.sliding_window) if mask is None else mask
+        past_length = past[0][0].shape[1]
+        seen = visibility(position_ids, past_length, self.config.sliding_window) if mask is None else mask
+        if self.dialect != "cpu":
+            seen = packed(seen, inputs_embeds.shape[0], past_length)
+        elif seen.ndim == 3:
+            seen = seen[:, None]
         bias = hide(~seen, inputs_embeds.dtype)
-        if bias.ndim == 3:
-            bias = bias[:, None]
         cosine, sine = self.rotary(position_ids)
         rotary = (cosine.to(inputs_embeds.dtype), sine.to(inputs_embeds.dtype))
         x, new = inputs_embeds, []

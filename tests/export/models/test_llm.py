@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from xsam_edge.export.config.variants import language_model_types
-from xsam_edge.export.models.llm import CausalLM, Rotary, cached_attention, joined_attention, rotate, visibility
+from xsam_edge.export.models.llm import CausalLM, Rotary, cached_attention, joined_attention, packed, rotate, visibility
+from xsam_edge.export.models.masking import hide
 from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.runtime.errors import CheckpointError
 
@@ -105,8 +106,7 @@ def test_a_mask_keeps_packed_sequences_apart(qwen3):
     torch.testing.assert_close(hidden[:, 4:], _run(llm, second, 0, llm.empty_cache())[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("attend", [cached_attention, joined_attention])
-def test_grouped_queries_equal_repeated_keys(attend):
+def test_grouped_queries_equal_repeated_keys():
     torch.manual_seed(0)
     query, bias = torch.randn(1, 3, 6, 8), torch.zeros(3, 5 + 3)
     bias[0, -2:] = -3e4
@@ -114,18 +114,40 @@ def test_grouped_queries_equal_repeated_keys(attend):
     keys, values = (torch.cat(pair, 1).repeat_interleave(3, dim=2) for pair in zip(past, new, strict=True))
     weights = torch.softmax(torch.einsum("bqhd,bkhd->bhqk", query, keys) + bias, -1)
     expected = torch.einsum("bhqk,bkhd->bqhd", weights, values).flatten(2)
-    torch.testing.assert_close(attend(query, new, past, bias), expected, atol=1e-5, rtol=0)
+    for attend in (cached_attention, joined_attention):
+        torch.testing.assert_close(attend(query, new, past, bias), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("mask_axes", [2, 3])
 @pytest.mark.parametrize("groups", [1, 3])
-def test_joined_attention_equals_that_of_a_cache_which_a_batch_shares(groups):
+def test_a_batch_in_one_sequence_equals_one_of_several(groups, mask_axes):
     torch.manual_seed(0)
-    query, bias = torch.randn(2, 3, 2 * groups, 8), torch.zeros(2, 1, 3, 5 + 3)
-    bias[1, 0, 0, -2:] = -3e4
-    past, new = (tuple(torch.randn(batch, n, 2, 8) for _ in range(2)) for batch, n in ((1, 5), (2, 3)))
-    for mask in (bias, bias[0, 0]):
-        expected = cached_attention(query, new, past, mask)
-        torch.testing.assert_close(joined_attention(query, new, past, mask), expected, atol=1e-5, rtol=0)
+    batch, length, past_length = 2, 3, 5
+    query = torch.randn(batch, length, 2 * groups, 8)
+    past, new = (tuple(torch.randn(b, n, 2, 8) for _ in range(2)) for b, n in ((1, past_length), (batch, length)))
+    seen = torch.rand(batch, length, past_length + length) > 0.3
+    seen[:, :, 0] = True
+    seen = seen if mask_axes == 3 else seen[0]
+    bias = hide(~seen[:, None] if mask_axes == 3 else ~seen, torch.float32)
+    expected = cached_attention(query, new, past, bias)
+    found = joined_attention(query, new, past, hide(~packed(seen, batch, past_length), torch.float32))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["phi3", "qwen3", "llama"])
+def test_dialects_agree(request, name):
+    recorded = request.getfixturevalue(name)
+    models = [CausalLM(replace(recorded.config.llm, sliding_window=9), dialect) for dialect in ("cpu", "gpu", "cuda")]
+    for llm in models:
+        llm.load_state_dict(recorded.model.llm.state_dict())
+    generator = torch.Generator().manual_seed(0)
+    embeds = torch.randn(1, 12, models[0].config.hidden_size, generator=generator)
+    _, _, past = _run(models[0], embeds, 0, models[0].empty_cache())
+    batch = torch.randn(3, 7, models[0].config.hidden_size, generator=generator)
+    expected, *others = (_run(llm, batch, 10, past) for llm in models)  # behind ten tokens and two rows of padding
+    for other in others:
+        for found, wanted in zip(other, expected, strict=True):
+            torch.testing.assert_close(found, wanted, atol=2e-5, rtol=0)
 
 
 def test_rotation_depends_on_the_distance_only(phi3):
