@@ -20,6 +20,7 @@ import onnx_ir as ir
 from xsam_edge.export.config.activation_sizes import activation_sizes
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.graph.floats import FloatTypes, apply
+from xsam_edge.export.graph.fused_attention import fuse_attention
 from xsam_edge.export.graph.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.graph.passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graph.trace import fake_tensors, trace
@@ -87,15 +88,23 @@ def write_bundle(
         return fill_bundle(request, folder, progress)
 
 
-def fill_bundle(request: BundleRequest, folder: Path, progress: Progress = silent) -> Manifest:
-    """Write a bundle into an empty folder; raises as :func:`write_bundle`."""
+def fill_bundle(
+    request: BundleRequest, folder: Path, progress: Progress = silent, *, finished: bool = True
+) -> Manifest:
+    """Write a bundle into an empty folder; raises as :func:`write_bundle`.
+
+    One that is not ``finished`` is to be lowered: its graphs lack what :func:`finish` does.
+    """
     with fake_tensors():
         model = XSam(request.config, dialect=request.dialect)
     check_space(folder, bundle_bytes(request, model, request.precision))
     graphs = {}
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))
-        graphs[name] = _build_and_write(request, model, name, folder, progress)
+        graph, plans = build_graph(model, name, request.precision)
+        if finished:
+            finish(graph, request.dialect)
+        graphs[name] = write_graph(graph, plans, request.weights, name, folder, progress)
     return seal(request, folder, request.precision, request.precision, graphs, progress)
 
 
@@ -126,9 +135,10 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     return graph, plans
 
 
-def _build_and_write(request: BundleRequest, model: XSam, name: str, folder: Path, progress: Progress) -> GraphSpec:
-    graph, plans = build_graph(model, name, request.precision)
-    return write_graph(graph, plans, request.weights, name, folder, progress)
+def finish(graph: ir.Model, dialect: Dialect) -> None:
+    """What a dialect makes of a graph whose types are set, in place."""
+    if dialect == "cuda":
+        fuse_attention(graph)
 
 
 def write_graph(

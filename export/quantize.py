@@ -22,7 +22,7 @@ from xsam_edge.calibration.statistics.collect import collect, default_cache
 from xsam_edge.calibration.statistics.probes import Probe, make_probe
 from xsam_edge.calibration.statistics.ranges import activation_range, parse_method
 from xsam_edge.calibration.statistics.stats import TensorStats
-from xsam_edge.export.bundle import BundleRequest, fill_bundle, seal, write_graph
+from xsam_edge.export.bundle import BundleRequest, fill_bundle, finish, seal, write_graph
 from xsam_edge.export.gate.measure import Exam, Score
 from xsam_edge.export.gate.peaks import Peaks, half_range, half_values, measure, raise_peaks
 from xsam_edge.export.gate.search import Search, SearchResult, Trial
@@ -67,7 +67,7 @@ def quantize_bundle(
     start = time.perf_counter()
     data = _open_data(options)  # before any work: it may not exist
     with staged(output, overwrite) as folder, _beside(output) as base:
-        fill_bundle(replace(request, precision="fp32"), base, progress)
+        fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
         quantization = _Quantization(request, base, options, data, progress)
         manifest, measured = quantization.write(folder)
         report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
@@ -272,6 +272,7 @@ class _Quantization:
     def _write_graph(self, name: str, plan: Plan, precisions: Mapping[str, NodePrecision], folder: Path) -> GraphSpec:
         opened = lowering.open_graph(self.base / f"{name}.onnx")
         lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
+        finish(opened.model, self.request.dialect)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.progress, annotated=False)
 
     def _below(self, outcome: SearchResult) -> None:
