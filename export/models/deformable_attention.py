@@ -15,6 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from xsam_edge.runtime.bundle.contract import Dialect
+
+Form = Literal["grid_sample", "gather"]
 Sizes = list[tuple[int, int]]
 
 _GATHERED = 1 << 24  # values that are gathered at once, 64 MB in float32
@@ -117,12 +120,53 @@ class CornerSearch(nn.Module):
         )
 
 
+def mix_by_products(pairs: Tensor, rows: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor]) -> Tensor:
+    """Weighted sums of pairs of neighbours, by a product of a row and a matrix per query and head.
+
+    On a CPU products and sums of their own would each cost a pass over memory. Queries are divided, or what is gathered
+    would be the largest tensor of the whole model by far.
+
+    Args:
+        pairs: a cell's values and its right neighbour's, [cells, 2 * head_dim].
+        rows: of ``pairs``, for each sample of each query and head, int32 [queries * samples]; upper and lower.
+        weights: of both cells of each, [queries, samples * 2]; upper and lower.
+
+    Returns:
+        [queries, head_dim].
+    """
+    queries, lanes = weights[0].shape
+    width = pairs.shape[1] // 2
+    at_once = max(1, _GATHERED // (lanes * width))
+    parts = -(-queries // at_once)
+    counts = [queries * (part + 1) // parts - queries * part // parts for part in range(parts)]
+
+    def mix(row: Tensor, weight: Tensor) -> Tensor:
+        return weight[:, None] @ torch.index_select(pairs, 0, row).reshape(-1, lanes, width)
+
+    row_parts = (row.split([lanes // 2 * count for count in counts]) for row in rows)
+    weight_parts = (weight.split(counts) for weight in weights)
+    upper, lower = (map(mix, *both) for both in zip(row_parts, weight_parts, strict=True))
+    return torch.cat([a + b for a, b in zip(upper, lower, strict=True)])
+
+
+def mix_by_sums(pairs: Tensor, rows: tuple[Tensor, Tensor], weights: tuple[Tensor, Tensor]) -> Tensor:
+    """The same as ``mix_by_products``, by sums that NVIDIA's compiler fuses with what is gathered: it never exists."""
+    queries, lanes = weights[0].shape
+    width = pairs.shape[1] // 2
+    upper, lower = (
+        (weight[..., None] * torch.index_select(pairs, 0, row).reshape(queries, lanes, width)).sum(1)
+        for row, weight in zip(rows, weights, strict=True)
+    )
+    return upper + lower
+
+
 class GatherSampling(nn.Module):
     """Weighted sums of bilinear samples, by reading rows of the values."""
 
-    def __init__(self) -> None:
+    def __init__(self, dialect: Dialect) -> None:
         super().__init__()
         self.corners = CornerSearch()
+        self.mix = mix_by_products if dialect == "cpu" else mix_by_sums
 
     def forward(self, value: Tensor, offsets: Tensor, reference: Tensor, weights: Tensor, sizes: Sizes) -> Tensor:
         """Samples every level around every query.
@@ -144,21 +188,8 @@ class GatherSampling(nn.Module):
         # which has no weight.
         pairs = torch.cat((rows, torch.cat((rows[heads:], rows[:heads]))), dim=1)
         corners = self.corners(offsets, reference, weights, sizes)
-        # A product of a row and a matrix per query and head: products and sums of their own would each cost a pass over
-        # memory. Queries are divided, or what is gathered would be the largest tensor of the whole model by far.
-        queries = weights.shape[0] * weights.shape[1] * heads
-        at_once = max(1, _GATHERED // (2 * samples * head_dim))
-        parts = -(-queries // at_once)
-        counts = [queries * (part + 1) // parts - queries * part // parts for part in range(parts)]
-
-        def mix(row: Tensor, weight: Tensor) -> Tensor:
-            return weight @ torch.index_select(pairs, 0, row).reshape(-1, 2 * samples, head_dim)
-
-        upper_rows, lower_rows = (row.split([samples * count for count in counts]) for row in corners.rows)
-        upper_weights, lower_weights = (w.reshape(-1, 1, 2 * samples).split(counts) for w in corners.weights)
-        upper = map(mix, upper_rows, upper_weights)
-        lower = map(mix, lower_rows, lower_weights)
-        return torch.cat([a + b for a, b in zip(upper, lower, strict=True)]).reshape(batch, -1, heads * head_dim)
+        upper, lower = (weight.reshape(-1, 2 * samples) for weight in corners.weights)
+        return self.mix(pairs, corners.rows, (upper, lower)).reshape(batch, -1, heads * head_dim)
 
 
 class GridSampling(nn.Module):
@@ -191,13 +222,14 @@ class DeformableAttention(nn.Module):
         num_heads: int,
         num_levels: int,
         num_points: int,
-        implementation: Literal["grid_sample", "gather"] = "gather",
+        form: Form = "gather",
+        dialect: Dialect = "cpu",
     ) -> None:
         super().__init__()
         self.num_heads, self.num_levels, self.num_points = num_heads, num_levels, num_points
         # The sampling module bears the form's name, by which a precision plan finds its coordinates.
-        self.implementation = implementation
-        self.add_module(implementation, GatherSampling() if implementation == "gather" else GridSampling())
+        self.form = form
+        self.add_module(form, GatherSampling(dialect) if form == "gather" else GridSampling())
         self.sampling_offsets = nn.Linear(channels, num_heads * num_levels * num_points * 2)
         self.attention_weights = nn.Linear(channels, num_heads * num_levels * num_points)
         self.value_proj = nn.Linear(channels, channels)
@@ -220,6 +252,6 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(query).unflatten(-1, (heads, levels, points, 2))
         weights = torch.softmax(self.attention_weights(query).unflatten(-1, (heads, levels * points)), dim=-1)
         weights = weights.unflatten(-1, (levels, points))
-        sample = getattr(self, self.implementation)
+        sample = getattr(self, self.form)
         attended: Tensor = self.output_proj(sample(value, offsets, reference, weights, sizes))
         return attended

@@ -6,12 +6,17 @@ in X-SAM and is not created; nor are layers deeper than the deepest tapped state
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xsam_edge.export.config.sizes import MaskEncoderConfig
 from xsam_edge.export.models.activation_functions import activation
+from xsam_edge.runtime.bundle.contract import Dialect
+
+Attend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def relative_positions(table: Tensor, size: int) -> Tensor:
@@ -48,11 +53,50 @@ def merge_windows(windows: Tensor, height: int, width: int) -> Tensor:
     return x.reshape(-1, rows * window, columns * window, channels)[:, :height, :width]
 
 
+def summed_positions(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Attention of a map's cells to one another, with the position terms of both axes summed to one bias first.
+
+    Args:
+        query: [B, heads, H * W, C], scaled.
+        key: [B, heads, H * W, C].
+        value: [B, heads, H * W, C].
+        rows: added to the scores with the keys of a row, [B, heads, H * W, H].
+        columns: added to the scores with the keys of a column, [B, heads, H * W, W].
+
+    Returns:
+        [B, heads, H * W, C].
+    """
+    bias = (rows[..., None] + columns[..., None, :]).flatten(3)
+    mixed: Tensor = torch.softmax(query @ key.transpose(2, 3) + bias, dim=-1) @ value
+    return mixed
+
+
+def positions_as_channels(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The same as ``summed_positions``, without a bias: a term is a channel, which is one in the keys of its place.
+
+    A bias is as large as the scores. Of queries, keys and values of one width, a multiple of eight as tensor cores take
+    them, NVIDIA's compiler makes one kernel, and neither bias nor scores ever lie in memory.
+    """
+    channels, height, width = key.shape[-1], rows.shape[-1], columns.shape[-1]
+    wide = -(-(channels + height + width) // 8) * 8
+    row = torch.eye(height, dtype=key.dtype, device=key.device)[:, None].expand(-1, width, -1)
+    column = torch.eye(width, dtype=key.dtype, device=key.device).expand(height, -1, -1)
+    places = _widen(F.pad(torch.cat((row, column), dim=-1).flatten(0, 1), (channels, 0)), wide)
+    scores = _widen(torch.cat((query, rows, columns), dim=-1), wide) @ (_widen(key, wide) + places).transpose(2, 3)
+    return (torch.softmax(scores, dim=-1) @ _widen(value, wide))[..., :channels]
+
+
+def _widen(x: Tensor, width: int) -> Tensor:
+    """[..., C] to [..., width], with zeros behind."""
+    return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
+
+
 class MaskAttention(nn.Module):
     """Multi-head self-attention over a square map, with decomposed relative positions."""
 
-    def __init__(self, config: MaskEncoderConfig, size: int) -> None:
+    def __init__(self, config: MaskEncoderConfig, size: int, attend: Attend) -> None:
         super().__init__()
+        self.attend = attend
         self.num_heads = config.num_heads
         self.head_dim = config.hidden_size // config.num_heads
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
@@ -63,22 +107,19 @@ class MaskAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] to the same shape."""
         batch, height, width, channels = x.shape
-        heads, tokens = batch * self.num_heads, height * width
-        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        query, key, value = qkv.reshape(3, heads, tokens, self.head_dim).unbind(0)
+        tokens = height * width
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, self.head_dim)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
 
         # The position terms are matrix products of the unscaled query with a table that depends on its row (column).
-        grid = query.reshape(heads, height, width, self.head_dim)
+        grid = query.reshape(batch * self.num_heads, height, width, self.head_dim)
         rows = grid @ relative_positions(self.rel_pos_h, height).transpose(1, 2)
         columns = grid.transpose(1, 2) @ relative_positions(self.rel_pos_w, width).transpose(1, 2)
-        rows = rows.reshape(heads, tokens, height, 1)
-        columns = columns.transpose(1, 2).reshape(heads, tokens, 1, width)
+        rows = rows.reshape(batch, self.num_heads, tokens, height)
+        columns = columns.transpose(1, 2).reshape(batch, self.num_heads, tokens, width)
 
-        scores = (query * self.head_dim**-0.5) @ key.transpose(-1, -2)
-        scores = scores.reshape(heads, tokens, height, width) + rows + columns
-        probabilities = torch.softmax(scores.reshape(heads, tokens, tokens), dim=-1)
-        mixed = (probabilities @ value).reshape(batch, self.num_heads, tokens, self.head_dim).transpose(1, 2)
-        x = self.proj(mixed.reshape(batch, height, width, channels))
+        mixed = self.attend(query * self.head_dim**-0.5, key, value, rows, columns)
+        x = self.proj(mixed.transpose(1, 2).reshape(batch, height, width, channels))
         return x
 
 
@@ -100,11 +141,12 @@ class MaskMLP(nn.Module):
 class MaskLayer(nn.Module):
     """Pre-norm transformer layer; ``window`` 0 attends to the whole map."""
 
-    def __init__(self, config: MaskEncoderConfig, window: int) -> None:
+    def __init__(self, config: MaskEncoderConfig, window: int, dialect: Dialect) -> None:
         super().__init__()
         self.window = window
+        attend = summed_positions if dialect == "cpu" else positions_as_channels
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.attn = MaskAttention(config, window or config.grid)
+        self.attn = MaskAttention(config, window or config.grid, attend)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = MaskMLP(config)
 
@@ -139,7 +181,7 @@ class PatchEmbed(nn.Module):
 class MaskEncoder(nn.Module):
     """SAM ViT: normalised pixels to the hidden states that X-SAM reads (0 is the embeddings with positions)."""
 
-    def __init__(self, config: MaskEncoderConfig) -> None:
+    def __init__(self, config: MaskEncoderConfig, dialect: Dialect = "cpu") -> None:
         super().__init__()
         states = config.num_layers + 1
         self.taps = tuple(tap % states for tap in config.taps)
@@ -147,7 +189,7 @@ class MaskEncoder(nn.Module):
         self.patch_embed = PatchEmbed(config)
         self.pos_embed = nn.Parameter(torch.zeros(1, config.grid, config.grid, config.hidden_size))
         self.layers = nn.ModuleList(
-            MaskLayer(config, 0 if index in config.global_attention_layers else config.window_size)
+            MaskLayer(config, 0 if index in config.global_attention_layers else config.window_size, dialect)
             for index in range(max(*self.taps, self.selected))
         )
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xsam_edge.export.config.sizes import NORM_GROUPS, MaskDecoderConfig
-from xsam_edge.export.models.deformable_attention import DeformableAttention, Sizes, reference_points
+from xsam_edge.export.models.deformable_attention import DeformableAttention, Form, Sizes, reference_points
 from xsam_edge.export.models.position_encoding import sine_position_encoding
+from xsam_edge.runtime.bundle.contract import Dialect
 
 
 class PixelDecoderLayer(nn.Module):
     """Post-norm transformer layer with deformable attention."""
 
-    def __init__(self, config: MaskDecoderConfig, implementation: Literal["grid_sample", "gather"]) -> None:
+    def __init__(self, config: MaskDecoderConfig, form: Form, dialect: Dialect) -> None:
         super().__init__()
         channels = config.feature_size
         self.self_attn = DeformableAttention(
-            channels, config.num_heads, config.num_levels, config.num_points, implementation
+            channels, config.num_heads, config.num_levels, config.num_points, form, dialect
         )
         self.self_attn_layer_norm = nn.LayerNorm(channels)
         self.fc1 = nn.Linear(channels, config.encoder_feedforward_dim)
@@ -37,9 +36,9 @@ class PixelDecoderLayer(nn.Module):
 class PixelDecoderEncoder(nn.Module):
     """The transformer layers."""
 
-    def __init__(self, config: MaskDecoderConfig, implementation: Literal["grid_sample", "gather"]) -> None:
+    def __init__(self, config: MaskDecoderConfig, form: Form, dialect: Dialect) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(PixelDecoderLayer(config, implementation) for _ in range(config.encoder_layers))
+        self.layers = nn.ModuleList(PixelDecoderLayer(config, form, dialect) for _ in range(config.encoder_layers))
 
     def forward(self, x: Tensor, position: Tensor, sizes: Sizes) -> Tensor:
         """[B, tokens, C] to the same shape."""
@@ -52,7 +51,7 @@ class PixelDecoderEncoder(nn.Module):
 class PixelDecoder(nn.Module):
     """The connector's pyramid to multi-scale features and mask features."""
 
-    def __init__(self, config: MaskDecoderConfig, implementation: Literal["grid_sample", "gather"] = "gather") -> None:
+    def __init__(self, config: MaskDecoderConfig, form: Form = "gather", dialect: Dialect = "cpu") -> None:
         super().__init__()
         channels, self.num_levels = config.feature_size, config.num_levels
         coarse_first = config.feature_channels[::-1][: config.num_levels]
@@ -61,7 +60,7 @@ class PixelDecoder(nn.Module):
             nn.Sequential(nn.Conv2d(width, channels, kernel_size=1), nn.GroupNorm(NORM_GROUPS, channels))
             for width in coarse_first
         )
-        self.encoder = PixelDecoderEncoder(config, implementation)
+        self.encoder = PixelDecoderEncoder(config, form, dialect)
         self.mask_projection = nn.Conv2d(channels, config.mask_feature_size, kernel_size=1)
         self.adapter_1 = nn.Sequential(
             nn.Conv2d(config.feature_channels[0], channels, kernel_size=1, bias=False),

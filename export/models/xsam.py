@@ -25,10 +25,10 @@ from xsam_edge.runtime.bundle.contract import Dialect
 class Segmentor(nn.Module):
     """Mask encoder, pixel decoder and mask decoder; exists for the parameter names of checkpoints."""
 
-    def __init__(self, config: ModelConfig, deformable: Literal["grid_sample", "gather"]) -> None:
+    def __init__(self, config: ModelConfig, deformable: Literal["grid_sample", "gather"], dialect: Dialect) -> None:
         super().__init__()
-        self.encoder = MaskEncoder(config.mask_encoder)
-        self.pixel_decoder = PixelDecoder(config.mask_decoder, deformable)
+        self.encoder = MaskEncoder(config.mask_encoder, dialect)
+        self.pixel_decoder = PixelDecoder(config.mask_decoder, deformable, dialect)
         self.decoder = MaskDecoder(config.mask_decoder)
         self.class_predictor = ClassPredictor(config.mask_decoder)
 
@@ -53,7 +53,7 @@ class XSam(nn.Module):
         llm_width, embed_width = config.llm.hidden_size, config.mask_decoder.hidden_dim
         self.llm = CausalLM(config.llm, dialect)
         self.vision_encoder = VisionEncoder(config.vision_encoder)
-        self.segmentor = Segmentor(config, deformable)
+        self.segmentor = Segmentor(config, deformable, dialect)
         self.visual_projector = Projector(config.vision_encoder.hidden_size, llm_width)
         self.llm_projector = Projector(llm_width, embed_width)
         self.seg_projector = ShuffleProjector(config.mask_encoder.hidden_size, llm_width)

@@ -27,6 +27,7 @@ from xsam_edge.export.config.sizes import (
 )
 from xsam_edge.export.config.variants import language_model_types
 from xsam_edge.export.models.xsam import XSam
+from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.settings import MaskInput
 from xsam_edge.runtime.image.preprocess import mask_pixels
 
@@ -98,10 +99,11 @@ def _config(recorded: dict[str, Any], logit_clamp: float) -> ModelConfig:
 
 @dataclass(frozen=True)
 class Recorded:
-    """One recorded model: ``line`` is "" (main) or "aaai_"."""
+    """One recorded model: ``line`` is "" (main) or "aaai_"; ``dialect`` is that of its torch model."""
 
     folder: Path
     line: str
+    dialect: Dialect = "cpu"
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class Recorded:
 
     @cached_property
     def model(self) -> XSam:
-        model = XSam(self.config).eval()
+        model = XSam(self.config, dialect=self.dialect).eval()
         own = model.state_dict().keys()
         model.load_state_dict({name: tensor for name, tensor in self.state_dict.items() if name in own})
         return model.requires_grad_(False)
@@ -152,21 +154,33 @@ class Recorded:
 
 
 @cache
-def recorded_model(folder: str, line: str) -> Recorded:
+def recorded_model(folder: str, line: str, dialect: Dialect = "cpu") -> Recorded:
     """The model of a folder of ``DATA``, or of one anywhere."""
-    return Recorded(DATA / folder, line)
+    return Recorded(DATA / folder, line, dialect)
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    """Every dialect whose forms torch has in turn; ``cuda`` has those of ``gpu``."""
+    return request.param
 
 
 @pytest.fixture(params=[("golden-phi3", ""), ("golden-phi3", "aaai_"), ("golden-qwen3", "")], ids="-".join)
-def recorded(request: pytest.FixtureRequest) -> Recorded:
-    """Every recorded model in turn."""
-    return recorded_model(*request.param)
+def recorded(request: pytest.FixtureRequest, dialect: Dialect) -> Recorded:
+    """Every recorded model in every dialect in turn."""
+    return recorded_model(*request.param, dialect)
 
 
 @pytest.fixture
 def phi3() -> Recorded:
     """The recorded Phi-3 model, main line."""
     return recorded_model("golden-phi3", "")
+
+
+@pytest.fixture
+def phi3_in_dialect(dialect: Dialect) -> Recorded:
+    """The recorded Phi-3 model, main line, in every dialect in turn."""
+    return recorded_model("golden-phi3", "", dialect)
 
 
 @pytest.fixture

@@ -15,7 +15,12 @@ def outcome(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("bundle", "reference"),
-    [("phi3_bundle", "phi3_reference"), ("aaai26_bundle", "phi3_reference"), ("qwen3_bundle", "qwen3_reference")],
+    [
+        ("phi3_bundle", "phi3_reference"),
+        ("phi3_gpu_bundle", "phi3_reference"),
+        ("aaai26_bundle", "phi3_reference"),
+        ("qwen3_bundle", "qwen3_reference"),
+    ],
 )
 def test_recorded_outputs(
     bundle: str, reference: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]

@@ -21,19 +21,21 @@ from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import write_external_data
 from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
+from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.manifest import TensorSpec, read_manifest
 
 # Fixture of a bundle -> fixture of the model that it was exported from.
 BUNDLES = {
     "phi3_bundle": "phi3",
+    "phi3_gpu_bundle": "phi3",
     "phi3_fp16_bundle": "phi3",
     "qwen3_bundle": "qwen3",
     "qwen3_fp16_bundle": "qwen3",
     "llama_bundle": "llama",
 }
-FP32 = {"phi3_bundle": "phi3", "qwen3_bundle": "qwen3", "llama_bundle": "llama"}
+FP32 = {"phi3_bundle": "phi3", "phi3_gpu_bundle": "phi3", "qwen3_bundle": "qwen3", "llama_bundle": "llama"}
 # The encoder and the mask decoder do not know the language model.
-FP32_ENCODERS = {"phi3_bundle": "phi3", "qwen3_bundle": "qwen3"}
+FP32_ENCODERS = {"phi3_bundle": "phi3", "phi3_gpu_bundle": "phi3", "qwen3_bundle": "qwen3"}
 
 
 @pytest.mark.parametrize(("bundle", "source"), BUNDLES.items())
@@ -267,7 +269,8 @@ class _Weights:
         return self.tensors[name][start:stop]
 
 
-def test_other_sizes_equal_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", ["cpu", "gpu"])
+def test_other_sizes_equal_torch(tmp_path: Path, dialect: Dialect) -> None:
     """Nothing recorded: an odd grid that windows do not divide, two levels, grouped queries, an image with a rest."""
     recorded = recorded_model("golden-phi3", "").config
     config = replace(
@@ -301,7 +304,7 @@ def test_other_sizes_equal_torch(tmp_path: Path) -> None:
         ),
     }
     with fake_tensors():
-        blank = XSam(config)
+        blank = XSam(config, dialect=dialect)
     for name, (module, inputs) in cases.items():
         graph, plans = build_graph(blank, name, "fp32")
         write_external_data(graph, plans, _Weights(model), tmp_path / f"{name}.onnx.data")

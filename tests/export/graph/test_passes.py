@@ -149,7 +149,9 @@ def test_simplify_and_infer_types() -> None:
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("bundle", ["phi3_bundle", "phi3_fp16_bundle", "qwen3_bundle", "qwen3_fp16_bundle"])
+@pytest.mark.parametrize(
+    "bundle", ["phi3_bundle", "phi3_gpu_bundle", "phi3_fp16_bundle", "qwen3_bundle", "qwen3_fp16_bundle"]
+)
 def test_exported_graphs_are_clean(request: pytest.FixtureRequest, bundle: str, name: str) -> None:
     path: Path = request.getfixturevalue(bundle) / f"{name}.onnx"
     model = onnx.load(path, load_external_data=False)

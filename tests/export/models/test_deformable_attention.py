@@ -11,8 +11,8 @@ from xsam_edge.export.models.deformable_attention import (
 SIZES = [(2, 3), (4, 5), (8, 8)]
 
 
-def sample_gather(value, sizes, at, weights):
-    return GatherSampling()(value, at, torch.zeros(at.shape[1], len(sizes), 2), weights, sizes)
+def sample_gather(value, sizes, at, weights, dialect="cpu"):
+    return GatherSampling(dialect)(value, at, torch.zeros(at.shape[1], len(sizes), 2), weights, sizes)
 
 
 def sample_grid(value, sizes, at, weights):
@@ -62,6 +62,12 @@ def test_gradients_agree():
         gradients.append([leaf.grad for leaf in leaves])
     for expected, found in zip(*gradients, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [1, 20])
+def test_sums_equal_products(spread):
+    inputs = _inputs(SIZES, spread)
+    torch.testing.assert_close(sample_gather(*inputs, dialect="gpu"), sample_gather(*inputs), atol=1e-5, rtol=0)
 
 
 def test_reference_points_are_cell_centres():

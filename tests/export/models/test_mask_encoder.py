@@ -4,12 +4,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xsam_edge.export.models.mask_encoder import MaskEncoder, merge_windows, partition_windows, relative_positions
+from xsam_edge.export.models.mask_encoder import (
+    MaskEncoder,
+    merge_windows,
+    partition_windows,
+    positions_as_channels,
+    relative_positions,
+    summed_positions,
+)
 
 
-def test_every_state_matches_the_record(phi3):
-    images = phi3.tensors("image_features")
-    encoder = phi3.model.segmentor.encoder
+def test_every_state_matches_the_record(phi3_in_dialect):
+    images = phi3_in_dialect.tensors("image_features")
+    encoder = phi3_in_dialect.model.segmentor.encoder
     for index, state in enumerate(encoder.hidden_states(images["extra_pixel_values"])):
         torch.testing.assert_close(state, images[f"sam.hidden.{index}"], atol=1e-5, rtol=0)
 
@@ -41,6 +48,17 @@ def test_relative_positions_of_another_length_are_resampled():
     table = torch.randn(7, 3)
     resampled = F.interpolate(table.T[None], size=9, mode="linear")[0].T
     assert torch.equal(relative_positions(table, 5), relative_positions(resampled, 5))
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 5), (4, 8)])
+def test_positions_are_summed_or_channels_with_equal_results(height, width):
+    query, key, value = torch.randn(3, 2, 6, height * width, 4)
+    rows, columns = torch.randn(2, 6, height * width, height), torch.randn(2, 6, height * width, width)
+    scores = (query @ key.transpose(2, 3)).reshape(2, 6, -1, height, width)
+    probabilities = (scores + rows[..., None] + columns[..., None, :]).flatten(3).softmax(-1)
+    for attend in (summed_positions, positions_as_channels):
+        mixed = attend(query, key, value, rows, columns)
+        torch.testing.assert_close(mixed, probabilities @ value, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("height", "width", "window"), [(8, 8, 3), (6, 9, 3), (5, 7, 4)])

@@ -7,10 +7,10 @@ from xsam_edge.export.models.pixel_decoder import PixelDecoder
 from xsam_edge.export.models.random_weights import init_weights
 
 
-@pytest.mark.parametrize("implementation", ["gather", "grid_sample"])
-def test_features_match_the_record(phi3, implementation):
+@pytest.mark.parametrize(("form", "dialect"), [("gather", "cpu"), ("gather", "gpu"), ("grid_sample", "cpu")])
+def test_features_match_the_record(phi3, form, dialect):
     images = phi3.tensors("image_features")
-    decoder = PixelDecoder(phi3.config.mask_decoder, implementation)
+    decoder = PixelDecoder(phi3.config.mask_decoder, form, dialect)
     decoder.load_state_dict(phi3.model.segmentor.pixel_decoder.state_dict())
     with torch.no_grad():
         mask_features, multi_scale = decoder([images[f"seg_connector.{index}"] for index in range(3)])
