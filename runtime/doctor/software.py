@@ -35,7 +35,7 @@ except NoDeviceError as error:
 """
 _CUDART = """
 import json
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
+from xsam_edge.runtime.backends.cuda.calls import Cuda, import_cudart
 from xsam_edge.runtime.errors import BackendError
 try:
     print(json.dumps(Cuda(import_cudart()).device_count()))

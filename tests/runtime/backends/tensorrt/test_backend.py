@@ -19,8 +19,8 @@ from tests.runtime.backends.tensorrt.fake_tensorrt import (
     engine_bundle,
     fake_backend,
 )
+from xsam_edge.runtime.backends.cuda.calls import Cuda
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda
 from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import read_manifest
@@ -251,8 +251,10 @@ def test_tensorrt_rtx_captures_by_itself(phi3_bundle: Path, tmp_path: Path) -> N
     configs = {name: engine.contexts[0].config for name, engine in backend.fake_trt.engines.items()}
     assert [configs[name].cuda_graph_strategy for name in contract.GRAPHS] == [1, 0, 1]
     decode = backend.fake_trt.engines["llm"].contexts[1].config
-    assert (decode.cuda_graph_strategy, decode.dynamic_shapes_kernel_specialization_strategy) == (1, 0)
-    assert [configs[name].dynamic_shapes_kernel_specialization_strategy for name in contract.GRAPHS] == [0, 2, 0]
+    assert decode.cuda_graph_strategy == 1
+    every = [context.config for engine in backend.fake_trt.engines.values() for context in engine.contexts]
+    lazy = FakeTensorRT.DynamicShapesKernelSpecializationStrategy.LAZY
+    assert all(config.dynamic_shapes_kernel_specialization_strategy == lazy for config in every)
 
 
 def test_memory_does_not_pile_up(model: XSam, backend: Any) -> None:
@@ -283,9 +285,12 @@ def test_what_is_downloaded_stays_as_it_was(backend: Any) -> None:
 
 
 def test_errors_of_cuda(engine_folder: Path, backend: Any) -> None:
-    backend.fake_cudart.failing["cudaMalloc"] = 2
-    with pytest.raises(DeviceMemoryError, match=r"out of memory \(cudaMalloc failed: cudaErrorMemoryAllocation\)"):
+    cudart = backend.fake_cudart
+    cudart.capacity = cudart.used(0) + (3 << 20)
+    needed = r"8\.4 MB are needed, 3\.1 MB of \d+\.\d MB are free \(cudaMalloc failed: cudaErrorMemoryAllocation\)"
+    with pytest.raises(DeviceMemoryError, match=needed):
         backend.allocate((1 << 21,), "float32")
+    assert cudart.last_error == 0, "other libraries would take what CUDA remembers for an error of theirs"
     backend.fake_cudart.failing["cudaStreamSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaStreamSynchronize failed: cudaErrorOther; run `xsam-doctor`"):
         backend.synchronize()
