@@ -6,6 +6,7 @@ are done before a run begins, and a run returns when its outputs are written.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +35,8 @@ from xsam_edge.runtime.bundle.engine_info import EngineProfile
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.versions import Version
+
+_log = logging.getLogger(__name__)
 
 _EMPTY_ARGMAX = Version(1, 32)
 _ANY = (0, 0, 1 << 31)
@@ -82,16 +85,23 @@ class GpuBackend(DeviceTensors):
 
     def open(self, path: Path, spec: GraphSpec) -> GpuGraph:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        captured = self._capture
         with self._cuda.device():
-            session = self._session(path)
+            try:
+                session = self._session(path, capture=captured)
+            except BackendError as error:
+                if not captured:
+                    raise
+                _log.info("runs of %s are not captured: %s", spec.file, error)
+                captured, session = False, self._session(path, capture=False)
         check_types(session, path, spec)
-        return GpuGraph(session, spec, self, self._ort.RunOptions if self._capture else None)
+        return GpuGraph(session, spec, self, self._ort.RunOptions if captured else None)
 
-    def _session(self, path: Path) -> Any:
+    def _session(self, path: Path, *, capture: bool) -> Any:
         try:
-            return self._provider.session(self._ort, str(path), self._cuda.index, capture=self._capture)
-        except BackendError:
-            raise
+            return self._provider.session(self._ort, str(path), self._cuda.index, capture=capture)
+        except BackendError as error:
+            raise BackendError(f"{path} cannot be run on {self._provider.device}: {error}") from error
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_captured_is_none() -> None:
 def test_errors_do_not_stay_behind() -> None:
     cudart = FakeCudart(capacity=1000)
     cuda = Cuda(cudart)
-    with pytest.raises(DeviceMemoryError, match="2.0 kB are needed, 1.0 kB of 1.0 kB are free"):
+    with pytest.raises(DeviceMemoryError, match=r"2\.0 kB are needed, 1\.0 kB of 1\.0 kB are free"):
         cuda.allocate(2000)
     with pytest.raises(BackendError, match="cudaFree failed: cudaErrorInvalidValue; run `xsam-doctor`"):
         cuda.free(12345)
@@ -93,9 +93,16 @@ def test_the_threads_own_device_comes_back() -> None:
     cudart = FakeCudart(devices=2)
     cuda = Cuda(cudart)
     cudart.cudaSetDevice(1)
-    with pytest.raises(RuntimeError), cuda.device():
-        assert cudart.current == cuda.index == 0
-        raise RuntimeError
+    seen = []
+
+    def work() -> None:
+        with cuda.device():
+            seen.append(cudart.current)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()
+    assert seen == [cuda.index] == [0]
     assert cudart.current == 1
     with cuda.device():
         stream = cuda.stream()
