@@ -81,7 +81,8 @@ class Cuda:
             NoDeviceError: no CUDA device, or a driver that is too old.
             BackendError: any other error.
         """
-        code, *values = getattr(self._cudart, name)(*arguments)
+        code, *given = getattr(self._cudart, name)(*arguments)
+        values: Sequence[Any] = given
         if int(code) == 0:
             return values
         # The runtime keeps its last error, and other libraries would take it for one of theirs.
