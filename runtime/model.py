@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
 from xsam_edge.runtime.backends.onnxruntime import open_device
 from xsam_edge.runtime.backends.subnormals import kept_subnormals
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
-from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache, kernel_file
+from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
@@ -31,7 +30,7 @@ from xsam_edge.runtime.bundle.manifest import (
     read_manifest,
 )
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
-from xsam_edge.runtime.device.compatibility import check_engine, find_environment
+from xsam_edge.runtime.device.compatibility import check_engine, find_environment, kernel_path
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
 from xsam_edge.runtime.device.memory_plan import check_free_memory, check_memory
 from xsam_edge.runtime.errors import BundleError, InputError
@@ -228,7 +227,8 @@ def _choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int,
     assert gpu is not None, "engines were just found to have a device"
     check_memory(manifest, context, gpu)
     # Where host and GPU share their memory, it is scarce.
-    backend = TensorRTBackend(manifest, overlap=not gpu.integrated, kernels=_kernels(bundle, manifest, gpu))
+    file = kernel_path(bundle, manifest, gpu)
+    backend = TensorRTBackend(manifest, overlap=not gpu.integrated, kernels=KernelCache(file) if file else None)
     _check_free(manifest, context, gpu, backend)
     return backend
 
@@ -236,16 +236,6 @@ def _choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int,
 def _check_free(manifest: Manifest, context: int, gpu: DeviceInfo, backend: DeviceTensors) -> None:
     if not gpu.integrated:  # CUDA takes the system's cache of files, which any program may have, for memory in use
         check_free_memory(manifest, context, gpu.name, *backend.free_memory())
-
-
-def _kernels(bundle: Path, manifest: Manifest, gpu: DeviceInfo) -> KernelCache | None:
-    """What TensorRT-RTX compiles, kept for the next start; TensorRT's engines hold their kernels."""
-    engine = manifest.engine
-    if engine is None or engine.flavour != "tensorrt-rtx":
-        return None
-    identity = sha256("".join(sorted(entry.sha256 for entry in manifest.files.values())).encode()).hexdigest()
-    parts = {"version": engine.version, "gpu": f"{gpu.name} {gpu.compute_capability}", "driver": gpu.driver}
-    return KernelCache(kernel_file(bundle, identity, parts))
 
 
 def _token_embeddings(bundle: Path, manifest: Manifest) -> npt.NDArray[np.floating]:
