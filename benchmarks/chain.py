@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
-from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.onnxruntime import open_device
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.common import load_bundle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -132,6 +132,6 @@ def open_bundle(
         answering = "greedy" if was_trained(manifest) else "scripted" if device == "cpu" else "append"
     if answering == "scripted" and device != "cpu":
         raise InputError(f"--answer scripted needs --device cpu, not {device}; use --answer append")
-    watch = WatchedBackend(OnnxRuntimeBackend(device, threads), manifest)
+    watch = WatchedBackend(open_device(device, threads), manifest)
     xsam = load_bundle(bundle, progress, verify=verify, context=context, backend=watch)
     return RuntimeSide(str(bundle), xsam, watch, answering, threads or usable_cores())

@@ -238,10 +238,10 @@ def _peer(options: argparse.Namespace, name: str, own: RuntimeSide, progress: Pr
 
 def _peaks(options: argparse.Namespace, precision: str, own: RuntimeSide, progress: Progress) -> Peaks:
     from xsam_edge.benchmarks import peaks
-    from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+    from xsam_edge.runtime.backends.onnxruntime import open_device
 
     progress(Step(f"measure the peaks of {precision}"))
-    backend = OnnxRuntimeBackend(options.device, options.threads)
+    backend = open_device(options.device, options.threads)
     return peaks.measure(backend, precision, own.threads, options.device)
 
 

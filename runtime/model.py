@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Backend
-from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
+from xsam_edge.runtime.backends.onnxruntime import open_device
 from xsam_edge.runtime.backends.subnormals import kept_subnormals
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
+from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
@@ -28,8 +30,9 @@ from xsam_edge.runtime.bundle.manifest import (
     read_manifest,
 )
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
-from xsam_edge.runtime.device.compatibility import check_engine, find_environment
-from xsam_edge.runtime.device.memory_plan import check_memory
+from xsam_edge.runtime.device.compatibility import check_engine, find_environment, kernel_path
+from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
+from xsam_edge.runtime.device.memory_plan import check_free_memory, check_memory
 from xsam_edge.runtime.errors import BundleError, InputError
 from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import prepare
@@ -82,7 +85,8 @@ class XSam:
 
         Args:
             bundle: the directory that ``xsam-export`` wrote.
-            device: "cpu" or "cuda", of ONNX Runtime; engines run on the GPU that they were built for.
+            device: "cpu", "cuda" or "tensorrt-rtx", of ONNX Runtime; engines run on the GPU that they were built for.
+                A GPU is the calling thread's, as CUDA counts them, and every thread that uses the model uses that one.
             context: tokens that the key-value cache holds, prompt and answer; at most what the model was trained
                 for, and what its engines were built for. The default is 4,096 or that limit.
             threads: of ONNX Runtime on a CPU; 0 takes every core.
@@ -119,7 +123,7 @@ class XSam:
         if scene_bytes < 0:
             raise InputError(f"scene_bytes is {scene_bytes}; it must not be negative")
         context = context or min(limit, DEFAULT_CONTEXT)
-        backend = backend or _choose_backend(manifest, device, threads, context)
+        backend = backend or _choose_backend(bundle, manifest, device, threads, context)
         warn_of_untested("onnxruntime" if engine is None else engine.flavour)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
@@ -211,15 +215,27 @@ class XSam:
         return self.stream(frames, **options)
 
 
-def _choose_backend(manifest: Manifest, device: str, threads: int, context: int) -> Backend:
+def _choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, context: int) -> Backend:
     if manifest.engine is None:
-        return OnnxRuntimeBackend(device, threads)
+        chosen = open_device(device, threads)
+        if isinstance(chosen, DeviceTensors):
+            _check_free(manifest, context, find_device(), chosen)
+        return chosen
     environment = find_environment(manifest.engine.flavour)
     check_engine(manifest, environment)
-    if environment.device is not None:
-        check_memory(manifest, context, environment.device)
+    gpu = environment.device
+    assert gpu is not None, "engines were just found to have a device"
+    check_memory(manifest, context, gpu)
     # Where host and GPU share their memory, it is scarce.
-    return TensorRTBackend(manifest, overlap=environment.device is not None and not environment.device.integrated)
+    file = kernel_path(bundle, manifest, gpu)
+    backend = TensorRTBackend(manifest, overlap=not gpu.integrated, kernels=KernelCache(file) if file else None)
+    _check_free(manifest, context, gpu, backend)
+    return backend
+
+
+def _check_free(manifest: Manifest, context: int, gpu: DeviceInfo, backend: DeviceTensors) -> None:
+    if not gpu.integrated:  # CUDA takes the system's cache of files, which any program may have, for memory in use
+        check_free_memory(manifest, context, gpu.name, *backend.free_memory())
 
 
 def _token_embeddings(bundle: Path, manifest: Manifest) -> npt.NDArray[np.floating]:

@@ -115,6 +115,7 @@ LATE_PACKAGES = {
     "huggingface_hub",
     "onnx",
     "onnxruntime",
+    "onnxruntime_ep_nv_tensorrt_rtx",
     "polygraphy",
     "pynvml",  # reads a GPU's power where it happens to be installed
     "supervision",

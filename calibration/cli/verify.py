@@ -11,6 +11,7 @@ from pathlib import Path
 from xsam_edge.calibration.verify import report
 from xsam_edge.calibration.verify.reference import open_reference
 from xsam_edge.calibration.verify.stages import verify
+from xsam_edge.runtime.backends.onnxruntime import DEVICES
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.cli.common import Parser, command, count, load_bundle, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -39,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
     options.add_argument("--reference", type=Path, required=True, metavar="DIR", help="folder of recorded outputs")
-    options.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
+    options.add_argument("--device", default="cpu", choices=DEVICES, help="default: %(default)s")
     options.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
     options.add_argument("--all", action="store_true", help="list every comparison, the worst first")
     options.add_argument("--json", action="store_true", help="print one JSON object with every comparison")

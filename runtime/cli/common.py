@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from xsam_edge.runtime.backends.onnxruntime import DEVICES
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device import memory_plan
 from xsam_edge.runtime.errors import XSamError
@@ -128,7 +129,7 @@ def package_version() -> str:
 def add_running_options(options: argparse.ArgumentParser) -> None:
     """Add what ``load_bundle`` is told of the machine: device, threads, context, and whether hashes are checked."""
     run_on = options.add_argument_group("running")
-    run_on.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="default: %(default)s")
+    run_on.add_argument("--device", default="cpu", choices=DEVICES, help="default: %(default)s")
     run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
     run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
     run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
@@ -156,6 +157,8 @@ def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True,
         progress.clear()
         wanted = memory_plan.plan(memory_plan.footprint(model.manifest), model.pipeline.cache.capacity)
         print(memory_plan.line(wanted), file=sys.stderr)
+        if (kernels := getattr(model.pipeline.backend, "kernels", None)) is not None:
+            print(kernels.summary(), file=sys.stderr)
     if model.manifest.degraded:
         progress.clear()
         print(f"note: {bundle} was exported although its masks agree too little with FP32", file=sys.stderr)

@@ -54,12 +54,12 @@ def run(options: argparse.Namespace, host: Host | None = None) -> int:
         sections = [machine.board(host), machine.power(host), machine.processor(host), memory]
         progress(Step("libraries"))
         gpu, environment = software.gpu(host)
-        onnxruntime, providers = software.onnxruntime(host)
+        onnxruntime, found = software.onnxruntime(host)
         sections += [gpu, onnxruntime, software.python(host)]
         if options.bundle is not None:
             available = memory.values().get("available")
             section, verdicts = bundle.examine(
-                options.bundle, environment, providers, available, hashes=not options.no_verify, progress=progress
+                options.bundle, environment, found, available, hashes=not options.no_verify, progress=progress
             )
             sections.append(section)
     print(json.dumps(as_json(sections, verdicts)) if options.json else as_text(sections, verdicts))

@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
 
+from xsam_edge.runtime.backends.tensorrt.kernels import kernel_file
 from xsam_edge.runtime.bundle.engine_info import MODULES, EngineInfo
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
@@ -97,6 +100,16 @@ def check_engine(manifest: Manifest, environment: Environment) -> None:
     if device is None:
         problem = environment.problems.get("device") or "no CUDA device; check `nvidia-smi`"
         raise NoDeviceError(f"engines need a GPU, a bundle of ONNX graphs would run on a CPU: {problem}")
+
+
+def kernel_path(bundle: Path, manifest: Manifest, gpu: DeviceInfo) -> Path | None:
+    """The file that keeps what TensorRT-RTX compiles of a bundle on a GPU; None for what compiles nothing there."""
+    engine = manifest.engine
+    if engine is None or engine.flavour != "tensorrt-rtx":
+        return None
+    identity = sha256("".join(sorted(entry.sha256 for entry in manifest.files.values())).encode()).hexdigest()
+    parts = {"version": engine.version, "gpu": f"{gpu.name} {gpu.compute_capability}", "driver": gpu.driver}
+    return kernel_file(bundle, identity, parts)
 
 
 def release(version: str) -> tuple[str, ...]:

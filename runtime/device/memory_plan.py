@@ -152,6 +152,24 @@ def check_memory(manifest: Manifest, context: int, device: DeviceInfo) -> Memory
     )
 
 
+def check_free_memory(manifest: Manifest, context: int, name: str, free: int, total: int) -> None:
+    """Check that a bundle fits what other programs leave of a GPU's memory, ``free`` of ``total`` bytes.
+
+    Raises:
+        DeviceMemoryError: it does not fit; the message names a context that would, if one does.
+    """
+    facts, memory = footprint(manifest), DeviceMemory(free, 0, shared=False)
+    wanted = plan(facts, context)
+    if wanted.fits(memory):
+        return
+    shorter = longest_context(facts, memory, context)
+    advice = f"or load it with --context {shorter}" if shorter else "or use a bundle of lower precision"
+    raise DeviceMemoryError(
+        f"the bundle needs {size(wanted.needed(False))} with a context of {context} tokens, {name} has {size(free)} of "
+        f"{size(total)} free; end what else uses it (`nvidia-smi` lists that), {advice}"
+    )
+
+
 def longest_context(facts: Footprint, memory: DeviceMemory, below: int) -> int:
     """The longest context that fits, in steps of 256 and below ``below``; 0 if not even an image and a prompt do."""
     step = 256

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from xsam_edge.runtime.bundle.manifest import Manifest, check_files, read_manifest
 from xsam_edge.runtime.bundle.settings import RejectionRule
-from xsam_edge.runtime.device.compatibility import Environment, check_engine
+from xsam_edge.runtime.device.compatibility import Environment, check_engine, kernel_path
 from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan
 from xsam_edge.runtime.device.transfers import transfers
 from xsam_edge.runtime.doctor.host import Fact, Section
+from xsam_edge.runtime.doctor.software import OnnxRuntime
 from xsam_edge.runtime.errors import DeviceMemoryError, XSamError
 from xsam_edge.runtime.progress import Progress, silent
 from xsam_edge.runtime.units import size
@@ -31,7 +32,7 @@ class Verdict:
 def examine(
     bundle: Path,
     environment: Environment,
-    providers: Sequence[str],
+    onnxruntime: OnnxRuntime,
     memory: int | None,
     *,
     hashes: bool = True,
@@ -42,7 +43,7 @@ def examine(
     Args:
         bundle: its folder; anything at all.
         environment: of the machine.
-        providers: of its ONNX Runtime.
+        onnxruntime: what of ONNX Runtime it has.
         memory: bytes that are available to a program, None where not known.
         hashes: check the SHA-256 of every file.
         progress: told what of the files was hashed.
@@ -55,11 +56,12 @@ def examine(
     context = min(_CONTEXT, manifest.settings.model.context_length)
     if manifest.engine is not None:
         context = min(context, manifest.engine.context)
-    section = Section("bundle", (Fact("bundle", str(bundle)), *_facts(manifest, context)))
+    facts = [*_facts(manifest, context), *_kernels(bundle, manifest, environment)]
+    section = Section("bundle", (Fact("bundle", str(bundle)), *facts))
     checked = Verdict("files", True, "" if hashes else "sizes only; hashes were not checked")
     if manifest.engine is not None:
         return section, (checked, _engines(manifest, environment, context))
-    return section, (checked, *_onnx(manifest, environment, providers, memory, context))
+    return section, (checked, *_onnx(manifest, environment, onnxruntime, memory, context))
 
 
 def _facts(manifest: Manifest, context: int) -> list[Fact]:
@@ -82,6 +84,15 @@ def _facts(manifest: Manifest, context: int) -> list[Fact]:
             "64 new tokens, 16 decoded, one condition, one mask",
         ),
     ]
+
+
+def _kernels(bundle: Path, manifest: Manifest, environment: Environment) -> list[Fact]:
+    """Whether the next start finds what TensorRT-RTX compiled at an earlier one."""
+    if environment.device is None or (file := kernel_path(bundle, manifest, environment.device)) is None:
+        return []
+    if not file.is_file():
+        return [Fact("kernels", None, f"the first start compiles them, and keeps them in {file}")]
+    return [Fact("kernels", size(file.stat().st_size), f"of an earlier start, in {file}")]
 
 
 def _rejection(rules: Mapping[str, RejectionRule]) -> Fact:
@@ -109,10 +120,10 @@ def _engines(manifest: Manifest, environment: Environment, context: int) -> Verd
 
 
 def _onnx(
-    manifest: Manifest, environment: Environment, providers: Sequence[str], memory: int | None, context: int
+    manifest: Manifest, environment: Environment, onnxruntime: OnnxRuntime, memory: int | None, context: int
 ) -> list[Verdict]:
     needed = plan(footprint(manifest), context).needed(True)
-    if "CPUExecutionProvider" not in providers:
+    if "CPUExecutionProvider" not in onnxruntime.providers:
         cpu = Verdict("CPU", False, "ONNX Runtime is not installed; run `pip install xsam-edge[cpu]`")
     elif memory is not None and needed > memory:
         cpu = Verdict(
@@ -123,21 +134,31 @@ def _onnx(
         )
     else:
         cpu = Verdict("CPU", True)
-    return [cpu, _cuda(manifest, environment, providers, context)]
+    verdicts = [cpu, _cuda(manifest, environment, onnxruntime, context)]
+    if onnxruntime.problems.get("tensorrt-rtx") == "":
+        verdicts.append(_fitting("TensorRT-RTX", "tensorrt-rtx", manifest, environment, context))
+    return verdicts
 
 
-def _cuda(manifest: Manifest, environment: Environment, providers: Sequence[str], context: int) -> Verdict:
+def _cuda(manifest: Manifest, environment: Environment, onnxruntime: OnnxRuntime, context: int) -> Verdict:
     if environment.device is None:
         return Verdict("CUDA", False, environment.problems.get("device", "no CUDA device"))
-    if "CUDAExecutionProvider" not in providers:
+    if "CUDAExecutionProvider" not in onnxruntime.providers:
         return Verdict(
             "CUDA",
             False,
             "this ONNX Runtime has no CUDA provider; run `pip uninstall onnxruntime && pip install xsam-edge[gpu]`, or "
             "compile engines with `xsam-export --from BUNDLE --engine tensorrt --target auto -o ENGINES`",
         )
-    try:
-        check_memory(manifest, context, environment.device)
-    except DeviceMemoryError as error:
-        return Verdict("CUDA", False, str(error))
-    return Verdict("CUDA", True, "with --device cuda")
+    if problem := onnxruntime.problems.get("cuda"):
+        return Verdict("CUDA", False, problem)
+    return _fitting("CUDA", "cuda", manifest, environment, context)
+
+
+def _fitting(way: str, device: str, manifest: Manifest, environment: Environment, context: int) -> Verdict:
+    if environment.device is not None:
+        try:
+            check_memory(manifest, context, environment.device)
+        except DeviceMemoryError as error:
+            return Verdict(way, False, str(error))
+    return Verdict(way, True, f"with --device {device}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar
 
@@ -35,16 +36,22 @@ except NoDeviceError as error:
 """
 _CUDART = """
 import json
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
+from xsam_edge.runtime.backends.cuda.calls import Cuda, import_cudart
 from xsam_edge.runtime.errors import BackendError
 try:
     print(json.dumps(Cuda(import_cudart()).device_count()))
 except BackendError as error:
     print(json.dumps(str(error)))
 """
+_GPU_PROVIDERS = {"cuda": "CUDA provider", "tensorrt-rtx": "TensorRT-RTX provider"}
 _PROVIDERS = """
 import json, onnxruntime as m
 print(json.dumps([str(getattr(m, "__version__", "unknown")), m.get_available_providers()]))
+"""
+_PROBLEMS = """
+import json, onnxruntime
+from xsam_edge.runtime.backends.onnxruntime.providers import problems
+print(json.dumps(problems(onnxruntime)))
 """
 
 
@@ -161,16 +168,31 @@ def _toolkit(text: str | None) -> str | None:
         return None
 
 
-def onnxruntime(host: Host) -> tuple[Section, tuple[str, ...]]:
-    """ONNX Runtime and its execution providers."""
+@dataclass(frozen=True)
+class OnnxRuntime:
+    """What of ONNX Runtime is there: providers that it was built with, and by GPU device why it cannot be used, if so.
+
+    ``problems`` is empty where that could not be found out.
+    """
+
+    providers: tuple[str, ...] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+
+def onnxruntime(host: Host) -> tuple[Section, OnnxRuntime]:
+    """ONNX Runtime, its execution providers, and whether those of GPUs work: each is tried."""
     answer, reason = ask_python(host, _PROVIDERS, tuple[str, tuple[str, ...]])
     if answer is None:
         missing = "No module named" in reason
         note = ("not installed" if missing else reason) + "; run `pip install xsam-edge[cpu]`, or `xsam-edge[gpu]`"
-        return Section("onnxruntime", (Fact("ONNX Runtime", None, note),)), ()
+        return Section("onnxruntime", (Fact("ONNX Runtime", None, note),)), OnnxRuntime()
     installed, providers = answer
-    version = Fact("ONNX Runtime", installed, untested("onnxruntime", installed))
-    return Section("onnxruntime", (version, Fact("providers", list(providers)))), providers
+    found, reason = ask_python(host, _PROBLEMS, dict[str, str])
+    facts = [Fact("ONNX Runtime", installed, untested("onnxruntime", installed)), Fact("providers", list(providers))]
+    for device, name in _GPU_PROVIDERS.items():
+        note = reason if found is None else found[device]
+        facts.append(Fact(name, None if note else "usable", note))
+    return Section("onnxruntime", tuple(facts)), OnnxRuntime(providers, found or {})
 
 
 def show(name: str, value: Any) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda
+from xsam_edge.runtime.backends.cuda.calls import Cuda
+from xsam_edge.runtime.backends.cuda.pool import Block, Pool
+from xsam_edge.runtime.backends.cuda.tensors import copy_all
 from xsam_edge.runtime.backends.tensorrt.engine import Library
-from xsam_edge.runtime.backends.tensorrt.memory import Block, Pool
 from xsam_edge.runtime.backends.tensorrt.plan import (
     BindingPlan,
     Captures,
-    Copy,
     capture_key,
     plan_bindings,
 )
@@ -91,12 +91,13 @@ class TensorRTGraph:
             BackendError: no profile holds the shapes, or TensorRT fails.
         """
         plan = plan_bindings(self.spec, self._profiles, inputs, outputs, self._get_scratch)
-        with self._activations.lock:
+        with self._activations.lock, self._cuda.device():
             self._transfers.follow_transfers(self._stream, self._uploaded)
-            self._copy(plan.before)
+            copy_all(self._cuda, plan.before, self._stream)
             self._execute(plan)
-            self._copy(plan.after)
+            copy_all(self._cuda, plan.after, self._stream)
             self._cuda.synchronise(self._stream)
+            self._library.after_run(self._contexts[plan.profile], self.spec, self._profiles[plan.profile], self._stream)
         self._transfers.synchronize()
 
     def _execute(self, plan: BindingPlan) -> None:
@@ -112,7 +113,7 @@ class TensorRTGraph:
         key = capture_key(plan, activations.address)
         step = captures.next(key)
         if step == "capture":
-            executable = self._capture(plan)
+            executable = self._cuda.capture(self._stream, partial(self._enqueue, plan))
             if executable is None:  # this engine cannot be captured
                 captures.clear()
                 del self._captures[plan.profile]
@@ -124,22 +125,6 @@ class TensorRTGraph:
         else:
             self._enqueue(plan)
 
-    def _capture(self, plan: BindingPlan) -> Any:
-        self._cuda.begin_capture(self._stream)
-        try:
-            self._enqueue(plan)
-        except BackendError:
-            self._abandon_capture()
-            return None
-        try:
-            return self._cuda.end_capture(self._stream)
-        except BackendError:
-            return None
-
-    def _abandon_capture(self) -> None:
-        with contextlib.suppress(BackendError):  # an invalid capture ends with the error that made it so
-            self._cuda.destroy(self._cuda.end_capture(self._stream))
-
     def _enqueue(self, plan: BindingPlan) -> None:
         context = self._contexts[plan.profile]
         done = (
@@ -149,14 +134,6 @@ class TensorRTGraph:
         )
         if not done:
             raise BackendError(f"{self.spec.file} failed in {self._library.flavour}: {self._library.take_errors()}")
-
-    def _copy(self, copies: Sequence[Copy]) -> None:
-        for copy in copies:
-            if copy.rows == 1:
-                self._cuda.copy(copy.target, copy.source, copy.nbytes, self._stream)
-            else:
-                target, source = (copy.target, copy.target_pitch), (copy.source, copy.source_pitch)
-                self._cuda.copy_2d(*target, *source, copy.nbytes, copy.rows, self._stream)
 
     def _get_scratch(self, profile: int, nbytes: int) -> int:
         scratch = self._scratch.get(profile)

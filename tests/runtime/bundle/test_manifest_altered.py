@@ -23,6 +23,7 @@ from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.cli.doctor import as_json, as_text
 from xsam_edge.runtime.device.compatibility import Environment
 from xsam_edge.runtime.doctor.bundle import examine
+from xsam_edge.runtime.doctor.software import OnnxRuntime
 from xsam_edge.runtime.errors import BundleError, XSamError
 from xsam_edge.runtime.model import XSam
 
@@ -155,6 +156,8 @@ def test_a_real_bundle_is_loaded_or_refused(phi3_bundle: Path, links: Path) -> N
 def test_the_doctor_says_what_is_wrong(phi3_bundle: Path, links: Path) -> None:
     for what, altered in some(phi3_bundle, 200):
         (links / MANIFEST_FILE).write_text(json.dumps(altered))
-        section, verdicts = examine(links, Environment({}, None), ["CPUExecutionProvider"], 1 << 34, hashes=False)
+        section, verdicts = examine(
+            links, Environment({}, None), OnnxRuntime(("CPUExecutionProvider",)), 1 << 34, hashes=False
+        )
         assert as_text([section], verdicts).encode() and json.dumps(as_json([section], verdicts)), what
         assert verdicts[0].way == "files" and (verdicts[0].runs or one_line(Exception(verdicts[0].reason))), what

@@ -37,6 +37,10 @@ ORIN_COMMANDS = {
     "python tensorrt as m": Output(0, '"10.3.0"\n'),
     "python tensorrt_rtx as m": Output(1, "", "ModuleNotFoundError: No module named 'tensorrt_rtx'\n"),
     "python import_cudart": Output(0, "1\n"),
+    "python providers import problems": Output(
+        0,
+        '{"cuda": "this onnxruntime 1.23.2 has no CUDAExecutionProvider; install it", "tensorrt-rtx": "none; run pip"}',
+    ),
     "python onnxruntime as m": Output(0, '["1.23.2", ["CPUExecutionProvider"]]\n'),
 }
 

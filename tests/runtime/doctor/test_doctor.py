@@ -19,6 +19,7 @@ from xsam_edge.runtime.cli import doctor
 from xsam_edge.runtime.doctor import bundle, software
 from xsam_edge.runtime.doctor.host import Host, Output, run_command
 from xsam_edge.runtime.doctor.machine import parse_l4t, parse_power_mode
+from xsam_edge.runtime.doctor.software import OnnxRuntime
 from xsam_edge.runtime.versions import untested
 
 
@@ -64,7 +65,15 @@ def test_a_jetson(orin: Host, capsys: pytest.CaptureFixture[str]) -> None:
     assert (gpu["tensorrt"], gpu["tensorrt-rtx"]) == ("10.3.0", None)
     assert found["notes"]["gpu.tensorrt"].startswith("usable; untested: tests neither compile engines with it nor run")
     assert found["notes"]["gpu.tensorrt-rtx"].startswith("not installed; run `pip install")
-    assert found["onnxruntime"] == {"ONNX Runtime": "1.23.2", "providers": ["CPUExecutionProvider"]}
+    assert found["onnxruntime"] == {
+        "ONNX Runtime": "1.23.2",
+        "providers": ["CPUExecutionProvider"],
+        "CUDA provider": None,
+        "TensorRT-RTX provider": None,
+    }
+    assert found["notes"]["onnxruntime.CUDA provider"].startswith(
+        "this onnxruntime 1.23.2 has no CUDAExecutionProvider"
+    )
     assert "runs" not in found
 
 
@@ -156,9 +165,10 @@ def test_a_library_without_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Builds of one's own may have none; asked for in a real process."""
     (tmp_path / "onnxruntime.py").write_text("def get_available_providers(): return ['CPUExecutionProvider']")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    section, providers = software.onnxruntime(Host())
-    assert section.values() == {"ONNX Runtime": "unknown", "providers": ["CPUExecutionProvider"]}
-    assert providers == ("CPUExecutionProvider",)
+    section, found = software.onnxruntime(Host())
+    assert section.values()["ONNX Runtime"] == "unknown"
+    assert found.providers == ("CPUExecutionProvider",)
+    assert found.problems["cuda"].startswith("this onnxruntime unknown has no CUDAExecutionProvider; ")
     assert section.facts[0].note.startswith("no version that can be read")
 
 
@@ -238,14 +248,45 @@ def test_onnx_graphs_on_a_board(orin: Host, phi3_bundle: Path, capsys: pytest.Ca
     assert "xsam-export --from BUNDLE --engine tensorrt" in found["CUDA"]["reason"]
 
 
+BOTH = OnnxRuntime(("CUDAExecutionProvider", "CPUExecutionProvider"), {"cuda": "", "tensorrt-rtx": ""})
+
+
+@pytest.mark.parametrize("problem", ["", "onnxruntime 1.31.1 cannot use CUDA: libcublasLt.so.13 cannot be loaded; run"])
+def test_a_provider_that_is_there_may_not_be_usable(
+    orin: Host, phi3_bundle: Path, capsys: pytest.CaptureFixture[str], problem: str
+) -> None:
+    """Libraries of CUDA that are missing are told, not found out by a session that is slow."""
+    answers = {
+        **ORIN_COMMANDS,
+        "python providers import problems": Output(0, json.dumps({"cuda": problem, "tensorrt-rtx": problem})),
+        "python onnxruntime as m": Output(0, json.dumps(["1.31.1", list(BOTH.providers)])),
+    }
+    found = report(capsys, machine(orin.root, {}, answers), str(phi3_bundle))
+    expected = {"runs": not problem, "reason": problem or "with --device cuda"}
+    assert found["runs"]["CUDA"] == expected
+    assert ("TensorRT-RTX" in found["runs"]) == (not problem)
+    assert found["onnxruntime"]["CUDA provider"] == (None if problem else "usable")
+    assert found["notes"].get("onnxruntime.CUDA provider", "") == problem
+
+
+def test_kernels_of_an_earlier_start(orin: Host, phi3_bundle: Path, tmp_path: Path) -> None:
+    made = engines_of(phi3_bundle, tmp_path, flavour="tensorrt-rtx", version="1.7.1.116")
+    _, environment = software.gpu(orin)
+    (first,) = [fact for fact in bundle.examine(made, environment, BOTH, None)[0].facts if fact.name == "kernels"]
+    assert first.value is None and first.note.startswith(f"the first start compiles them, and keeps them in {made}")
+    Path(first.note.rpartition(" ")[2]).write_bytes(bytes(2000))
+    (second,) = [fact for fact in bundle.examine(made, environment, BOTH, None)[0].facts if fact.name == "kernels"]
+    assert second.value == "2.0 kB" and "of an earlier start" in second.note
+
+
 def test_a_bundle_that_is_too_large(orin: Host, phi3_bundle: Path) -> None:
     _, environment = software.gpu(orin)
     device = dataclasses.replace(environment.device, memory=1 << 20)  # type: ignore[type-var]
     small = dataclasses.replace(environment, device=device)
-    _, verdicts = bundle.examine(phi3_bundle, small, ["CPUExecutionProvider", "CUDAExecutionProvider"], 1 << 20)
+    _, verdicts = bundle.examine(phi3_bundle, small, BOTH, 1 << 20)
     reasons = {item.way: item.reason for item in verdicts}
     assert "1.0 MB are available" in reasons["CPU"] and "Orin has" in reasons["CUDA"]
-    assert [item.runs for item in verdicts] == [True, False, False]
+    assert [item.runs for item in verdicts] == [True, False, False, False]
     assert ORIN_DEVICE["name"] == "Orin"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +88,9 @@ class FakeTensorRT:
         self.engines: dict[str, FakeEngine] = {}
         self.uncapturable: set[str] = set()
         self.failing: set[str] = set()
+        self.refused_profiles: set[int] = set()
+        self.machine = "this one"  # what kernels are compiled for
+        self.while_enqueued: Callable[[], None] | None = None  # called by each execution, as it is enqueued
         self.log: Any = None
 
     def Runtime(self, log: Any) -> Any:  # noqa: N802
@@ -135,14 +139,38 @@ class FakeEngine:
         return SimpleNamespace(name="DEVICE")
 
     def create_runtime_config(self) -> Any:
-        config = SimpleNamespace(cuda_graph_strategy=0, strategy=0, dynamic_shapes_kernel_specialization_strategy=0)
+        config = SimpleNamespace(
+            cuda_graph_strategy=0, strategy=0, dynamic_shapes_kernel_specialization_strategy=None, kernels=None
+        )
         config.set_execution_context_allocation_strategy = lambda value: setattr(config, "strategy", value)
+        config.create_runtime_cache = lambda: FakeRuntimeCache(self.trt.machine)
+        config.set_runtime_cache = lambda cache: setattr(config, "kernels", cache)
         return config
 
     def create_execution_context(self, strategy: Any) -> FakeContext:
         assert getattr(strategy, "strategy", strategy) == FakeTensorRT.ExecutionContextAllocationStrategy.USER_MANAGED
         self.contexts.append(FakeContext(self, strategy))
         return self.contexts[-1]
+
+
+class FakeRuntimeCache:
+    """An ``IRuntimeCache``: what was compiled, which another machine, driver or release refuses."""
+
+    def __init__(self, machine: str) -> None:
+        self.machine = machine
+        self.compiled: set[str] = set()
+
+    def serialize(self) -> bytes:
+        return json.dumps([self.machine, sorted(self.compiled)]).encode()
+
+    def deserialize(self, content: bytes) -> bool:
+        try:
+            machine, compiled = json.loads(content)
+        except ValueError:
+            return False
+        if machine == self.machine:
+            self.compiled = set(compiled)
+        return bool(machine == self.machine)
 
 
 class FakeContext:
@@ -157,6 +185,8 @@ class FakeContext:
         self.addresses: dict[str, int] = {}
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        if not 0 <= profile < self.engine.num_optimization_profiles or profile in self.engine.trt.refused_profiles:
+            raise RuntimeError(f"Error in set optimization profile {profile}")  # as the bindings do; never False
         self.profile = profile
         self.shapes.clear()
         return True
@@ -179,8 +209,10 @@ class FakeContext:
         engine = self.engine
         cudart = engine.trt.cudart
         assert type(stream) is int and self.activations[0]
+        if engine.trt.while_enqueued is not None:
+            engine.trt.while_enqueued()
         if engine.name in engine.trt.failing or (
-            engine.name in engine.trt.uncapturable and cudart._capture is not None
+            engine.name in engine.trt.uncapturable and cudart.capturing is not None
         ):
             engine.trt.log.log(1, "no kernel")
             return False
@@ -194,16 +226,25 @@ class FakeContext:
         inputs = {tensor.name: bound[tensor.name] for tensor in engine.spec.inputs}
         outputs = {tensor.name: bound[tensor.name] for tensor in engine.spec.outputs}
         engine.trt.runs.append((engine.name, self.profile))
-        cudart.submit(lambda: engine.graph.run(inputs, outputs))
-        return True
+        kernels = getattr(self.config, "kernels", None)
+        if kernels is not None:
+            kernels.compiled.add(f"{engine.name} {self.profile} {sorted(self.shapes.items())}")
+        code = cudart.submit(stream, lambda: engine.graph.run(inputs, outputs))
+        if code:
+            engine.trt.log.log(1, f"enqueue failed: {code}")
+        return code == 0
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        assert type(stream) is int and self.shapes, "asked before any shape is known"
+        return self.engine.name not in self.engine.trt.uncapturable
 
 
-def fake_backend(bundle: Path, devices: int = 1) -> Any:
+def fake_backend(bundle: Path, devices: int = 1, kernels: Any = None) -> Any:
     """A backend on fakes; they are its attributes ``fake_cudart`` and ``fake_trt``."""
     from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 
     cudart = FakeCudart(devices)
     trt = FakeTensorRT(cudart)
-    backend: Any = TensorRTBackend(read_manifest(bundle), cudart=cudart, trt=trt)
+    backend: Any = TensorRTBackend(read_manifest(bundle), cudart=cudart, trt=trt, kernels=kernels)
     backend.fake_cudart, backend.fake_trt = cudart, trt
     return backend

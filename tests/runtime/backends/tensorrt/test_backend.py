@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from tests.runtime.backends.tensorrt.fake_tensorrt import (
     engine_bundle,
     fake_backend,
 )
+from xsam_edge.runtime.backends.cuda.calls import Cuda
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda
 from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import read_manifest
@@ -251,8 +252,10 @@ def test_tensorrt_rtx_captures_by_itself(phi3_bundle: Path, tmp_path: Path) -> N
     configs = {name: engine.contexts[0].config for name, engine in backend.fake_trt.engines.items()}
     assert [configs[name].cuda_graph_strategy for name in contract.GRAPHS] == [1, 0, 1]
     decode = backend.fake_trt.engines["llm"].contexts[1].config
-    assert (decode.cuda_graph_strategy, decode.dynamic_shapes_kernel_specialization_strategy) == (1, 0)
-    assert [configs[name].dynamic_shapes_kernel_specialization_strategy for name in contract.GRAPHS] == [0, 2, 0]
+    assert decode.cuda_graph_strategy == 1
+    every = [context.config for engine in backend.fake_trt.engines.values() for context in engine.contexts]
+    lazy = FakeTensorRT.DynamicShapesKernelSpecializationStrategy.LAZY
+    assert all(config.dynamic_shapes_kernel_specialization_strategy == lazy for config in every)
 
 
 def test_memory_does_not_pile_up(model: XSam, backend: Any) -> None:
@@ -283,9 +286,12 @@ def test_what_is_downloaded_stays_as_it_was(backend: Any) -> None:
 
 
 def test_errors_of_cuda(engine_folder: Path, backend: Any) -> None:
-    backend.fake_cudart.failing["cudaMalloc"] = 2
-    with pytest.raises(DeviceMemoryError, match=r"out of memory \(cudaMalloc failed: cudaErrorMemoryAllocation\)"):
+    cudart = backend.fake_cudart
+    cudart.capacity = cudart.used(0) + (3 << 20)
+    needed = r"8\.4 MB are needed, 3\.1 MB of \d+\.\d MB are free \(cudaMalloc failed: cudaErrorMemoryAllocation\)"
+    with pytest.raises(DeviceMemoryError, match=needed):
         backend.allocate((1 << 21,), "float32")
+    assert cudart.last_error == 0, "other libraries would take what CUDA remembers for an error of theirs"
     backend.fake_cudart.failing["cudaStreamSynchronize"] = 700
     with pytest.raises(BackendError, match=r"cudaStreamSynchronize failed: cudaErrorOther; run `xsam-doctor`"):
         backend.synchronize()
@@ -310,6 +316,72 @@ def test_errors_of_tensorrt(engine_folder: Path, model: XSam, backend: Any, tmp_
     backend.fake_trt.failing.add("llm")
     with pytest.raises(BackendError, match=r"llm\.engine failed in tensorrt: no kernel"):
         model.look(IMAGE).refer("a car")
+
+
+def test_a_profile_that_is_refused(engine_folder: Path) -> None:
+    """The bindings raise; they never give False."""
+    backend = fake_backend(engine_folder)
+    backend.fake_trt.refused_profiles.add(1)
+    with pytest.raises(BackendError, match=r"profile 1 of llm\.engine cannot be chosen \(Error in set optimization"):
+        XSam.load(engine_folder, backend=backend)
+
+
+def test_memory_that_is_given_back_breaks_no_capture(engine_folder: Path) -> None:
+    """The garbage collector runs where it likes, also while a step is captured."""
+    backend = fake_backend(engine_folder)
+    cudart, freed = backend.fake_cudart, []
+
+    def collect() -> None:
+        if cudart.capturing is not None:
+            before = cudart.nbytes()
+            backend._cuda.free(blocks.pop())
+            freed.append(before - cudart.nbytes())
+
+    model = XSam.load(engine_folder, backend=backend)
+    blocks = [backend._cuda.allocate(1024) for _ in range(9)]
+    backend.fake_trt.while_enqueued = collect
+    scene = model.look(IMAGE)
+    answers = [scene.refer("a car", answer="append") for _ in range(4)]
+    assert all(answer == answers[0] for answer in answers)
+    assert freed and not any(freed), "later"
+    assert cudart.calls.count("cudaGraphLaunch") == 3
+    assert cudart.calls.count("cudaFree") == len(freed)
+
+
+def test_an_interrupt_leaves_no_capture_open(engine_folder: Path) -> None:
+    backend = fake_backend(engine_folder)
+    scene = XSam.load(engine_folder, backend=backend).look(IMAGE)
+    expected = scene.refer("a car", answer="append")
+
+    def interrupt() -> None:
+        if backend.fake_cudart.capturing is not None:
+            raise KeyboardInterrupt
+
+    backend.fake_trt.while_enqueued = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        scene.refer("a car", answer="append")
+    assert backend.fake_cudart.capturing is None
+    backend.fake_trt.while_enqueued = None
+    assert [scene.refer("a car", answer="append") for _ in range(3)] == [expected] * 3
+
+
+def test_threads_use_the_device_that_the_model_was_loaded_on(engine_folder: Path) -> None:
+    cudart = FakeCudart(devices=2)
+    cudart.cudaSetDevice(1)
+    backend: Any = TensorRTBackend(read_manifest(engine_folder), cudart=cudart, trt=FakeTensorRT(cudart))
+    model = XSam.load(engine_folder, backend=backend)
+    expected = model.look(IMAGE).refer("a car", answer="append")
+    answers: list[Any] = []
+
+    def ask() -> None:
+        answers.append([model.look(IMAGE).refer("a car", answer="append") for _ in range(3)])
+        answers.append(cudart.current)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert answers == [[expected] * 3, 0], "and leave the thread its own"
+    assert cudart.used(0) == 0
 
 
 def environment(**versions: str) -> Environment:

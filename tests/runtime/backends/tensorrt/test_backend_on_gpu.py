@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.recorded import DATA
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
+from xsam_edge.runtime.backends.cuda.calls import Cuda, import_cudart
 from xsam_edge.runtime.bundle.engine_info import MODULES
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device

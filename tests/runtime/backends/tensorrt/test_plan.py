@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.backends.tensorrt.memory import Pool, block_size
+from xsam_edge.runtime.backends.cuda.pool import Pool, block_size
 from xsam_edge.runtime.backends.tensorrt.plan import (
     BindingPlan,
     Captures,

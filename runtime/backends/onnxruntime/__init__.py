@@ -1,0 +1,16 @@
+"""ONNX Runtime: on the CPU, and on NVIDIA GPUs through its CUDA and TensorRT-RTX execution providers."""
+
+from xsam_edge.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
+from xsam_edge.runtime.backends.onnxruntime.devices import DEVICES, open_device
+from xsam_edge.runtime.backends.onnxruntime.library import one_line
+from xsam_edge.runtime.backends.onnxruntime.session import QUANTIZED_DISABLED, THREAD_ENTRIES, cpu_disabled
+
+__all__ = [
+    "DEVICES",
+    "QUANTIZED_DISABLED",
+    "THREAD_ENTRIES",
+    "OnnxRuntimeBackend",
+    "cpu_disabled",
+    "one_line",
+    "open_device",
+]
