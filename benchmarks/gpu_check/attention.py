@@ -50,7 +50,9 @@ def run(setting: Setting, say: Recorder) -> None:
     config = VARIANTS["shapes" if setting.small else "phi3"].config
     repeat = 2 if setting.small else 10
     for name, (count, past) in (_SMALL_SHAPES if setting.small else _SHAPES).items():
-        _report(f"{name} of {count} behind {past}", _language(config.llm, count, past, setting.device), setting, repeat, say)
+        _report(
+            f"{name} of {count} behind {past}", _language(config.llm, count, past, setting.device), setting, repeat, say
+        )
     layers = {dialect: _mask_encoder_layers(config, dialect, setting.device) for dialect in get_args(Dialect)}
     grid, width = config.mask_encoder.grid, config.mask_encoder.hidden_size
     x = torch.randn(1, grid, grid, width, device=setting.device).half()

@@ -13,8 +13,14 @@ from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.doctor.software import show
 
 # Of `nvidia-smi --query-gpu`: what a card may do, and what it does now.
-_CARD = ("name", "driver_version", "memory.total", "memory.used", "clocks.sm", "clocks.max.sm", "clocks.max.mem", "power.limit", "pstate")  # fmt: skip
-_PACKAGES = ("torch", "triton", "cupy-cuda13x", "cupy-cuda12x", "nvidia-cudnn-cu13", "nvidia-cublas", "transformers", "onnx-ir", "onnxscript")  # fmt: skip
+_CARD = (
+    "name", "driver_version", "memory.total", "memory.used", "clocks.sm", "clocks.max.sm", "clocks.max.mem",
+    "power.limit", "pstate",
+)  # fmt: skip
+_PACKAGES = (
+    "torch", "triton", "cupy-cuda13x", "cupy-cuda12x", "nvidia-cudnn-cu13", "nvidia-cublas", "transformers", "onnx-ir",
+    "onnxscript",
+)  # fmt: skip
 
 
 def run(_setting: Setting, say: Recorder) -> None:

@@ -18,9 +18,20 @@ from xsam_edge.benchmarks.gpu_check import providers, roof
 from xsam_edge.benchmarks.gpu_check.memory import used_bytes
 from xsam_edge.benchmarks.gpu_check.records import Recorder
 from xsam_edge.benchmarks.gpu_check.skeleton import fill, is_skeleton
-from xsam_edge.benchmarks.gpu_check.stages import COSTS_FILE, FIRST, NEXT, STEP, Costs, Nominal, read_costs, stage
+from xsam_edge.benchmarks.gpu_check.stages import (
+    COSTS_FILE,
+    FIRST,
+    GPU_MEMORY,
+    NEXT,
+    STEP,
+    Costs,
+    Nominal,
+    read_costs,
+    report_answers,
+    stage,
+)
 from xsam_edge.benchmarks.gpu_check.steps import SKELETONS, Setting
-from xsam_edge.benchmarks.measure import Distribution, Sample
+from xsam_edge.benchmarks.measure import Sample
 from xsam_edge.benchmarks.watch import STAGES, WatchedBackend
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle import contract
@@ -54,7 +65,7 @@ def _run(dialect: Dialect, setting: Setting, say: Recorder) -> None:
         _answers(side, setting, say, read_costs(skeleton / COSTS_FILE))
         _decode(side.xsam, _SMALL_STEPS if setting.small else _STEPS, say)
         if setting.device != "cpu":
-            say("GPU memory in use", used_bytes() / 1e9, "GB", "all of the card's, with caches and activations")
+            say(GPU_MEMORY, used_bytes() / 1e9, "GB", "all of the card's, with caches and activations")
         del side
         gc.collect()
         _placed(bundle, setting, say)
@@ -107,12 +118,6 @@ def _answers(side: RuntimeSide, setting: Setting, say: Recorder, costs: Costs) -
     say("pictures to pixels", statistics.median(sample.preprocess_ms for sample in firsts), "ms")
     say("warming up takes", warming, "s", f"{warmup} rounds")
     _stages([*firsts, *nexts], setting, say, costs)
-
-
-def report_answers(name: str, samples: Sequence[Sample], pictures: str, say: Recorder) -> None:
-    """Median and spread of whole answers."""
-    times = Distribution.of([sample.total_ms for sample in samples])
-    say(name, times.p50_ms, "ms", f"p95 {times.p95_ms:.4g}, {times.n} times; {pictures}")
 
 
 def _stages(samples: Sequence[Sample], setting: Setting, say: Recorder, costs: Costs) -> None:

@@ -16,8 +16,7 @@ def joined_sdpa(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor) -> T
     """``export.models.llm.joined_attention`` by the fused operator; arguments and result are the same."""
     batch, length, heads, head_dim = query.shape
     keys, values = (
-        torch.cat((old.expand(batch, -1, -1, -1), own), 1).transpose(1, 2)
-        for old, own in zip(past, new, strict=True)
+        torch.cat((old.expand(batch, -1, -1, -1), own), 1).transpose(1, 2) for old, own in zip(past, new, strict=True)
     )
     shared = keys.shape[1] != heads
     mixed = F.scaled_dot_product_attention(
@@ -71,12 +70,10 @@ def fuse(model: XSam) -> XSam:
     for module in model.llm.modules():
         if isinstance(module, Attention):
             module.attend = joined_sdpa
-    for part, kind, fused in (
-        (model.vision_encoder, VisionAttention, _FusedVision),
-        (model.segmentor.encoder, MaskAttention, _FusedMask),
-    ):
-        for parent in list(part.modules()):
-            for name, child in list(parent.named_children()):
-                if isinstance(child, kind) and not isinstance(parent, fused):
-                    setattr(parent, name, fused(child))
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, VisionAttention) and not isinstance(parent, _FusedVision):
+                setattr(parent, name, _FusedVision(child))
+            elif isinstance(child, MaskAttention) and not isinstance(parent, _FusedMask):
+                setattr(parent, name, _FusedMask(child))
     return model

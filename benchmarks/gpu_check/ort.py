@@ -64,7 +64,11 @@ def compare(bundle: Path, setting: Setting, say: Recorder) -> None:
     """Ask a bundle the same on the device and on a CPU."""
     scenes = _SCENES[:1] if setting.small else _SCENES
     answers = [
-        [answer for scene in scenes for answer in _ask(XSam.load(bundle, device=device), draw(compose(scene), _WIDTH).pixels)]
+        [
+            answer
+            for scene in scenes
+            for answer in _ask(XSam.load(bundle, device=device), draw(compose(scene), _WIDTH).pixels)
+        ]
         for device in (setting.device, "cpu")
     ]
     texts, overlaps = agreement(*answers)

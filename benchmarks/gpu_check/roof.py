@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -86,7 +87,7 @@ def _layers(setting: Setting, sizes: _Sizes, say: Recorder) -> None:
     weight = torch.randn(outputs, inputs, device=setting.device).half()
     for rows in sizes.rows:
         x = torch.randn(rows, inputs, device=setting.device).half()
-        time = timed(lambda x=x: torch.nn.functional.linear(x, weight), setting.device, 3 * sizes.repeat)
+        time = timed(partial(torch.nn.functional.linear, x, weight), setting.device, 3 * sizes.repeat)
         rate = 2e3 * rows * inputs * outputs / time.best_ms
         note = f"{rate / 1e12:.3g} TFLOP/s, {2e3 * weight.numel() / time.best_ms / 1e9:.3g} GB/s of weights"
         say(f"layer {inputs} x {outputs}, {rows} rows", 1e3 * time.best_ms, "us", note)

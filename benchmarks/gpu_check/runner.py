@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from xsam_edge.benchmarks.gpu_check.records import DONE, NO_GPU, OUTCOME, RESULTS, STARTED, Recorder, read
 from xsam_edge.benchmarks.gpu_check.steps import BY_NAME, SITE, Setting, Step
@@ -113,9 +114,9 @@ def _run_one(step: Step, setting: Setting, results: Path, limit: float, say: Rec
     return str(outcome)
 
 
-def _has_file(stream: object) -> bool:
+def _has_file(stream: TextIO) -> bool:
     try:
-        return stream.fileno() >= 0  # type: ignore[attr-defined]
+        return int(stream.fileno()) >= 0
     except (AttributeError, OSError, ValueError):
         return False
 

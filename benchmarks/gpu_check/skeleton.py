@@ -166,7 +166,7 @@ def _values(left: Left, normal: npt.NDArray[np.float32]) -> npt.NDArray[np.float
 
 def _write(file: int, left: Left, block: npt.NDArray[np.generic], random: np.random.Generator) -> None:
     """Repeat a block over a run of bytes, from a place of its own on."""
-    data = memoryview(block).cast("B")
+    data = block.data.cast("B")
     start = int(random.integers(block.size)) * block.itemsize
     offset, end = left.offset, left.offset + left.length
     while offset < end:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from xsam_edge.benchmarks.gpu_check.records import Recorder
+from xsam_edge.benchmarks.measure import Distribution, Sample
 from xsam_edge.benchmarks.watch import DECODE, PREFILL, SUFFIX
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.settings import ModelFacts
@@ -14,6 +16,7 @@ from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import BundleError
 
 FIRST, NEXT, STEP = "first answer", "next prompt", "decode step"
+GPU_MEMORY = "GPU memory in use"
 COSTS_FILE = "costs.json"
 _BEFORE, _BEHIND = 15, 25  # tokens of a prompt: before its image, and behind it with the answer that is given
 
@@ -82,3 +85,9 @@ def read_costs(path: Path) -> Costs:
     if not path.is_file():
         return {}
     return read_json(path, dict[str, Work], BundleError, advice="make the skeleton again")
+
+
+def report_answers(name: str, samples: Sequence[Sample], pictures: str, say: Recorder) -> None:
+    """Median and spread of whole answers."""
+    times = Distribution.of([sample.total_ms for sample in samples])
+    say(name, times.p50_ms, "ms", f"p95 {times.p95_ms:.4g}, {times.n} times; {pictures}")

@@ -1,4 +1,4 @@
-"""The full-size model in PyTorch with random weights, FP16: the official chain eager, with fused attention, compiled."""
+"""The full-size model in PyTorch, FP16, random weights: the official chain eager, with fused attention, compiled."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from xsam_edge.benchmarks import inputs, measure
-from xsam_edge.benchmarks.gpu_check.full import report_answers
 from xsam_edge.benchmarks.gpu_check.fused import fuse
 from xsam_edge.benchmarks.gpu_check.memory import used_bytes
 from xsam_edge.benchmarks.gpu_check.random_model import random_model
 from xsam_edge.benchmarks.gpu_check.records import Recorder
-from xsam_edge.benchmarks.gpu_check.stages import FIRST, NEXT, STEP, Nominal, stage
+from xsam_edge.benchmarks.gpu_check.stages import FIRST, GPU_MEMORY, NEXT, STEP, Nominal, report_answers, stage
 from xsam_edge.benchmarks.gpu_check.steps import Setting
 from xsam_edge.benchmarks.gpu_check.timing import median_ms
 from xsam_edge.benchmarks.peers import TorchSide
@@ -87,7 +86,7 @@ def _measure(name: str, model: TorchXSam, xsam: XSam, setting: Setting, say: Rec
         say(f"{name}: {stage(found)}", times[len(times) // 2], "ms")
     _behind_a_past(name, model, xsam, setting, say)
     if setting.device != "cpu":
-        say(f"{name}: GPU memory in use", used_bytes() / 1e9, "GB")
+        say(f"{name}: {GPU_MEMORY}", used_bytes() / 1e9, "GB")
 
 
 @torch.inference_mode()
