@@ -60,11 +60,13 @@ class TorchSide:
         *,
         compiled: bool = False,
         device: str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         torch.set_num_threads(threads)
         self.name = "torch-compile" if compiled else "torch"
         self.script: Script | None = None
-        self._model = model.to(device)
+        self._model = model.to(device, dtype)
+        self._dtype = dtype
         self._xsam = xsam
         self._answering = answering
         self._threads = threads
@@ -81,7 +83,7 @@ class TorchSide:
             "what": "the torch reference, compiled" if self._compiled else "the torch reference, eager",
             "torch": torch.__version__,
             "device": self._device,
-            "precision": "fp32",
+            "precision": "fp16" if self._dtype == torch.float16 else "fp32",
             "weights": "those of the bundle, "
             + ("rounded to fp16" if self._xsam.manifest.precision == "fp16" else "not quantised"),
             "threads": self._threads,
@@ -105,7 +107,7 @@ class TorchSide:
         self._frame = Frame((image.height, image.width), scaled, padded)
         prepared = self.clock()
         with torch.inference_mode():
-            inputs = (torch.from_numpy(values).to(self._device) for values in (pixels, masked))
+            inputs = (torch.from_numpy(values).to(self._device, self._dtype) for values in (pixels, masked))
             self._features = reference.encode_image(self._model, *inputs)
         self.note(contract.IMAGE_ENCODER, prepared, {})
         return self._ask(phrase, start, 1e3 * (prepared - start))

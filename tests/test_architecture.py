@@ -102,6 +102,7 @@ ROOMS = {
         "fusion",
         "memory",
         "quantized",
+        "gpu_check",
         "cli",
     ),
 }
@@ -124,6 +125,7 @@ LATE_PACKAGES = {
 }
 # Commands whose functions import modules of ours, each with the reason.
 LATE_IMPORTS_OF_OURS = {
+    "benchmarks.gpu_check.__main__": "packing needs the extra `export`, which a machine that is checked may lack",
     "benchmarks.cli": "what counts products needs the extra `export`, whose absence is told in one line",
     "export.cli": "what loads torch, for which --help, --plan and a wrong option do not wait",
 }
