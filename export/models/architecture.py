@@ -68,9 +68,9 @@ class Architecture:
     mlp: Callable[[LLMConfig], Modules]
     """Modules of a feed-forward module."""
     project: Callable[[Any, Tensor], tuple[Tensor, Tensor, Tensor]]
-    """[B, S, hidden_size] to queries [B, S, heads, head_dim], keys and values [B, S, kv_heads, head_dim]."""
+    """Rows [n, hidden_size] to queries [n, heads, head_dim], keys and values [n, kv_heads, head_dim]."""
     feed_forward: Callable[[Any, Tensor], Tensor]
-    """[..., hidden_size] to the same shape."""
+    """Rows [n, hidden_size] to the same shape."""
     sizes: Callable[[Shapes, int | None], dict[str, int]]
     """From tensors and heads, where they are known, to the fields of ``LLMConfig`` that both tell.
 

@@ -6,6 +6,9 @@ head_dim], keys after rotation, so that a caller appends to it and trims it alon
 first new token's position is padding. Cached and new keys meet in one of two forms with equal results:
 ``cached_attention`` copies no cached row, ``joined_attention`` is what a compiler for GPUs makes one kernel of.
 
+Linear layers take rows, [B * S, channels], whatever the batch: that compiler stores a weight once for each form of the
+product that it finds in an engine's profiles, and so finds one.
+
 What sets a type apart, its projections and its feed-forward module, is its ``Architecture``.
 """
 
@@ -175,10 +178,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
         """[B, S, hidden_size] to the same shape, and the new keys and values."""
-        query, key, value = self.project(self, x)
+        query, key, value = (part.unflatten(0, x.shape[:2]) for part in self.project(self, x.flatten(0, 1)))
         new = (rotate(key, *rotary), value)
         mixed = self.attend(rotate(query, *rotary) * self.config.head_dim**-0.5, new, past, bias)
-        return self.o_proj(mixed), new
+        return self.o_proj(mixed.flatten(0, 1)).unflatten(0, x.shape[:2]), new
 
 
 class FeedForward(nn.Module):
@@ -192,8 +195,9 @@ class FeedForward(nn.Module):
         add_modules(self, architecture.mlp(config), config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., hidden_size] to the same shape."""
-        return self.feed_forward(self, x)
+        """[B, S, hidden_size] to the same shape."""
+        rows: Tensor = self.feed_forward(self, x.flatten(0, 1))
+        return rows.unflatten(0, x.shape[:2])
 
 
 class DecoderLayer(nn.Module):

@@ -23,7 +23,7 @@ def project(module: LayerModule, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See ``Architecture.project``."""
     config = module.config
     heads = module.qkv_proj(x).unflatten(-1, (-1, config.head_dim))
-    query, key, value = heads.split([config.num_heads, config.num_kv_heads, config.num_kv_heads], dim=2)
+    query, key, value = heads.split([config.num_heads, config.num_kv_heads, config.num_kv_heads], dim=-2)
     return query, key, value
 
 
