@@ -6,10 +6,11 @@ carries its precision. Compute capabilities of TensorRT-RTX are those of its doc
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from xsam_edge.export.engines.targets import Target
-from xsam_edge.runtime.bundle.engine_info import Flavour, KVCacheChoice
+from xsam_edge.runtime.bundle.engine_info import MODULES, Flavour, KVCacheChoice
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import EngineDeviceError, EngineVersionError, InputError, NoDeviceError
 
@@ -101,10 +102,23 @@ def config_loader(flavour: Flavour, capabilities: tuple[str, ...], **common: Any
         from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
         pairs = [tuple(int(part) for part in capability.split(".")) for capability in capabilities]
-        return CreateConfigRTX(compute_capabilities=pairs, **common)
+        return _capturable(CreateConfigRTX(compute_capabilities=pairs, **common))
     from polygraphy.backend.trt import CreateConfig
 
     return CreateConfig(**common)
+
+
+def _capturable(loader: Any) -> Any:
+    """Let engines of TensorRT-RTX allocate nothing while they run, without which their runs cannot be captured."""
+
+    def load(builder: Any, network: Any) -> Any:
+        config = loader(builder, network)
+        flags = importlib.import_module(MODULES["tensorrt-rtx"]).BuilderFlag
+        if hasattr(flags, "REQUIRE_USER_ALLOCATION"):  # TensorRT-RTX 1.2 and newer
+            config.set_flag(flags.REQUIRE_USER_ALLOCATION)
+        return config
+
+    return load
 
 
 def notes(flavour: Flavour, precision: str) -> tuple[str, ...]:

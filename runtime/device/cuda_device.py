@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.runtime.backends.cuda.driver import load_driver
 from xsam_edge.runtime.errors import NoDeviceError
 
-_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 # CUdevice_attribute of cuda.h.
 _INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
@@ -39,13 +38,7 @@ def find_device(index: int = 0) -> DeviceInfo:
     Raises:
         NoDeviceError: no driver, no such device, or a driver that does not answer.
     """
-    try:
-        cuda = ctypes.CDLL(_LIBRARY)
-    except OSError:
-        raise NoDeviceError(
-            f"no NVIDIA driver ({_LIBRARY} is not installed); run on a machine with an NVIDIA GPU, "
-            "in a container start it with `--gpus all` or `--runtime nvidia`"
-        ) from None
+    cuda = load_driver()
     _call(cuda, "cuInit", 0)
     count = ctypes.c_int()
     _call(cuda, "cuDeviceGetCount", ctypes.byref(count))

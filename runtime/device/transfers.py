@@ -1,8 +1,7 @@
-"""What goes between the host and the device while engines answer, told from a manifest alone.
+"""What goes between the host and a GPU while a model answers, told from a manifest alone.
 
-Image features, keys and values and logits are not among it: they stay on the device. So do the image's embeddings,
-but for prompts with regions, which are sampled from them. ONNX Runtime's CUDA provider reads masks and pooled rows
-whole, and joins embeddings on the host.
+Image features, keys and values and logits are not among it: they stay on the device, of engines and of ONNX Runtime
+alike. So do the image's embeddings, but for prompts with regions, which are sampled from them.
 """
 
 from __future__ import annotations

@@ -2,13 +2,17 @@
 
 from xsam_edge.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
 from xsam_edge.runtime.backends.onnxruntime.devices import DEVICES, open_device
+from xsam_edge.runtime.backends.onnxruntime.gpu import GpuBackend
 from xsam_edge.runtime.backends.onnxruntime.library import one_line
+from xsam_edge.runtime.backends.onnxruntime.providers import CUDA
 from xsam_edge.runtime.backends.onnxruntime.session import QUANTIZED_DISABLED, THREAD_ENTRIES, cpu_disabled
 
 __all__ = [
+    "CUDA",
     "DEVICES",
     "QUANTIZED_DISABLED",
     "THREAD_ENTRIES",
+    "GpuBackend",
     "OnnxRuntimeBackend",
     "cpu_disabled",
     "one_line",

@@ -123,7 +123,10 @@ class RtxProvider:
             with quiet(ort):
                 _register(ort, self.name, plugin.get_library_path())
         except Exception as error:  # its exception types share no base
-            raise BackendError(f"onnxruntime-ep-nv-tensorrt-rtx does not load: {reason(error)}") from error
+            raise BackendError(
+                f"onnxruntime-ep-nv-tensorrt-rtx does not load: {reason(error)}; check `nvidia-smi`, and that the "
+                "package is the one for the driver's CUDA (`xsam-doctor` prints it)"
+            ) from error
         if not self._devices(ort):
             raise NoDeviceError("TensorRT-RTX sees no GPU that it can use; it takes GeForce RTX 20 and newer")
         return driver

@@ -14,6 +14,8 @@ import pytest
 
 from tests.recorded import DATA
 from xsam_edge.runtime.backends.cuda.calls import Cuda, import_cudart
+from xsam_edge.runtime.backends.onnxruntime.gpu import GpuBackend
+from xsam_edge.runtime.backends.onnxruntime.providers import CUDA
 from xsam_edge.runtime.bundle.engine_info import MODULES
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
@@ -61,7 +63,10 @@ def engines(request: pytest.FixtureRequest, device: DeviceInfo, bundles: Path) -
     except (ImportError, BackendError) as error:
         pytest.skip(f"{flavour}: {error}")
     from xsam_edge.export.cli import main
+    from xsam_edge.export.engines.flavours import RTX_CAPABILITIES
 
+    if flavour == "tensorrt-rtx" and device.compute_capability not in RTX_CAPABILITIES:
+        pytest.skip(f"tensorrt-rtx builds no engines for compute capability {device.compute_capability}")
     onnx: Path = request.getfixturevalue("onnx")
     output = bundles / f"engines-{flavour}"
     assert main(["--from", str(onnx), "--engine", flavour, "--target", "auto", "-o", str(output)]) == 0
@@ -94,9 +99,8 @@ def test_memory_goes_there_and_back(cuda: Cuda) -> None:
     first, second = cuda.allocate(values.nbytes), cuda.allocate(values.nbytes)
     cuda.upload(first, values.ctypes.data, values.nbytes, stream)
     cuda.synchronise(stream)
-    cuda.begin_capture(stream)
-    cuda.copy(second, first, values.nbytes, stream)
-    executable = cuda.end_capture(stream)
+    executable = cuda.capture(stream, lambda: cuda.copy(second, first, values.nbytes, stream))
+    assert executable is not None
     cuda.launch(executable, stream)
     other = cuda.stream()
     cuda.wait(other, event, stream)
@@ -128,12 +132,22 @@ def test_rows_at_equal_distances_are_copied_and_cleared(cuda: Cuda) -> None:
     cuda.free(target)
 
 
-def test_onnxruntime_gives_the_same(onnx: Path) -> None:
+@pytest.mark.parametrize("name", ["cuda", "tensorrt-rtx"])
+def test_onnxruntime_gives_the_same(onnx: Path, name: str) -> None:
     try:
-        model = XSam.load(onnx, device="cuda")
+        model = XSam.load(onnx, device=name)
     except BackendError as error:
         pytest.skip(str(error))
+    assert model.pipeline.backend.name == f"onnxruntime-{name}"
     agree(ask(model.look(IMAGE)), ask(XSam.load(onnx).look(IMAGE)))
+
+
+def test_onnxruntime_captures(onnx: Path) -> None:
+    try:
+        backend = GpuBackend(CUDA, capture=True)
+    except BackendError as error:
+        pytest.skip(str(error))
+    agree(ask(XSam.load(onnx, backend=backend).look(IMAGE)), ask(XSam.load(onnx).look(IMAGE)))
 
 
 def test_engines_give_the_same(engines: Path, onnx: Path) -> None:
