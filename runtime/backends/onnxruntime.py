@@ -38,7 +38,12 @@ _CPU_PREFILL_ROWS = 512
 _EMPTY_ARGMAX = Version(1, 32)  # the first whose ArgMax over no rows has the shape that it should
 _FP16_QUANTIZE = Version(1, 30)  # the first whose QuantizeLinear rounds float16; those before truncate
 # ONNX Runtime's names of element types, as sessions report them.
-_TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+_TYPE_NAMES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+}
 
 
 def _import() -> Any:
@@ -125,6 +130,7 @@ class OnnxRuntimeBackend:
             )
         self.name = f"onnxruntime-{device}"
         self.prefill_rows = _CPU_PREFILL_ROWS if device == "cpu" else None
+        self.resizes_pixels = device != "cpu"
         self._ort = ort
         self.runs_without_logits = self._is_since(_EMPTY_ARGMAX)
         self._device = device
