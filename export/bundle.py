@@ -23,12 +23,14 @@ from xsam_edge.export.graph.floats import FloatTypes, apply
 from xsam_edge.export.graph.fused_attention import fuse_attention
 from xsam_edge.export.graph.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.graph.passes import WeightPlan, extract_weights, infer_types, rename, simplify
+from xsam_edge.export.graph.pixels import has_pixels, pixels_graph
 from xsam_edge.export.graph.trace import fake_tensors, trace
 from xsam_edge.export.graph.weights import WeightSource, blocks, cast, stored_bytes, write_external_data
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.staging import check_space, hash_files, staged
+from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
@@ -180,7 +182,10 @@ def seal(
     *,
     degraded: bool = False,
 ) -> Manifest:
-    """Add what is not a graph to a bundle's folder, then the manifest, which binds all files that are there."""
+    """Add what a model's precision does not change to a bundle's folder, then the manifest, which binds all files."""
+    if request.dialect != "cpu" and has_pixels(request.settings):
+        pixels = write_graph(pixels_graph(request.settings), {}, request.weights, contract.PIXELS, folder, progress)
+        graphs = {**graphs, contract.PIXELS: pixels}
     rows, columns = request.config.llm.vocab_size, request.config.llm.hidden_size
     _write_embeddings(request.weights, (rows, columns), _NUMPY[embeddings], folder / EMBEDDINGS_FILE, progress)
     (folder / TOKENIZER_FILE).write_text(request.tokenizer_json, encoding="utf-8")

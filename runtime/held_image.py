@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
+from xsam_edge.runtime.encoding import encode, prepare
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.preprocess import Prepared, prepare
+from xsam_edge.runtime.image.preprocess import Prepared
 from xsam_edge.runtime.language.generate import LanguageModel
 
 
@@ -79,8 +80,7 @@ class HeldImage:
     def _encoded(self) -> ImageFeatures:
         features = self._features
         if features is None:
-            prepared = prepare(self.image, self._language.settings)
-            features = self._pipeline.encode_image(prepared.pixel_values, prepared.mask_pixel_values)
-            self._features = features
+            prepared = prepare(self.image, self._pipeline, self._language.settings)
+            features = self._features = encode(prepared, self._pipeline)
         self._language.cache_pool.use(self)
         return features

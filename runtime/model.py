@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xsam_edge.runtime import encoding
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
 from xsam_edge.runtime.backends.onnxruntime import open_device
@@ -35,7 +36,6 @@ from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
 from xsam_edge.runtime.device.memory_plan import check_free_memory, check_memory
 from xsam_edge.runtime.errors import BundleError, InputError
 from xsam_edge.runtime.image.load import ImageSource
-from xsam_edge.runtime.image.preprocess import prepare
 from xsam_edge.runtime.language.cache_pool import CachePool
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.language.speculative import Drafter
@@ -143,9 +143,9 @@ class XSam:
         Raises:
             InputError: not an image.
         """
-        prepared = prepare(image, self.manifest.settings)
+        prepared = encoding.prepare(image, self.pipeline, self.manifest.settings)
         start = time.perf_counter()
-        features = self.encode(prepared.pixel_values, prepared.mask_pixel_values)
+        features = encoding.encode(prepared, self.pipeline)
         timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
         return Scene(self.pipeline, self.language, prepared, features, timings)
 

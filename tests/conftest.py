@@ -110,6 +110,15 @@ def phi3_gpu_bundle(bundles: Path, phi3_reference: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def phi3_pixels_bundle(bundles: Path, phi3_reference: Path, phi3_bundle: Path) -> Path:
+    """The main line's FP32 graphs with the one that resizes pictures on a GPU; read only."""
+    from tests.pixels_bundle import write
+
+    output = bundles / "phi3-pixels"
+    return output if EXPORTED is not None else write(phi3_reference, phi3_bundle, output)
+
+
+@pytest.fixture(scope="session")
 def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
     """FP16 bundle of the main line; read only."""
     return _export(phi3_reference, bundles / "phi3-fp16", "fp16")

@@ -34,6 +34,7 @@ ROOMS = {
         "chain",
         "language",
         "postprocess",
+        "encoding",
         "held_image",
         "asking",
         "scene",

@@ -11,8 +11,10 @@ from pathlib import Path
 from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.build import BuiltEngine, EngineJob, build_engine, timing_cache
 from xsam_edge.export.engines.builder import Builder
+from xsam_edge.export.engines.pixel_profile import pixel_profiles
 from xsam_edge.export.engines.profiles import input_shapes, profiles_for
 from xsam_edge.export.staging import check_space, hash_files, staged
+from xsam_edge.runtime.bundle.contract import PIXELS
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
@@ -68,7 +70,9 @@ def convert(
         check_space(folder, sum(entry.bytes for entry in manifest.files.values()))
         _copy_rest(paths, folder)
         profiles = {
-            name: profiles_for(graph, name, manifest.settings.model, memory.context)
+            name: pixel_profiles(manifest.settings)
+            if name == PIXELS
+            else profiles_for(graph, name, manifest.settings.model, memory.context)
             for name, graph in manifest.graphs.items()
         }
         built = tuple(build_engine(job, progress) for job in _jobs(manifest.graphs, profiles, paths, builder, folder))

@@ -87,6 +87,8 @@ class Backend(Protocol):
     """Tokens of a prefill that run at once, where fewer than all gain something."""
     runs_without_logits: bool
     """Whether the language model may be asked for the logits of no row."""
+    resizes_pixels: bool
+    """Whether it is faster than the host at resizing pictures: with the graph ``pixels``, where a bundle has it."""
 
     def open(self, path: Path, spec: GraphSpec) -> Graph:
         """Load a graph. The caller has checked the file's hash.

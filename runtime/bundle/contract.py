@@ -1,8 +1,8 @@
 """Names shared by the exporter and the runtime: graphs, their inputs and outputs, their axes.
 
 Shapes (dtypes stand in each bundle's manifest: features, embeddings and cache carry the bundle's precision, pixels,
-logits and pooled embeddings are float32, indices int64). There is one image throughout; ``batch`` counts the prompts
-that are asked of it at once:
+logits and pooled embeddings are float32, indices int64, pictures uint8). There is one image throughout; ``batch``
+counts the prompts that are asked of it at once:
 
 ``image_encoder``: everything that depends on the image only.
     pixel_values [1, 3, h, w]; mask_pixel_values [1, 3, H, W]
@@ -26,6 +26,12 @@ that are asked of it at once:
     -> class_logits [batch, queries, conditions + 1], background last
     -> mask_logits [batch, queries, gh, gw]
 
+``pixels``, which a bundle need not have: what a GPU makes of a picture in place of the host, to the same values.
+    picture [1, height, width, 3], RGB; for both outputs P and both axes A of it: P.A.indices [n, taps], which pixels
+    make each of the n places along the axis, and P.A.weights [n, taps], how much they count. The first of the taps is
+    not a pixel but the colour around the picture (``runtime.image.taps``); P has vision_taps or mask_taps of them
+    -> pixel_values, mask_pixel_values, as ``image_encoder`` takes them
+
 The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and new rows
 are appended behind it, by the graph itself or, where its addresses have to stay the same, by a copy of these rows
 alone. No key or value is moved once it is there. A past may be padded, by the rows that follow it in the cache, so that
@@ -46,8 +52,10 @@ compiler makes one kernel of an attention; ``cuda`` is ``gpu`` with operators of
 IMAGE_ENCODER = "image_encoder"
 LLM = "llm"
 MASK_DECODER = "mask_decoder"
-GRAPHS = (IMAGE_ENCODER, LLM, MASK_DECODER)
+GRAPHS = (IMAGE_ENCODER, LLM, MASK_DECODER)  # those that every bundle has
+PIXELS = "pixels"
 
+PICTURE = "picture"
 PIXEL_VALUES = "pixel_values"
 MASK_PIXEL_VALUES = "mask_pixel_values"
 IMAGE_EMBEDS = "image_embeds"
@@ -72,7 +80,21 @@ PAST = "past"
 ROWS = "rows"
 CONDITIONS = "conditions"
 CLASSES = "classes"  # conditions + 1
-AXES = (BATCH, SEQUENCE, PAST, ROWS, CONDITIONS, CLASSES)
+HEIGHT = "height"
+WIDTH = "width"
+VISION_TAPS = "vision_taps"
+MASK_TAPS = "mask_taps"
+AXES = (BATCH, SEQUENCE, PAST, ROWS, CONDITIONS, CLASSES, HEIGHT, WIDTH, VISION_TAPS, MASK_TAPS)
+
+
+def indices(pixels: str, axis: str) -> str:
+    """Which pixels make each place along ``HEIGHT`` or ``WIDTH`` of ``PIXEL_VALUES`` or ``MASK_PIXEL_VALUES``."""
+    return f"{pixels}.{axis}.indices"
+
+
+def weights(pixels: str, axis: str) -> str:
+    """How much the pixels of :func:`indices` count."""
+    return f"{pixels}.{axis}.weights"
 
 
 def multi_scale(level: int) -> str:

@@ -49,7 +49,7 @@ TOKENIZER_FILE = "tokenizer.json"
 EMBEDDINGS_FILE = "token_embeddings.bin"
 
 #: Bytes of a value of each dtype that a tensor may have.
-ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8}
+ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
 # Values of a tensor: TensorRT counts them in 31 bits.
 _MOST_VALUES = (1 << 31) - 1
 

@@ -1,4 +1,4 @@
-"""The contract with a model's sizes filled in: dtype and shape of every input and output of the three graphs.
+"""The contract with a model's sizes filled in: dtype and shape of every input and output of all graphs.
 
 A manifest says them too, once for each graph. The runtime allocates by the one and binds by the other.
 """
@@ -20,6 +20,7 @@ Signatures = Mapping[str, Signature]
 _FLOATS = ("float32", "float16")
 _PIXELS = _LOGITS = _POOLED = ("float32",)
 _INDICES = ("int64",)
+_PICTURE = ("uint8",)
 
 
 def check(graphs: Mapping[str, tuple[Signatures, Signatures]], settings: Settings) -> None:
@@ -35,12 +36,16 @@ def check(graphs: Mapping[str, tuple[Signatures, Signatures]], settings: Setting
     for name, signature in features.items():
         if not all(isinstance(size, int) for size in signature[1]):
             raise ValueError(f"graphs.image_encoder.outputs: {name} is {_text(signature)}; expected sizes only")
-    expected = (
-        _image_encoder(settings, features),
-        _llm(settings.model, _batch(llm[0].get(contract.INPUTS_EMBEDS)), llm[0].get(contract.past_key(0))),
-        _mask_decoder(settings.model, _batch(decoder[0].get(contract.SEG_EMBED)), features),
-    )
-    for name, (inputs, outputs) in zip(contract.GRAPHS, expected, strict=True):
+    expected = {
+        contract.IMAGE_ENCODER: _image_encoder(settings, features),
+        contract.LLM: _llm(
+            settings.model, _batch(llm[0].get(contract.INPUTS_EMBEDS)), llm[0].get(contract.past_key(0))
+        ),
+        contract.MASK_DECODER: _mask_decoder(settings.model, _batch(decoder[0].get(contract.SEG_EMBED)), features),
+    }
+    if contract.PIXELS in graphs:
+        expected[contract.PIXELS] = _pixels(settings)
+    for name, (inputs, outputs) in expected.items():
         _compare(f"graphs.{name}.inputs", graphs[name][0], inputs)
         _compare(f"graphs.{name}.outputs", graphs[name][1], outputs)
 
@@ -71,12 +76,29 @@ def _batch(tensor: Signature | None) -> int | str:
 
 def _image_encoder(settings: Settings, features: Signatures) -> tuple[Signatures, Signatures]:
     """Inputs and outputs; ``features`` are what it gives the mask decoder."""
-    model, vision, mask = settings.model, settings.vision_input, settings.mask_input
-    inputs = {
+    model = settings.model
+    outputs = {contract.IMAGE_EMBEDS: (_FLOATS, (1, model.image_tokens, model.hidden_size)), **features}
+    return _pixel_values(settings), outputs
+
+
+def _pixel_values(settings: Settings) -> Signatures:
+    """What the image encoder takes, and ``pixels`` gives."""
+    vision, mask = settings.vision_input, settings.mask_input
+    return {
         contract.PIXEL_VALUES: (_PIXELS, (1, 3, vision.height, vision.width)),
         contract.MASK_PIXEL_VALUES: (_PIXELS, (1, 3, mask.height, mask.width)),
     }
-    return inputs, {contract.IMAGE_EMBEDS: (_FLOATS, (1, model.image_tokens, model.hidden_size)), **features}
+
+
+def _pixels(settings: Settings) -> tuple[Signatures, Signatures]:
+    """Inputs and outputs."""
+    outputs = _pixel_values(settings)
+    inputs: dict[str, Signature] = {contract.PICTURE: (_PICTURE, (1, contract.HEIGHT, contract.WIDTH, 3))}
+    for (name, (_, shape)), taps in zip(outputs.items(), (contract.VISION_TAPS, contract.MASK_TAPS), strict=True):
+        for axis, size in zip((contract.HEIGHT, contract.WIDTH), shape[2:], strict=True):
+            inputs[contract.indices(name, axis)] = (_INDICES, (size, taps))
+            inputs[contract.weights(name, axis)] = (_PIXELS, (size, taps))
+    return inputs, outputs
 
 
 def _llm(model: ModelFacts, batch: int | str, cache: Signature | None) -> tuple[Signatures, Signatures]:

@@ -1,4 +1,4 @@
-"""The three graphs of a bundle and the memory between them.
+"""The graphs of a bundle and the memory between them.
 
 Knows buffers, shapes and the cache; knows nothing of images, prompts or tasks. Image features stay on the device from
 the encoder to the mask decoder; keys and values never leave the cache. What crosses to the host is small: token
@@ -25,6 +25,7 @@ from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path
 from xsam_edge.runtime.chain.kv_cache import KVCache
 from xsam_edge.runtime.chain.mask_logits import MaskLogits, Masks
+from xsam_edge.runtime.chain.pixel_maker import PixelMaker
 from xsam_edge.runtime.turns import Turn
 
 Float = npt.NDArray[np.float32]
@@ -95,10 +96,13 @@ class Pipeline:
     def __init__(self, bundle: Path, manifest: Manifest, backend: Backend, context: int) -> None:
         self.manifest = manifest
         self.backend = backend
+        on_device = {contract.PIXELS} & manifest.graphs.keys() if backend.resizes_pixels else set()
         self._graphs: dict[str, Graph] = {
             name: backend.open(bundle_path(bundle, manifest.graphs[name].file), manifest.graphs[name])
-            for name in contract.GRAPHS
+            for name in (*contract.GRAPHS, *on_device)
         }
+        pixels = self._graphs.get(contract.PIXELS)
+        self._pixels = PixelMaker(pixels, backend, manifest.settings) if pixels is not None else None
         self._context = context
         self.cache = self.make_cache()
         self.batches = all(
@@ -121,15 +125,25 @@ class Pipeline:
 
     def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
         """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
-        spec = self.manifest.graphs[contract.IMAGE_ENCODER]
         with self._encoder_turn, flushed_subnormals():
-            inputs = {
-                contract.PIXEL_VALUES: self.backend.upload(pixel_values),
-                contract.MASK_PIXEL_VALUES: self.backend.upload(mask_pixel_values),
-            }
-            shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
-            outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
-            self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
+            pixels = {contract.PIXEL_VALUES: pixel_values, contract.MASK_PIXEL_VALUES: mask_pixel_values}
+            return self._encode({name: self.backend.upload(values) for name, values in pixels.items()})
+
+    def takes_pictures(self, size: tuple[int, int]) -> bool:
+        """Whether :meth:`encode_picture` takes pictures of a size (h, w)."""
+        return self._pixels is not None and self._pixels.takes(size)
+
+    def encode_picture(self, picture: npt.NDArray[np.uint8]) -> ImageFeatures:
+        """Make pixels of RGB [1, h, w, 3] on the device and run the image encoder; the features own their memory."""
+        assert self._pixels is not None, "whoever has pictures asks whether they are taken"
+        with self._encoder_turn, flushed_subnormals():
+            return self._encode(self._pixels.run(picture))
+
+    def _encode(self, inputs: Mapping[str, Buffer]) -> ImageFeatures:
+        spec = self.manifest.graphs[contract.IMAGE_ENCODER]
+        shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
+        outputs = {name: self.backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
+        self._graphs[contract.IMAGE_ENCODER].run(inputs, outputs)
         return ImageFeatures(outputs, outputs.pop(contract.IMAGE_EMBEDS), self.backend)
 
     def forward(self, inputs_embeds: Float | Buffer, logits_positions: Int) -> Forward:

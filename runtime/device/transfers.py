@@ -28,7 +28,12 @@ class Transfer:
 
 
 def transfers(
-    manifest: Manifest, new_tokens: int, answer_tokens: int, conditions: int, masks: int = 1
+    manifest: Manifest,
+    new_tokens: int,
+    answer_tokens: int,
+    conditions: int,
+    masks: int = 1,
+    size: tuple[int, int] = (1080, 1920),
 ) -> tuple[Transfer, ...]:
     """What crosses for one image and one question about it.
 
@@ -38,6 +43,7 @@ def transfers(
         answer_tokens: forwards that decode; 0 where the answer is given.
         conditions: what the mask decoder is asked for.
         masks: queries whose mask logits are read: one for a phrase, all for a semantic map.
+        size: (height, width) of the picture, which goes up as it is where the device resizes it.
     """
     encoder, llm, decoder = (manifest.graphs[name] for name in contract.GRAPHS)
     planned: list[Transfer] = []
@@ -54,8 +60,11 @@ def transfers(
         if nbytes and times:
             planned.append(Transfer(tensor.name, direction, per, nbytes, times))
 
-    for tensor in encoder.inputs:
-        add(tensor, "up", "image")
+    if contract.PIXELS in manifest.graphs:
+        add(manifest.graphs[contract.PIXELS].input(contract.PICTURE), "up", "image", height=size[0], width=size[1])
+    else:
+        for tensor in encoder.inputs:
+            add(tensor, "up", "image")
     # Of a first prefill's rows, those of the image stay where they are.
     rows = int(answer_tokens > 0)
     image = manifest.settings.model.image_tokens

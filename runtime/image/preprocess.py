@@ -2,12 +2,15 @@
 
 Equal, bit for bit, to what the official code computes with ``SiglipImageProcessor`` (transformers 4.57) and
 ``SamImageProcessor`` (``dataset/processors/image_processing_sam.py``): Pillow resizes in 8 bits, then value x
-rescale_factor, minus mean, over std. As there are only 256 values, the arithmetic is done once per value.
+rescale_factor, minus mean, over std. As there are only 256 values, the arithmetic is done once per value. A device may
+do the same: see ``taps``.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,31 +23,61 @@ from xsam_edge.runtime.image.load import ImageSource, load_image
 from xsam_edge.runtime.image.resize import Frame
 
 _BAND_BYTES = 2**24  # of padded rows resized at a time
+_SIDE_BY_SIDE = 2**18  # pixels from which on a second thread takes less time than it gains
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderPixels:
+    """What the image encoder takes of an image: float32 [1, 3, h, w] for SigLIP and [1, 3, H, W] for SAM."""
+
+    vision: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image and its pixels for both encoders, float32 [1, 3, h, w] and [1, 3, H, W]; ``ms`` is what it took."""
+    """An image and its pixels for both encoders; ``ms`` is what it took. Without ``pixels``, a device makes them."""
 
     image: Image.Image
-    pixel_values: npt.NDArray[np.float32]
-    mask_pixel_values: npt.NDArray[np.float32]
     frame: Frame
+    pixels: EncoderPixels | None
     ms: float
 
 
-def prepare(image: ImageSource, settings: Settings) -> Prepared:
+def _never(size: tuple[int, int]) -> bool:
+    return False
+
+
+def prepare(
+    image: ImageSource, settings: Settings, resized_on_device: Callable[[tuple[int, int]], bool] = _never
+) -> Prepared:
     """Load an image and make it ready for the image encoder. Thread-safe.
+
+    Args:
+        image: a path, a Pillow image or an array.
+        settings: the model's.
+        resized_on_device: tells for a size (h, w) whether a device makes the pixels.
 
     Raises:
         InputError: not an image.
     """
     start = time.perf_counter()
     picture = load_image(image)
-    pixel_values = vision_pixels(picture, settings.vision_input)
-    mask_pixel_values, scaled = mask_pixels(picture, settings.mask_input)
-    frame = Frame((picture.height, picture.width), scaled, (settings.mask_input.height, settings.mask_input.width))
-    return Prepared(picture, pixel_values, mask_pixel_values, frame, 1e3 * (time.perf_counter() - start))
+    size, rule = (picture.height, picture.width), settings.mask_input
+    frame = Frame(size, scaled_size(size, rule), (rule.height, rule.width))
+    pixels = None if resized_on_device(size) else encoder_pixels(picture, settings)
+    return Prepared(picture, frame, pixels, 1e3 * (time.perf_counter() - start))
+
+
+def encoder_pixels(image: Image.Image, settings: Settings) -> EncoderPixels:
+    """Return the pixels of an RGB image for both encoders, made side by side where that takes less time."""
+    vision, mask = settings.vision_input, settings.mask_input
+    if max(image.width * image.height, mask.width * mask.height) < _SIDE_BY_SIDE:
+        return EncoderPixels(vision_pixels(image, vision), mask_pixels(image, mask)[0])
+    with ThreadPoolExecutor(1) as beside:
+        pixels = beside.submit(vision_pixels, image, vision)
+        mask_values, _ = mask_pixels(image, mask)
+        return EncoderPixels(pixels.result(), mask_values)
 
 
 def vision_pixels(image: Image.Image, vision: VisionInput) -> npt.NDArray[np.float32]:
@@ -56,10 +89,9 @@ def vision_pixels(image: Image.Image, vision: VisionInput) -> npt.NDArray[np.flo
     _require_rgb(image)
     size = (vision.width, vision.height)
     if vision.pad_to_square:
-        colour = (int(vision.mean[0] * 255), int(vision.mean[1] * 255), int(vision.mean[2] * 255))
-        resized = _resize_on_square(image, size, colour, vision.resample)
+        resized = _resize_on_square(image, size, square_colour(vision), vision.resample)
     else:
-        resized = image.resize(size, vision.resample)
+        resized = _resize(image, size, vision.resample)
     out = np.empty((1, 3, vision.height, vision.width), np.float32)
     _normalise(resized, vision, out[0])
     return out
@@ -73,7 +105,7 @@ def mask_pixels(image: Image.Image, mask: MaskInput) -> tuple[npt.NDArray[np.flo
     _require_rgb(image)
     height, width = scaled_size((image.height, image.width), mask)
     out = np.zeros((1, 3, mask.height, mask.width), np.float32)
-    _normalise(image.resize((width, height), mask.resample), mask, out[0, :, :height, :width])
+    _normalise(_resize(image, (width, height), mask.resample), mask, out[0, :, :height, :width])
     return out, (height, width)
 
 
@@ -108,14 +140,35 @@ def _require_rgb(image: Image.Image) -> None:
         raise InputError(f"an RGB image was expected, not mode {image.mode}; pass it through load_image first")
 
 
-def _normalise(image: Image.Image, frame: VisionInput | MaskInput, out: npt.NDArray[np.float32]) -> None:
-    """Write (pixel x factor - mean) / std of an 8-bit image to ``out``, float32 [3, h, w]."""
+def pixel_tables(rule: VisionInput | MaskInput) -> npt.NDArray[np.float32]:
+    """(value x factor - mean) / std of every value, float32 [3, 256]."""
     # float64 product, then float32: the order and precision of transformers' rescale and normalize.
-    values = (np.arange(256, dtype=np.float64) * frame.rescale_factor).astype(np.float32)
+    values = (np.arange(256, dtype=np.float64) * rule.rescale_factor).astype(np.float32)
+    mean, std = np.asarray(rule.mean, np.float32), np.asarray(rule.std, np.float32)
+    table: npt.NDArray[np.float32] = (values - mean[:, None]) / std[:, None]
+    return table
+
+
+def square_colour(vision: VisionInput) -> tuple[int, int, int]:
+    """What the official code fills a square with, 0..255."""
+    return int(vision.mean[0] * 255), int(vision.mean[1] * 255), int(vision.mean[2] * 255)
+
+
+def _normalise(image: Image.Image, rule: VisionInput | MaskInput, out: npt.NDArray[np.float32]) -> None:
+    """Write the values of an 8-bit image to ``out``, float32 [3, h, w]."""
     pixels = np.asarray(image)
-    for channel in range(3):
-        table = (values - np.float32(frame.mean[channel])) / np.float32(frame.std[channel])
-        out[channel] = table[pixels[..., channel]]
+    for channel, table in enumerate(pixel_tables(rule)):
+        np.take(table, pixels[..., channel], out=out[channel], mode="clip")  # in other modes it takes a copy of out
+
+
+def _resize(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+    """Resize to (w, h): columns first, rows second, with 8 bits in between.
+
+    So does every Pillow before 13; since then a tall image's rows may come first, which rounds other values.
+    """
+    if image.width != size[0]:
+        image = image.resize((size[0], image.height), resample)
+    return image.resize(size, resample)
 
 
 def _resize_on_square(
@@ -123,8 +176,7 @@ def _resize_on_square(
 ) -> Image.Image:
     """Resize ``image``, centred on a square of ``colour``, to ``size`` (w, h), without making the square.
 
-    Pillow resizes rows first, columns second, with 8 bits in between. Doing these two passes here gives the same
-    bytes, while a 20,000 x 100 image needs no square of 1.2 GB.
+    Two passes as those of ``_resize`` give the same bytes, while a 20,000 x 100 image needs no square of 1.2 GB.
     """
     side = max(image.size)
     left, top = (side - image.width) // 2, (side - image.height) // 2

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.runtime import encoding
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.preprocess import Prepared, prepare
+from xsam_edge.runtime.image.preprocess import Prepared
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
@@ -54,7 +55,7 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
 
     def encode(prepared: Prepared) -> tuple[Prepared, ImageFeatures, float]:
         start = time.perf_counter()
-        features = pipeline.encode_image(prepared.pixel_values, prepared.mask_pixel_values)
+        features = encoding.encode(prepared, pipeline)
         return prepared, features, 1e3 * (time.perf_counter() - start)
 
     def answer(encoded: tuple[Prepared, ImageFeatures, float]) -> tuple[tuple[Result, ...], Mapping[str, float]]:
@@ -72,7 +73,7 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
                     timings[stage] = timings.get(stage, 0.0) + taken
         return results, timings
 
-    return Stages(lambda image: prepare(image, language.settings), encode, answer)
+    return Stages(lambda image: encoding.prepare(image, pipeline, language.settings), encode, answer)
 
 
 def _refer(phrases: str | Phrases) -> FrameQuestion:

@@ -38,10 +38,9 @@ def scene(model: XSam, llama_reference: Path) -> Iterator[Scene]:
 
 @pytest.fixture
 def image(llama: Recorded, llama_bundle: Path) -> reference.EncodedImage:
-    pixels = prepare(llama.folder / "image.png", read_manifest(llama_bundle).settings)
-    return reference.encode_image(
-        llama.model, torch.from_numpy(pixels.pixel_values), torch.from_numpy(pixels.mask_pixel_values)
-    )
+    pixels = prepare(llama.folder / "image.png", read_manifest(llama_bundle).settings).pixels
+    assert pixels is not None
+    return reference.encode_image(llama.model, torch.from_numpy(pixels.vision), torch.from_numpy(pixels.mask))
 
 
 def ids_of(bundle: Path, text: str, answer: str = "") -> tuple[Tensor, Tensor, Tensor]:

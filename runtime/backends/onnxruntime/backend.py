@@ -50,6 +50,7 @@ class OnnxRuntimeBackend:
     """ONNX Runtime on ``device`` "cpu"; ``threads`` = 0 lets it take every core. Others: :func:`open_device`."""
 
     prefill_rows: int | None = _PREFILL_ROWS
+    resizes_pixels = False
 
     def __init__(self, device: str = "cpu", threads: int = 0) -> None:
         if device != "cpu":

@@ -49,6 +49,7 @@ class GpuBackend(DeviceTensors):
     """ONNX Runtime on an execution provider of GPUs, on the device that is the calling thread's when this is made."""
 
     prefill_rows: int | None = None  # each part would read all weights again
+    resizes_pixels = True
 
     def __init__(
         self,

@@ -27,7 +27,12 @@ _CPU_ENTRIES = {
 # Each graph has threads of its own, which wait for work by spinning, also when it is another graph's turn.
 THREAD_ENTRIES = {"session.force_spinning_stop": "1"}
 # ONNX Runtime's names of element types, as sessions report them.
-_TYPE_NAMES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+_TYPE_NAMES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(uint8)": "uint8",
+}
 _ERRORS, _FATAL = 3, 4  # its warnings are about placement, not about results
 
 

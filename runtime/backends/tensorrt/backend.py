@@ -30,6 +30,7 @@ class TensorRTBackend(DeviceTensors):
     """
 
     past_step = PAST_STEP
+    resizes_pixels = True
     runs_without_logits = False  # never tried on a GPU, and the row that is asked for instead costs little there
     prefill_rows: int | None = None  # each part would read all weights again, not yet weighed against its gain
 

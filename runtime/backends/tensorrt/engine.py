@@ -18,7 +18,7 @@ from xsam_edge.runtime.errors import BackendError
 _log = logging.getLogger(__name__)
 
 # TensorRT's names of element types.
-_TYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64"}
+_TYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64", "UINT8": "uint8"}
 
 
 class Library:

@@ -24,7 +24,12 @@ ALIGNMENT = 256
 
 #: Graph -> stream. The next image is encoded while the language model still answers about the current one; the mask
 #: decoder works on what the language model said.
-STREAMS: Mapping[str, int] = {contract.IMAGE_ENCODER: 1, contract.LLM: 0, contract.MASK_DECODER: 0}
+STREAMS: Mapping[str, int] = {
+    contract.PIXELS: 1,
+    contract.IMAGE_ENCODER: 1,
+    contract.LLM: 0,
+    contract.MASK_DECODER: 0,
+}
 
 #: Rows that the past of a decoding step is rounded up to. The first two steps at a length are not replayed, which is
 #: little of 256; and the rows that are read in vain, 128 on average, are 50 MB of Phi-3 in FP16, whose weights, read at

@@ -36,3 +36,8 @@ def test_bytes_of_a_question(phi3_bundle: Path) -> None:
     assert "next_ids" not in {item.tensor for item in given} and all(item.times == 1 for item in given)
     every = transfers(manifest, 10, 0, 2, masks=model.num_queries)
     assert {item.times for item in every if item.tensor == "mask_logits"} == {model.num_queries}
+
+
+def test_a_picture_goes_up_as_it_is_where_the_device_resizes_it(phi3_pixels_bundle: Path) -> None:
+    planned = transfers(read_manifest(phi3_pixels_bundle), 10, 0, 1, size=(480, 640))
+    assert {item.tensor: item.nbytes for item in planned if item.per == "image"} == {"picture": 3 * 480 * 640}

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from tests.recorded import load_reference, meta
+from tests.samples import SETTINGS
 from xsam_edge.runtime.bundle.settings import MaskInput, VisionInput
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image import preprocess
 from xsam_edge.runtime.image.load import load_image
-from xsam_edge.runtime.image.preprocess import mask_pixels, mask_prompt, scaled_size, vision_pixels
+from xsam_edge.runtime.image.preprocess import encoder_pixels, mask_pixels, mask_prompt, scaled_size, vision_pixels
 
 VISION = VisionInput(56, 48, (0.5, 0.4, 0.3), (0.5, 0.25, 0.3), 2, 1 / 255, pad_to_square=True)
 MASK = MaskInput(128, 128, 128, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 2, 1 / 255)
@@ -80,6 +81,35 @@ def test_square_padding_equals_resizing_the_whole_square(monkeypatch, size, resa
     plain = dataclasses.replace(VISION, resample=resample, pad_to_square=False)
     padded = dataclasses.replace(plain, pad_to_square=True)
     np.testing.assert_array_equal(vision_pixels(image, padded), vision_pixels(square, plain))
+
+
+@pytest.mark.parametrize("size", [(48, 400), (400, 48), (100, 56), (128, 200)])
+def test_columns_come_first_whatever_pillow_prefers(size):
+    image = noise(*size)
+    plain = dataclasses.replace(VISION, pad_to_square=False, resample=3)
+    narrow = image.resize((48, size[1]), 3)
+    assert narrow.size == (48, size[1])
+    expected = np.asarray(narrow.resize((48, 56), 3)).transpose(2, 0, 1) / 255
+    values = vision_pixels(image, plain)[0]
+    np.testing.assert_allclose(
+        values * np.reshape(plain.std, (3, 1, 1)), expected - np.reshape(plain.mean, (3, 1, 1)), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("at_least", [1, 1 << 30])
+def test_pixels_are_the_same_side_by_side(monkeypatch, at_least):
+    monkeypatch.setattr(preprocess, "_SIDE_BY_SIDE", at_least)
+    settings, image = dataclasses.replace(SETTINGS, vision_input=VISION, mask_input=MASK), noise(300, 200)
+    pixels = encoder_pixels(image, settings)
+    np.testing.assert_array_equal(pixels.vision, vision_pixels(image, VISION))
+    np.testing.assert_array_equal(pixels.mask, mask_pixels(image, MASK)[0])
+
+
+def test_an_error_beside_is_raised(monkeypatch):
+    monkeypatch.setattr(preprocess, "_SIDE_BY_SIDE", 1)
+    monkeypatch.setattr(preprocess, "vision_pixels", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        encoder_pixels(noise(30, 20), dataclasses.replace(SETTINGS, vision_input=VISION, mask_input=MASK))
 
 
 def test_padding_is_zero_and_normalisation_is_per_channel():
