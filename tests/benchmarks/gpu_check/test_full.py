@@ -57,6 +57,13 @@ def test_a_dialect_without_a_skeleton_is_said(payload: Path, tmp_path: Path) -> 
     assert full.find_skeleton(tmp_path / SKELETONS, "cuda") == other
 
 
+def test_memory_is_used_where_it_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full, "_MEMORY", tmp_path)
+    assert full._roomy(1000) == tmp_path and full._roomy(1 << 60) is None
+    monkeypatch.setattr(full, "_MEMORY", tmp_path / "nowhere")
+    assert full._roomy(1000) is None
+
+
 def test_nominal_sizes_are_those_of_the_graphs(payload: Path) -> None:
     manifest = read_manifest(payload / SKELETONS / "phi3-gpu")
     axes = Nominal.of(manifest.settings.model).axes()

@@ -45,6 +45,9 @@ def test_a_skeleton_is_small_and_a_bundle_of_it_has_every_size(
     assert {path.name: path.stat().st_size for path in filled.iterdir()} == {
         path.name: path.stat().st_size for path in phi3_fp16_bundle.iterdir()
     }
+    assert skeleton.filled_bytes(stripped) == sum(
+        path.stat().st_size for path in filled.iterdir() if path.name.endswith((".data", EMBEDDINGS_FILE))
+    )
     assert not list(stripped.glob("*.data")) and not (stripped / EMBEDDINGS_FILE).exists()
 
 
