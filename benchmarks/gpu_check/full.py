@@ -140,11 +140,11 @@ def _stages(samples: Sequence[Sample], setting: Setting, say: Recorder, costs: C
         if not runs:
             continue
         time_ms = statistics.median(call.ms for call in runs)
-        note = ", ".join(f"{axis} {size}" for axis, size in runs[-1].axes.items())
+        notes = [", ".join(f"{axis} {size}" for axis, size in runs[-1].axes.items())]
         if name in costs:
             least, bound = peaks.limit_ms(costs[name].flops, costs[name].bytes)
-            note += f"; {least / time_ms:.0%} of the roof, {least:.3g} ms by {bound}"
-        say(stage(name), time_ms, "ms", note)
+            notes.append(f"{least / time_ms:.0%} of the roof, {least:.3g} ms by {bound}")
+        say(stage(name), time_ms, "ms", "; ".join(filter(None, notes)))
 
 
 def _decode(xsam: XSam, steps: int, say: Recorder) -> None:

@@ -83,7 +83,8 @@ def markdown(records: Sequence[Record]) -> str:
 def _headline(records: Sequence[Record]) -> list[str]:
     said = {(record.step, record.name): text(record) for record in records}
     known = [f"{label}{said[key]}" for key, label in _HEADLINE.items() if key in said]
-    measured = f"Measured on: {', '.join(known)}." if known else "It is not known what this was measured on."
+    card = "" if ("facts", "card: name") in said else "no GPU that is known of, "
+    measured = f"Measured on {card}{', '.join(known)}." if known else "It is not known what this was measured on."
     return ["Made by `python -m xsam_edge.benchmarks.gpu_check report`.", "", measured]
 
 

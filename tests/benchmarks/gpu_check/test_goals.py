@@ -66,10 +66,15 @@ def test_what_was_not_measured_is_not_judged() -> None:
 
 
 def test_answers_are_those_of_a_cpu() -> None:
-    def of(equal: bool, overlap: float) -> list[Record]:
-        return [Record("ort", "a: texts equal", equal, note="6 of 6"), Record("ort", "a: least mask IoU", overlap)]
+    def of(equal: bool, overlap: float, device: str = "cuda") -> list[Record]:
+        texts, masks = (
+            Record("ort", "a: texts equal", equal, note="6 of 6"),
+            Record("ort", "a: least mask IoU", overlap),
+        )
+        return [Record("ort", "device", device), texts, masks]
 
     assert [goals(of(*case))[5].met for case in ((True, 0.99), (False, 0.99), (True, 0.9))] == [True, False, False]
+    assert len(goals(of(True, 1.0, "cpu"))) == 5, "a CPU agrees with itself"
 
 
 def test_a_page_and_a_table_have_everything() -> None:
@@ -81,11 +86,12 @@ def test_a_page_and_a_table_have_everything() -> None:
     ]
     found = [*records(), *outcomes, *facts]
     page, table = markdown(found), terminal(found)
-    assert "Measured on: NVIDIA H100, torch 2.11.0." in page
+    assert "Measured on NVIDIA H100, torch 2.11.0." in page
     assert "| ort | the demo model on ONNX Runtime, against a CPU | failed (a \\| b) |" in page
     assert "| first answer within 60 ms (H100, FP16, Phi-3 size) | met | 50 ms, full-cuda |" in page
     assert page.index("## facts") < page.index("## torch") < page.index("## full-cuda")
     assert "torch: done, 12.0 s" in table and "ort: failed (a | b)" in table
     for text in (page, table):
         assert "eager: first answer" in text and "150 ms" in text and "not met" not in text
+    assert "Measured on no GPU that is known of, torch 2.11.0." in markdown([*records(), facts[1]])
     assert "It is not known what this was measured on." in markdown(records())
