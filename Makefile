@@ -6,7 +6,7 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
@@ -15,6 +15,8 @@ help:
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
+	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
+	@echo "make gpu-pack   gather what that takes into .gpu, also for a machine without network"
 	@echo "make lint       ruff and mypy"
 	@echo "make benchmark  the runtime against torch, on a model of 114 M random parameters"
 	@echo "make benchmark-int8  INT8 against FP32 on this CPU"
@@ -50,6 +52,16 @@ GPU_PYTHON ?= $(BIN)/python
 gpu-test: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
 	$(GPU_PYTHON) -m pytest -m gpu -rs
 
+# Where torch and what runs graphs are installed already, such as on a machine without network:
+# `make gpu-check GPU_PYTHON=python3 ARGS="--parts .gpu/1 --steps facts,roof"`. ARGS are options of the check, for gpu-pack
+# of packing, such as ARGS="--onnxruntime onnxruntime_gpu.whl".
+GPU_CHECK = PYTHONPATH=.src$(if $(PYTHONPATH),:$(PYTHONPATH)) $(GPU_PYTHON) -m xsam_edge.benchmarks.gpu_check
+gpu-check: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
+	$(GPU_CHECK) run $(ARGS)
+
+gpu-pack: $(if $(filter $(BIN)/python,$(GPU_PYTHON)),setup)
+	$(GPU_CHECK) pack $(ARGS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -81,4 +93,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

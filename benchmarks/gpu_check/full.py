@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -17,7 +19,7 @@ from xsam_edge.benchmarks.chain import RuntimeSide
 from xsam_edge.benchmarks.gpu_check import providers, roof
 from xsam_edge.benchmarks.gpu_check.memory import used_bytes
 from xsam_edge.benchmarks.gpu_check.records import Recorder
-from xsam_edge.benchmarks.gpu_check.skeleton import fill, is_skeleton
+from xsam_edge.benchmarks.gpu_check.skeleton import fill, filled_bytes, is_skeleton
 from xsam_edge.benchmarks.gpu_check.stages import (
     COSTS_FILE,
     FIRST,
@@ -42,6 +44,7 @@ from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
 
+_MEMORY = Path("/dev/shm")
 _CONTEXT = 2560  # tokens of the cache: a prompt, and the steps that are timed
 _ROUNDS, _SMALL_ROUNDS = (12, 4), (2, 1)  # that count, and those before them
 _STEPS, _SMALL_STEPS = 32, 4  # of decoding
@@ -86,13 +89,22 @@ def find_skeleton(folder: Path, dialect: Dialect) -> Path:
 @contextmanager
 def _filled(skeleton: Path, say: Recorder) -> Iterator[Path]:
     """A bundle of the skeleton, in memory where there is enough of it."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+    size = filled_bytes(skeleton)
+    with tempfile.TemporaryDirectory(dir=_roomy(size)) as folder:
         start, bundle = time.perf_counter(), Path(folder) / skeleton.name
         fill(skeleton, bundle)
-        size = sum(path.stat().st_size for path in bundle.iterdir())
-        say("weights were made in", time.perf_counter() - start, "s", f"{size / 1e9:.3g} GB")
+        say("weights were made in", time.perf_counter() - start, "s", f"{size / 1e9:.3g} GB, {folder}")
         yield bundle
+
+
+def _roomy(needed: int) -> Path | None:
+    """The file system in memory, where it has room for a bundle and the host for what loading takes."""
+    try:
+        free = shutil.disk_usage(_MEMORY).free
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+    return _MEMORY if free > 1.1 * needed and available > 3 * needed else None
 
 
 def _load(bundle: Path, setting: Setting, say: Recorder) -> RuntimeSide:
@@ -128,11 +140,11 @@ def _stages(samples: Sequence[Sample], setting: Setting, say: Recorder, costs: C
         if not runs:
             continue
         time_ms = statistics.median(call.ms for call in runs)
-        note = ", ".join(f"{axis} {size}" for axis, size in runs[-1].axes.items())
+        notes = [", ".join(f"{axis} {size}" for axis, size in runs[-1].axes.items())]
         if name in costs:
             least, bound = peaks.limit_ms(costs[name].flops, costs[name].bytes)
-            note += f"; {least / time_ms:.0%} of the roof, {least:.3g} ms by {bound}"
-        say(stage(name), time_ms, "ms", note)
+            notes.append(f"{least / time_ms:.0%} of the roof, {least:.3g} ms by {bound}")
+        say(stage(name), time_ms, "ms", "; ".join(filter(None, notes)))
 
 
 def _decode(xsam: XSam, steps: int, say: Recorder) -> None:
@@ -162,5 +174,5 @@ def _placed(bundle: Path, setting: Setting, say: Recorder) -> None:
         say(f"nodes of {graph}", providers.counted(found.nodes), note=on_cpu)
         say(f"copies between CPU and GPU in {graph}", found.copies, "nodes")
         slowest = ", ".join(f"{operator} {spent / 1e3:.3g}" for operator, spent in found.slowest)
-        say(f"slowest of {graph}", slowest, note="ms of all nodes of an operator")
+        say(f"slowest of {graph}", slowest, note="ms of all nodes of an operator, as the host sees them")
         gc.collect()

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 
 from xsam_edge.benchmarks.gpu_check import providers
-from xsam_edge.benchmarks.gpu_check.records import Recorder
+from xsam_edge.benchmarks.gpu_check.records import DEVICE, Recorder
 from xsam_edge.benchmarks.gpu_check.steps import BUNDLES, Setting
 from xsam_edge.benchmarks.measure import Pixels
 from xsam_edge.calibration.shapes.composition import compose
@@ -34,6 +34,7 @@ def run(setting: Setting, say: Recorder) -> None:
         XSamError: one failed.
     """
     providers.preload(setting.device)
+    say(DEVICE, setting.device)
     say("onnxruntime", onnxruntime.__version__, note=", ".join(onnxruntime.get_available_providers()))
     folder = setting.payload / BUNDLES
     bundles = [path for path in sorted(folder.glob("*")) if path.is_dir()]

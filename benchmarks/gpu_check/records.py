@@ -13,6 +13,7 @@ from typing import Any
 from xsam_edge.runtime.errors import InputError
 
 RESULTS = "results.jsonl"
+DEVICE = "device"
 OUTCOME = "outcome"
 STARTED, DONE, NO_GPU = "started", "done", "needs a GPU"
 """Values of a step's ``OUTCOME``; any other one says what went wrong."""

@@ -13,7 +13,12 @@ from xsam_edge.calibration.page.text import markdown as table
 _NAME, _VALUE, _NOTE = 52, 24, 160  # characters of the terminal's columns
 _TOOK = "took"
 # Of the facts, those that a page's first line says.
-_HEADLINE = ("card: name", "card: driver_version", "version of torch", "ort: onnxruntime")
+_HEADLINE = {
+    ("facts", "card: name"): "",
+    ("facts", "card: driver_version"): "driver ",
+    ("facts", "version of torch"): "torch ",
+    ("ort", "onnxruntime"): "onnxruntime ",
+}
 
 
 def terminal(records: Sequence[Record]) -> str:
@@ -76,10 +81,10 @@ def markdown(records: Sequence[Record]) -> str:
 
 
 def _headline(records: Sequence[Record]) -> list[str]:
-    said = {f"{record.step}: {record.name}": text(record) for record in records}
-    said |= {record.name: text(record) for record in records if record.step == "facts"}
-    known = [f"{name.rpartition(': ')[2].replace('_', ' ')} {said[name]}" for name in _HEADLINE if name in said]
-    measured = f"Measured on: {', '.join(known)}." if known else "It is not known what this was measured on."
+    said = {(record.step, record.name): text(record) for record in records}
+    known = [f"{label}{said[key]}" for key, label in _HEADLINE.items() if key in said]
+    card = "" if ("facts", "card: name") in said else "no GPU that is known of, "
+    measured = f"Measured on {card}{', '.join(known)}." if known else "It is not known what this was measured on."
     return ["Made by `python -m xsam_edge.benchmarks.gpu_check report`.", "", measured]
 
 

@@ -17,6 +17,7 @@ from xsam_edge.benchmarks.gpu_check.steps import BY_NAME, SITE, Setting, Step
 from xsam_edge.runtime.device.cuda_device import find_device
 from xsam_edge.runtime.errors import InputError, NoDeviceError
 
+_CHILD = f"{__package__}.child"
 _LEAST = 3.0  # seconds in which a step may still find something
 _GRACE = 5.0  # seconds that a process has to end in once it was told to
 
@@ -86,7 +87,7 @@ def run(
 
 
 def _run_one(step: Step, setting: Setting, results: Path, limit: float, say: Recorder) -> str:
-    command = [sys.executable, "-m", f"{__package__}.child", step.name, setting.device]
+    command = [sys.executable, "-m", _CHILD, step.name, setting.device]
     say(OUTCOME, STARTED)
     # A session of its own, so that what a step started ends with it; what it prints is no result.
     process = subprocess.Popen(

@@ -131,15 +131,24 @@ def _between(total: int, left: tuple[Left, ...]) -> Iterator[tuple[int, int]]:
     yield start, total
 
 
+def filled_bytes(skeleton: Path) -> int:
+    """Bytes of the weights that :func:`fill` writes; raises as it does."""
+    return sum(weights.bytes for weights in _read(skeleton).files.values())
+
+
+def _read(skeleton: Path) -> Skeleton:
+    if not (skeleton / SKELETON_FILE).is_file():
+        raise BundleError(f"{skeleton} is no skeleton: it has no {SKELETON_FILE}; make one with `gpu_check pack`")
+    return read_json(skeleton / SKELETON_FILE, Skeleton, BundleError, advice="make the skeleton again")
+
+
 def fill(skeleton: Path, output: Path, seed: int = 0) -> None:
     """Write a bundle of a skeleton into a new folder; the hashes of its manifest do not hold.
 
     Raises:
         BundleError: no skeleton.
     """
-    if not (skeleton / SKELETON_FILE).is_file():
-        raise BundleError(f"{skeleton} is no skeleton: it has no {SKELETON_FILE}; make one with `gpu_check pack`")
-    described = read_json(skeleton / SKELETON_FILE, Skeleton, BundleError, advice="make the skeleton again")
+    described = _read(skeleton)
     output.mkdir(parents=True)
     for path in skeleton.iterdir():
         if path.is_file() and not path.name.endswith(_KEPT) and path.name != SKELETON_FILE:

@@ -18,7 +18,8 @@ from xsam_edge.runtime.errors import BundleError
 FIRST, NEXT, STEP = "first answer", "next prompt", "decode step"
 GPU_MEMORY = "GPU memory in use"
 COSTS_FILE = "costs.json"
-_BEFORE, _BEHIND = 15, 25  # tokens of a prompt: before its image, and behind it with the answer that is given
+# Tokens of a prompt by the stand-in tokenizer: before its image, and behind it with the answer that is given.
+_BEFORE, _BEHIND = 2, 40
 
 
 def stage(name: str) -> str:

@@ -1,6 +1,8 @@
 """The torch side: the bundle's own weights, the same answers."""
 
+import copy
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from xsam_edge.benchmarks import inputs, restore
 from xsam_edge.benchmarks.chain import open_bundle
 from xsam_edge.benchmarks.measure import Round
 from xsam_edge.benchmarks.peers import TorchSide
-from xsam_edge.benchmarks.report import agreement
+from xsam_edge.benchmarks.report import agreement, iou
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.graph.passes import WeightPlan
 from xsam_edge.export.models.xsam import XSam
@@ -36,8 +38,6 @@ def model(phi3_bundle: Path, phi3_reference: Path) -> XSam:
 
 @pytest.mark.parametrize("answering", ["append", "scripted"])
 def test_torch_gives_the_same_answers(phi3_bundle: Path, model: XSam, answering, capsys) -> None:
-    import sys
-
     with ProgressPrinter(sys.stderr) as progress:
         ours = open_bundle(
             phi3_bundle, progress, answering=answering, device="cpu", threads=1, context=None, verify=False
@@ -54,6 +54,19 @@ def test_torch_gives_the_same_answers(phi3_bundle: Path, model: XSam, answering,
     decoded = ["llm_decode"] * max(len(expected) - 1, 0)
     assert stages == ["image_encoder", "llm_prefill", *decoded, "mask_decoder"]
     assert theirs.setup["threads"] == 1 and not theirs.setup["compiled"]
+
+
+def test_torch_computes_in_half(phi3_bundle: Path, model: XSam) -> None:
+    """Every part in FP16, as a model in half is on a GPU; its masks are those of FP32 but for rounding."""
+    with ProgressPrinter(sys.stderr) as progress:
+        ours = open_bundle(
+            phi3_bundle, progress, answering="append", device="cpu", threads=1, context=None, verify=False
+        )
+    side = TorchSide(copy.deepcopy(model), ours.xsam, "append", 1, dtype=torch.float16)
+    picture, _ = inputs.pictures()
+    half, whole = side.first(picture(0), "the star"), ours.first(picture(0), "the star")
+    assert side.setup["precision"] == "fp16" and half.mask is not None and whole.mask is not None
+    assert 0.9 < iou(half.mask, whole.mask) < 1, "1 would be FP32"
 
 
 @pytest.mark.parametrize(
