@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 from xsam_edge.benchmarks.gpu_check.records import Recorder
 from xsam_edge.benchmarks.gpu_check.steps import Setting
-from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
-from xsam_edge.runtime.errors import BackendError
+from xsam_edge.runtime.backends.cuda.calls import Cuda, import_cudart
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def run(_setting: Setting, say: Recorder) -> None:
 
 def measure(cuda: Cuda, say: Recorder, sizes: Sizes) -> None:
     """Everything that is asked of the layer."""
-    say("devices", cuda.device_count())
+    say("devices", cuda.call("cudaGetDeviceCount"))
     addresses = [cuda.allocate(count) for count in (1, 100, 5000, 1 << 20)]
     say("addresses are aligned to 256 bytes", not any(address % 256 for address in addresses))
     for address in addresses:
@@ -115,31 +114,26 @@ def _rows(cuda: Cuda, say: Recorder, sizes: Sizes) -> None:
 def _captures(cuda: Cuda, say: Recorder) -> None:
     stream = cuda.stream()
     device, victim = cuda.allocate(1 << 20), cuda.allocate(4096)
-    cuda.begin_capture(stream)
-    cuda.copy(device, device + 4096, 4096, stream)
-    cuda.clear_2d(device + 8192, 4096, 100, 8, stream)
-    graph = cuda.end_capture(stream)
-    for _ in range(2):
-        cuda.launch(graph, stream)
-    cuda.synchronise(stream)
-    cuda.destroy(graph)
-    say("a capture is replayed", True)
-    # A finaliser may give memory back while a graph is recorded.
-    cuda.begin_capture(stream)
-    say("cudaFree inside a capture", _attempt(lambda: cuda.free(victim)))
-    say("that capture ends", _attempt(lambda: cuda.destroy(cuda.end_capture(stream))))
-    cuda.begin_capture(stream)
-    cuda.copy(device, device + 4096, 4096, stream)
-    say("the next capture", _attempt(lambda: cuda.destroy(cuda.end_capture(stream))))
+
+    def work() -> None:
+        cuda.copy(device, device + 4096, 4096, stream)
+        cuda.clear_2d(device + 8192, 4096, 100, 8, stream)
+
+    graph = cuda.capture(stream, work)
+    say("a run is captured", graph is not None)
+    if graph is not None:
+        for _ in range(2):
+            cuda.launch(graph, stream)
+        cuda.synchronise(stream)
+        cuda.destroy(graph)
+
+    def finalised() -> None:
+        work()
+        cuda.free(victim)
+
+    say("memory is given back within a capture", cuda.capture(stream, finalised) is not None)
+    say("the next capture", cuda.capture(stream, work) is not None)
     cuda.free(device)
-
-
-def _attempt(call: Callable[[], object]) -> str:
-    try:
-        call()
-    except BackendError as error:
-        return str(error).partition(";")[0]
-    return "works"
 
 
 def _waiting(cuda: Cuda, say: Recorder, sizes: Sizes) -> None:
