@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from xsam_edge.benchmarks import inputs, measure
-from xsam_edge.benchmarks.chain import RuntimeSide
+from xsam_edge.benchmarks.chain import RuntimeSide, open_bundle
 from xsam_edge.benchmarks.gpu_check import providers, roof
 from xsam_edge.benchmarks.gpu_check.memory import used_bytes
 from xsam_edge.benchmarks.gpu_check.records import Recorder
@@ -34,13 +35,12 @@ from xsam_edge.benchmarks.gpu_check.stages import (
 )
 from xsam_edge.benchmarks.gpu_check.steps import SKELETONS, Setting
 from xsam_edge.benchmarks.measure import Sample
-from xsam_edge.benchmarks.watch import STAGES, WatchedBackend
-from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from xsam_edge.benchmarks.watch import STAGES
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.manifest import bundle_path, read_manifest
 from xsam_edge.runtime.cli.common import describe_error
-from xsam_edge.runtime.doctor.machine import usable_cores
+from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
 
@@ -108,14 +108,19 @@ def _roomy(needed: int) -> Path | None:
 
 
 def _load(bundle: Path, setting: Setting, say: Recorder) -> RuntimeSide:
-    manifest = read_manifest(bundle)
-    start, threads = time.perf_counter(), 1 if setting.small else usable_cores()
-    watch = WatchedBackend(OnnxRuntimeBackend(setting.device, threads), manifest)
-    context = min(_CONTEXT, manifest.settings.model.context_length)
-    # The manifest has the hashes of other weights.
-    xsam = XSam.load(bundle, backend=watch, verify=False, context=context)
+    manifest, start = read_manifest(bundle), time.perf_counter()
+    with ProgressPrinter(sys.stderr) as progress:
+        side = open_bundle(
+            bundle,
+            progress,
+            answering="append",
+            device=setting.device,
+            threads=1 if setting.small else 0,
+            context=min(_CONTEXT, manifest.settings.model.context_length),
+            verify=False,  # the manifest has the hashes of other weights
+        )
     say("loading takes", time.perf_counter() - start, "s", f"{manifest.variant}, {manifest.precision}")
-    return RuntimeSide(bundle.name, xsam, watch, "append", threads)
+    return side
 
 
 def _answers(side: RuntimeSide, setting: Setting, say: Recorder, costs: Costs) -> None:
