@@ -102,6 +102,7 @@ ROOMS = {
         "fusion",
         "memory",
         "quantized",
+        "pixels",
         "cli",
     ),
 }
