@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
-from xsam_edge.runtime.backends.onnxruntime import open_device
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.common import load_bundle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.language import prompts
-from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.model import XSam, choose_backend
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
 
@@ -40,12 +39,15 @@ def was_trained(manifest: Manifest) -> bool:
 
 
 class RuntimeSide:
-    """A loaded bundle whose graphs are watched. ``threads`` is what every graph uses."""
+    """A loaded bundle whose graphs are watched. ``threads`` is what every graph uses of a CPU."""
 
-    def __init__(self, name: str, xsam: XSam, watch: WatchedBackend, answering: Answering, threads: int) -> None:
+    def __init__(
+        self, name: str, xsam: XSam, watch: WatchedBackend, answering: Answering, threads: int, device: str = "cpu"
+    ) -> None:
         self.name = name
         self.xsam = xsam
         self.threads = threads
+        self.device = device
         self._watch = watch
         self.answering = answering
         self._scene: Scene | None = None
@@ -128,10 +130,14 @@ def open_bundle(
         InputError: a script was asked for on a device that the host cannot write.
     """
     manifest = read_manifest(bundle)
+    if manifest.engine is not None:
+        device = "cuda"
     if answering is None:
         answering = "greedy" if was_trained(manifest) else "scripted" if device == "cpu" else "append"
     if answering == "scripted" and device != "cpu":
-        raise InputError(f"--answer scripted needs --device cpu, not {device}; use --answer append")
-    watch = WatchedBackend(open_device(device, threads), manifest)
+        raise InputError(
+            f"--answer scripted needs ONNX graphs on --device cpu, and {bundle} runs on {device}; use --answer append"
+        )
+    watch = WatchedBackend(choose_backend(bundle, manifest, device, threads, context), manifest)
     xsam = load_bundle(bundle, progress, verify=verify, context=context, backend=watch)
-    return RuntimeSide(str(bundle), xsam, watch, answering, threads or usable_cores())
+    return RuntimeSide(str(bundle), xsam, watch, answering, threads or usable_cores(), device)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from xsam_edge.runtime.cli.common import Parser, add_running_options, command, count, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import BackendError, InputError
 from xsam_edge.runtime.progress import Progress, Step
 
 if TYPE_CHECKING:
@@ -56,6 +56,12 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--prompts", nargs="+", metavar="TEXT|FILE", help="phrases to refer with, or files with one per line"
+    )
+    options.add_argument(
+        "--graphs",
+        type=Path,
+        metavar="BUNDLE",
+        help="of engines: the ONNX graphs that they were compiled from, in which their work is counted",
     )
     options.add_argument("--image", type=Path, metavar="FILE", help="picture to ask about (default: drawn scenes)")
     options.add_argument("--repeat", type=count, default=10, metavar="N", help="counted rounds (default: %(default)s)")
@@ -118,8 +124,16 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"{options.html.parent} is not a folder; --html names a file to write")
     if len(set(options.against)) < len(options.against):
         raise InputError(f"--against names {max(options.against, key=options.against.count)} twice; give each once")
-    for bundle in (options.bundle, *(Path(other) for other in options.against if other not in TORCH)):
+    for bundle in (Path(other) for other in options.against if other not in TORCH):
         read_manifest(bundle)
+    engine = read_manifest(options.bundle).engine
+    if engine is not None and set(options.against) & set(TORCH):
+        raise InputError(f"{options.bundle} holds engines, whose weights torch cannot read; leave --against torch out")
+    if options.graphs is not None:
+        from xsam_edge.benchmarks.report import counted
+
+        if engine is None or counted(options.bundle, read_manifest(options.bundle), options.graphs) is None:
+            raise InputError(f"--graphs {options.graphs} is not what {options.bundle} was compiled from; leave it out")
 
 
 def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[str, Any]:
@@ -137,7 +151,8 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
     own = _open(options, options.bundle, options.answer, progress)
     sides: list[Side] = [own, *(_peer(options, other, own, progress) for other in options.against)]
     facts = environment.describe(own.threads)
-    peaks = {side: _peaks(options, side, own, progress) for side in {precision_of(side) for side in sides}}
+    peaks = {side: _peaks(side, own, progress) for side in {precision_of(side) for side in sides}}
+    known = {name: peak for name, peak in peaks.items() if not isinstance(peak, str)}
     rounds, warming = measure.alternate(
         sides, picture, phrases, repeat=options.repeat, warmup=options.warmup, progress=progress
     )
@@ -146,17 +161,17 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         # A peer does the work of the bundle whose weights it has.
         runtime = side if isinstance(side, RuntimeSide) else own
         bundle, manifest = Path(runtime.name), runtime.xsam.manifest
-        costs = report.Costs(bundle, manifest)
-        entry = report.side_report(done, costs, peaks[precision_of(side)], progress)
+        costs = report.counted(bundle, manifest, options.graphs)
+        entry = report.side_report(done, costs, known.get(precision_of(side)), progress)
         entry |= {"setup": side.setup, "warmup_rounds": options.warmup, "warmup_seconds": round(warm, 3)}
         if runtime is side:
             progress(Step("memory"))
             used = memory.measure(
-                bundle, device=options.device, threads=options.threads, context=options.context, phrase=phrases[0]
+                bundle, device=runtime.device, threads=options.threads, context=options.context, phrase=phrases[0]
             )
-            entry["memory"] = memory.judge(used, costs.largest_activations())
+            entry["memory"] = used if costs is None else memory.judge(used, costs.largest_activations())
             entry = {"bundle": report.describe_bundle(bundle, manifest)} | entry
-            if options.device == "cpu":
+            if runtime.device == "cpu":
                 progress(Step("count integer products"))
                 entry["products"] = fusion.integer_products(bundle, manifest)
         else:
@@ -168,7 +183,7 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         together = batch.measure(own, picture, phrases, prompts=options.together, repeat=repeat, progress=progress)
     progress(Step("energy"))
     fresh = iter(range(options.warmup + options.repeat, 1 << 31))
-    used = energy.measure(lambda: own.first(picture(next(fresh)), phrases[0]), min(options.repeat, 5), options.device)
+    used = energy.measure(lambda: own.first(picture(next(fresh)), phrases[0]), min(options.repeat, 5), own.device)
     against = [
         {
             **other,
@@ -185,7 +200,10 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         "together": together,
         "against": against[0] if against else None,
         "others": against[1:],
-        "peaks": {name: peak.to_json() for name, peak in peaks.items()},
+        "peaks": {
+            name: {"flops_per_second": None, "reason": peak} if isinstance(peak, str) else peak.to_json()
+            for name, peak in peaks.items()
+        },
         "settings": {
             "repeat": options.repeat,
             "warmup": options.warmup,
@@ -193,7 +211,7 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
             "prompts": phrases,
             "task": "refer",
             "answering": own.setup["answering"],
-            "device": options.device,
+            "device": own.device,
             "order": "sides alternate within each round, and the order turns from round to round",
             "pause_between_sides_seconds": measure.SETTLE_SECONDS,
         },
@@ -236,13 +254,17 @@ def _peer(options: argparse.Namespace, name: str, own: RuntimeSide, progress: Pr
     return TorchSide(model, own.xsam, own.answering, own.threads, compiled=compiled, device=options.device)
 
 
-def _peaks(options: argparse.Namespace, precision: str, own: RuntimeSide, progress: Progress) -> Peaks:
+def _peaks(precision: str, own: RuntimeSide, progress: Progress) -> Peaks | str:
+    """The machine's peaks, or why they are not known: engines run where ONNX Runtime may have no GPU."""
     from xsam_edge.benchmarks import peaks
     from xsam_edge.runtime.backends.onnxruntime import open_device
 
     progress(Step(f"measure the peaks of {precision}"))
-    backend = open_device(options.device, options.threads)
-    return peaks.measure(backend, precision, own.threads, options.device)
+    try:
+        backend = open_device(own.device, own.threads)
+    except BackendError as error:
+        return str(error)
+    return peaks.measure(backend, precision, own.threads, own.device)
 
 
 if __name__ == "__main__":

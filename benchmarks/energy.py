@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+# The least time to measure for: counters are updated some ten times a second, and sampled as often.
+_SECONDS = 10.0
+
 _RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
 _INPUT_POWER = re.compile(r"\b(?:VDD_IN|POM_5V_IN|VIN_SYS_5V0) (\d+)(?:mW)?/")
 
@@ -104,20 +107,25 @@ def find_meter(device: str) -> tuple[Meter | None, str]:
 
 
 def measure(answer: Callable[[], object], times: int, device: str) -> dict[str, Any]:
-    """Joules of one answer: the mean of ``times``; None and a reason where nothing counts them."""
+    """Joules of one answer: the mean of ``times`` or more, as many as take ten seconds.
+
+    None and a reason where nothing counts them.
+    """
     meter, reason = find_meter(device)
     if meter is None:
         return {"joules_per_answer": None, "reason": reason}
     meter.start()
     start = time.perf_counter()
-    for _ in range(times):
+    answers, elapsed = 0, 0.0
+    while answers < times or elapsed < _SECONDS:
         answer()
-    elapsed = time.perf_counter() - start
+        answers, elapsed = answers + 1, time.perf_counter() - start
     joules = meter.stop()
     if math.isnan(joules):
         return {"joules_per_answer": None, "reason": f"{meter.name} gave no sample"}
     return {
-        "joules_per_answer": joules / times,
+        "joules_per_answer": joules / answers,
+        "answers": answers,
         "mean_watts": joules / elapsed,
         "source": meter.name,
         "included": "first answers on new images, one after the other; the idle power of what is metered is included",

@@ -80,7 +80,12 @@ def _stages(side: Benchmark) -> Markup:
 
 
 def _bar(stage: Mapping[str, Any]) -> Bar:
-    time, least = milliseconds(stage["p50_ms"]), milliseconds(stage["limit_ms"])
+    time = milliseconds(stage["p50_ms"])
+    if stage["limit_ms"] is None:
+        return Bar(
+            stage["name"], stage["p50_ms"], 0.0, f"{time} ms", (f"p50 {time} ms", "what it has to do is not known")
+        )
+    least = milliseconds(stage["limit_ms"])
     text = f"{time} ms, {stage['peak_fraction']:.0%} of the peak"
     return Bar(stage["name"], stage["p50_ms"], stage["limit_ms"], text, (f"p50 {time} ms", f"at best {least} ms"))
 

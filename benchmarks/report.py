@@ -15,7 +15,7 @@ from xsam_edge.benchmarks.measure import Distribution, Round, Sample
 from xsam_edge.benchmarks.peaks import Peaks
 from xsam_edge.benchmarks.watch import STAGES, Call
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file, read_manifest
 from xsam_edge.runtime.progress import Progress, Step
 
 #: What each number of a side is, for the output.
@@ -58,6 +58,17 @@ class Costs:
         return max((item.activation_bytes for item in self._known.values()), default=0)
 
 
+def counted(bundle: Path, manifest: Manifest, graphs: Path | None) -> Costs | None:
+    """Costs of a bundle; those of engines are counted in the ``graphs`` that they were compiled from, if given."""
+    if manifest.engine is None:
+        return Costs(bundle, manifest)
+    if graphs is None:
+        return None
+    source = read_manifest(graphs)
+    files = {name: source.files[graph.file].sha256 for name, graph in source.graphs.items()}
+    return Costs(graphs, source) if files == dict(manifest.engine.onnx) else None
+
+
 def describe_bundle(bundle: Path, manifest: Manifest) -> dict[str, Any]:
     """What a bundle is; its hash is that of the manifest, which holds those of all other files."""
     return {
@@ -71,7 +82,9 @@ def describe_bundle(bundle: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def side_report(rounds: Sequence[Round], costs: Costs, peaks: Peaks, progress: Progress) -> dict[str, Any]:
+def side_report(
+    rounds: Sequence[Round], costs: Costs | None, peaks: Peaks | None, progress: Progress
+) -> dict[str, Any]:
     """Everything that is measured of one side."""
     firsts, nexts = [item.first for item in rounds], [item.next for item in rounds]
     samples = [*firsts, *nexts]
@@ -117,10 +130,13 @@ def overhead(samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def stage_reports(calls: Sequence[Call], costs: Costs, peaks: Peaks, progress: Progress) -> list[dict[str, Any]]:
+def stage_reports(
+    calls: Sequence[Call], costs: Costs | None, peaks: Peaks | None, progress: Progress
+) -> list[dict[str, Any]]:
     """One entry per stage that ran, in the order of the chain.
 
-    Cost is that of the stage's median run: sizes differ from answer to answer by a few tokens.
+    Cost is that of the stage's median run: sizes differ from answer to answer by a few tokens. What is not known,
+    without ``costs`` or ``peaks``, is None.
     """
     reports = []
     for stage in STAGES:
@@ -129,25 +145,24 @@ def stage_reports(calls: Sequence[Call], costs: Costs, peaks: Peaks, progress: P
             continue
         progress(Step(f"count the work of {stage}"))
         axes = sorted(runs, key=lambda call: sorted(call.axes.items()))[len(runs) // 2].axes
-        work = costs.of(runs[0].graph, axes)
         times = Distribution.of([call.ms for call in runs])
-        limit, bound = peaks.limit_ms(work.flops, work.bytes)
-        reports.append(
-            {
-                "name": stage,
-                **times.to_json(),
-                "axes": dict(axes),
-                "flops": work.flops,
-                "bytes": work.bytes,
-                "weight_bytes": work.weight_bytes,
-                "activation_bytes": work.activation_bytes,
-                "limit_ms": limit,
-                "bound": bound,
-                "peak_fraction": limit / times.p50_ms,
-                "uncounted": list(work.uncounted),
-            }
-        )
+        work = costs.of(runs[0].graph, axes) if costs is not None else None
+        reports.append({"name": stage, **times.to_json(), "axes": dict(axes), **_work(work, peaks, times)})
     return reports
+
+
+def _work(work: Cost | None, peaks: Peaks | None, times: Distribution) -> dict[str, Any]:
+    """What a stage has to do, and how near it comes to the machine's best."""
+    known: dict[str, Any] = dict.fromkeys(
+        ("flops", "bytes", "weight_bytes", "activation_bytes", "limit_ms", "bound", "peak_fraction")
+    )
+    if work is None:
+        return {**known, "uncounted": []}
+    known |= {name: getattr(work, name) for name in ("flops", "bytes", "weight_bytes", "activation_bytes")}
+    if peaks is not None:
+        limit, bound = peaks.limit_ms(work.flops, work.bytes)
+        known |= {"limit_ms": limit, "bound": bound, "peak_fraction": limit / times.p50_ms}
+    return {**known, "uncounted": list(work.uncounted)}
 
 
 def compare(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,12 +64,16 @@ def _stage(stage: Mapping[str, Any]) -> Row:
         str(stage["n"]),
         milliseconds(stage["p50_ms"]),
         milliseconds(stage["p95_ms"]),
-        f"{stage['flops'] / 1e9:.3g}",
-        f"{stage['bytes'] / 1e6:.3g}",
-        milliseconds(stage["limit_ms"]),
-        stage["bound"],
-        f"{stage['peak_fraction']:.0%}",
+        *_work(stage),
     ]
+
+
+def _work(stage: Mapping[str, Any]) -> Row:
+    """What is not known is empty."""
+    work = ["", ""] if stage["flops"] is None else [f"{stage['flops'] / 1e9:.3g}", f"{stage['bytes'] / 1e6:.3g}"]
+    if stage["limit_ms"] is None:
+        return [*work, "", "", ""]
+    return [*work, milliseconds(stage["limit_ms"]), stage["bound"], f"{stage['peak_fraction']:.0%}"]
 
 
 def notes(benchmark: Benchmark) -> Iterable[str]:
@@ -109,11 +113,12 @@ def _overhead(overhead: Mapping[str, Any]) -> str:
 def _memory(memory: Mapping[str, Any]) -> str:
     if not memory.get("host_peak_bytes"):
         return f"peak memory: not measured, {memory['reason']}"
-    peak, imports, needed = (memory[f"{name}_bytes"] / 1e6 for name in ("host_peak", "imports", "needed"))
-    device = memory["device_peak_bytes"]
+    peak, imports = (memory[f"{name}_bytes"] / 1e6 for name in ("host_peak", "imports"))
+    needed, device = memory.get("needed_bytes"), memory["device_peak_bytes"]
     return (
-        f"peak memory {peak:.0f} MB, of which {imports:.0f} MB are there before the bundle is loaded; weights, "
-        f"cache and activations are {needed:.0f} MB" + (f"; on the device {device / 1e6:.0f} MB" if device else "")
+        f"peak memory {peak:.0f} MB, of which {imports:.0f} MB are there before the bundle is loaded"
+        + (f"; weights, cache and activations are {needed / 1e6:.0f} MB" if needed else "")
+        + (f"; on the device {device / 1e6:.0f} MB" if device else "")
     )
 
 
@@ -126,7 +131,10 @@ def _energy(energy: Mapping[str, Any]) -> str:
 
 def peaks(benchmark: Benchmark) -> Iterable[str]:
     """What the machine could do, and what a share of it means."""
-    for peak in benchmark["peaks"].values():
+    for precision, peak in benchmark["peaks"].items():
+        if peak["flops_per_second"] is None:
+            yield f"peak {precision}: not measured, {peak['reason']}"
+            continue
         yield (
             f"peak {peak['precision']}: {peak['flops_per_second'] / 1e9:.0f} GFLOP/s ({peak['gemm']}), "
             f"{peak['bytes_per_second'] / 1e9:.1f} GB/s ({peak['copy']})"

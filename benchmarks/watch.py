@@ -16,13 +16,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime.backends.base import Backend, Buffer, Graph
+from xsam_edge.runtime.backends.base import Array, Backend, Buffer, Graph, ReadsViews
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest
+from xsam_edge.runtime.chain.kv_cache import PadsPasts
+from xsam_edge.runtime.language.sequence import JoinsRows
 
 PREFILL, SUFFIX, DECODE = "llm_prefill", "llm_suffix", "llm_decode"
 #: Stages in the order of the chain. A suffix is several tokens behind a past: a further prompt on the same image.
-STAGES = (contract.IMAGE_ENCODER, PREFILL, SUFFIX, DECODE, contract.MASK_DECODER)
+STAGES = (contract.PIXELS, contract.IMAGE_ENCODER, PREFILL, SUFFIX, DECODE, contract.MASK_DECODER)
+
+#: What a backend may do beside the methods of ``Backend``: the protocol that it is asked by, and its members.
+EXTRAS: Mapping[type, tuple[str, ...]] = {
+    ReadsViews: ("download_view",),
+    PadsPasts: ("past_step", "allocate_alike", "clear_alike"),
+    JoinsRows: ("assemble",),
+}
 
 
 @dataclass(frozen=True)
@@ -87,17 +96,34 @@ class WatchedBackend:
 
     def __init__(self, backend: Backend, manifest: Manifest) -> None:
         self.name = backend.name
+        self.prefill_rows = backend.prefill_rows
+        self.runs_without_logits = backend.runs_without_logits
+        self.resizes_pixels = backend.resizes_pixels
         self.calls: list[Call] = []
         self.script: Script | None = None
         self._backend = backend
         self._names = {spec.file: name for name, spec in manifest.graphs.items()}
+        # As attributes, where whoever asks for a protocol finds them, and only those that the backend has.
+        for protocol, members in EXTRAS.items():
+            if isinstance(backend, protocol):
+                for member in members:
+                    setattr(self, member, getattr(backend, member))
 
     def open(self, path: Path, spec: GraphSpec) -> WatchedGraph:
         """Load a graph whose runs are noted."""
         return WatchedGraph(self._backend.open(path, spec), self._names[spec.file], self)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
+    def allocate(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Buffer:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        return self._backend.allocate(shape, dtype)
+
+    def upload(self, array: Array) -> Buffer:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        return self._backend.upload(array)
+
+    def download(self, buffer: Buffer) -> Array:
+        """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        return self._backend.download(buffer)
 
 
 class WatchedGraph:
@@ -124,9 +150,6 @@ class WatchedGraph:
             rows = _array(inputs[contract.LOGITS_POSITIONS])
             positions = _array(inputs[contract.POSITION_IDS]).reshape(-1)
             self._watch.script.impose(next_ids, positions[rows % len(positions)])  # of a batch, all have the same
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._graph, name)
 
 
 def axes_of(spec: GraphSpec, inputs: Mapping[str, Buffer]) -> dict[str, int]:

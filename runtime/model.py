@@ -115,15 +115,13 @@ class XSam:
         engine = manifest.engine
         check_files(bundle, manifest, hashes=verify or engine is not None, progress=progress)
         progress(Step("load"))
-        limit = manifest.settings.model.context_length
-        if engine is not None:
-            limit = min(limit, engine.context)
+        limit = longest_context(manifest)
         if context is not None and not 1 <= context <= limit:
             raise InputError(f"context is {context}; this model takes 1 to {limit} tokens")
         if scene_bytes < 0:
             raise InputError(f"scene_bytes is {scene_bytes}; it must not be negative")
         context = context or min(limit, DEFAULT_CONTEXT)
-        backend = backend or _choose_backend(bundle, manifest, device, threads, context)
+        backend = backend or choose_backend(bundle, manifest, device, threads, context)
         warn_of_untested("onnxruntime" if engine is None else engine.flavour)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
         table = _token_embeddings(bundle, manifest)
@@ -215,7 +213,15 @@ class XSam:
         return self.stream(frames, **options)
 
 
-def _choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, context: int) -> Backend:
+def longest_context(manifest: Manifest) -> int:
+    """Tokens that a bundle's graphs take at most: what the model was trained for, and its engines were built for."""
+    limit = manifest.settings.model.context_length
+    return limit if manifest.engine is None else min(limit, manifest.engine.context)
+
+
+def choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, context: int | None) -> Backend:
+    """The backend of a bundle, as :meth:`XSam.load` chooses it; raises its BackendError."""
+    context = context or min(longest_context(manifest), DEFAULT_CONTEXT)
     if manifest.engine is None:
         chosen = open_device(device, threads)
         if isinstance(chosen, DeviceTensors):

@@ -104,6 +104,7 @@ ROOMS = {
         "memory",
         "quantized",
         "gpu_check",
+        "pixels",
         "cli",
     ),
 }

@@ -65,13 +65,12 @@ def prepare(
     picture = load_image(image)
     size, rule = (picture.height, picture.width), settings.mask_input
     frame = Frame(size, scaled_size(size, rule), (rule.height, rule.width))
-    pixels = None if resized_on_device(size) else encoder_pixels(picture, settings)
+    pixels = None if resized_on_device(size) else encoder_pixels(picture, settings.vision_input, rule)
     return Prepared(picture, frame, pixels, 1e3 * (time.perf_counter() - start))
 
 
-def encoder_pixels(image: Image.Image, settings: Settings) -> EncoderPixels:
+def encoder_pixels(image: Image.Image, vision: VisionInput, mask: MaskInput) -> EncoderPixels:
     """Return the pixels of an RGB image for both encoders, made side by side where that takes less time."""
-    vision, mask = settings.vision_input, settings.mask_input
     if max(image.width * image.height, mask.width * mask.height) < _SIDE_BY_SIDE:
         return EncoderPixels(vision_pixels(image, vision), mask_pixels(image, mask)[0])
     with ThreadPoolExecutor(1) as beside:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from xsam_edge.benchmarks import cli, markdown, measure, page, peaks
+from tests.runtime.backends.tensorrt.fake_tensorrt import engine_bundle, fake_backend
+from xsam_edge.benchmarks import chain, cli, markdown, measure, page, peaks
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, hash_file
 
 PERCENTILES = {"p50_ms", "p90_ms", "p95_ms", "p99_ms", "n"}
@@ -114,6 +115,29 @@ def test_text_of_others_is_escaped(report: dict[str, Any]) -> None:
     named = {**report, "name": "<b>&", "bundle": {**report["bundle"], "path": "<b>&"}}
     ElementTree.fromstring(page.html(named).removeprefix("<!DOCTYPE html>\n"))
     assert "a\\|b" in markdown.markdown({**report, "name": "a|b"})
+
+
+def test_engines_are_measured(
+    phi3_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines = engine_bundle(phi3_bundle, tmp_path / "engines")
+    monkeypatch.setattr(chain, "choose_backend", lambda *_: fake_backend(engines))
+    monkeypatch.setattr(measure, "SETTLE_SECONDS", 0)
+    given = [str(engines), "--repeat", "1", "--warmup", "1", "--together", "2", "--context", "512"]
+    assert cli.main([*given, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["setup"]["backend"] == "tensorrt" and report["settings"]["device"] == "cuda"
+    assert {"image_encoder", "llm_prefill", "mask_decoder"} <= {stage["name"] for stage in report["stages"]}
+    assert all(stage["p50_ms"] > 0 and stage["flops"] is None for stage in report["stages"])
+    assert report["peaks"]["fp32"]["reason"] and report["together"]["same_tokens"]
+    assert "not measured" in markdown.markdown(report)
+    ElementTree.fromstring(page.html(report).removeprefix("<!DOCTYPE html>\n"))
+    for more, message in (
+        (["--graphs", str(phi3_bundle)], "is not what"),
+        (["--against", "torch"], "torch cannot read"),
+    ):
+        assert cli.main([*given, *more]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

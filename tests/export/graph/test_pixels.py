@@ -66,7 +66,7 @@ def test_values_are_those_of_the_host(
     picture = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     if kind == "extremes":
         picture = np.where(picture > 127, 255, 0).astype(np.uint8)
-    expected = encoder_pixels(Image.fromarray(picture), settings)
+    expected = encoder_pixels(Image.fromarray(picture), settings.vision_input, settings.mask_input)
     values, mask_values = run(settings, picture, sessions[name])
     np.testing.assert_array_equal(values, expected.vision)
     np.testing.assert_array_equal(mask_values, expected.mask)

@@ -56,7 +56,8 @@ def test_pixels_are_those_of_the_host(
 ) -> None:
     picture = noise(*size)
     made = {name: backend.download(buffer) for name, buffer in maker.run(picture).items()}
-    expected = encoder_pixels(Image.fromarray(picture[0]), manifest.settings)
+    settings = manifest.settings
+    expected = encoder_pixels(Image.fromarray(picture[0]), settings.vision_input, settings.mask_input)
     np.testing.assert_array_equal(made["pixel_values"], expected.vision)
     np.testing.assert_array_equal(made["mask_pixel_values"], expected.mask)
 

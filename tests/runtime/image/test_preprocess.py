@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from tests.recorded import load_reference, meta
-from tests.samples import SETTINGS
 from xsam_edge.runtime.bundle.settings import MaskInput, VisionInput
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image import preprocess
@@ -99,8 +98,8 @@ def test_columns_come_first_whatever_pillow_prefers(size):
 @pytest.mark.parametrize("at_least", [1, 1 << 30])
 def test_pixels_are_the_same_side_by_side(monkeypatch, at_least):
     monkeypatch.setattr(preprocess, "_SIDE_BY_SIDE", at_least)
-    settings, image = dataclasses.replace(SETTINGS, vision_input=VISION, mask_input=MASK), noise(300, 200)
-    pixels = encoder_pixels(image, settings)
+    image = noise(300, 200)
+    pixels = encoder_pixels(image, VISION, MASK)
     np.testing.assert_array_equal(pixels.vision, vision_pixels(image, VISION))
     np.testing.assert_array_equal(pixels.mask, mask_pixels(image, MASK)[0])
 
@@ -109,7 +108,7 @@ def test_an_error_beside_is_raised(monkeypatch):
     monkeypatch.setattr(preprocess, "_SIDE_BY_SIDE", 1)
     monkeypatch.setattr(preprocess, "vision_pixels", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        encoder_pixels(noise(30, 20), dataclasses.replace(SETTINGS, vision_input=VISION, mask_input=MASK))
+        encoder_pixels(noise(30, 20), VISION, MASK)
 
 
 def test_padding_is_zero_and_normalisation_is_per_channel():

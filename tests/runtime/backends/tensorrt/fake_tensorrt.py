@@ -32,8 +32,22 @@ from xsam_edge.runtime.bundle.manifest import (
 from xsam_edge.runtime.bundle.typed_json import from_json
 
 VERSION = "10.3.0"
-LARGEST = {contract.SEQUENCE: 512, contract.ROWS: 512, contract.CONDITIONS: 64, contract.BATCH: 8}
-ACTIVATIONS = {contract.IMAGE_ENCODER: 5000, contract.LLM: 3000, contract.MASK_DECODER: 4000}
+LARGEST = {
+    contract.SEQUENCE: 512,
+    contract.ROWS: 512,
+    contract.CONDITIONS: 64,
+    contract.BATCH: 8,
+    contract.HEIGHT: 4096,
+    contract.WIDTH: 4096,
+    contract.VISION_TAPS: 512,
+    contract.MASK_TAPS: 512,
+}
+ACTIVATIONS = {
+    contract.PIXELS: 2000,
+    contract.IMAGE_ENCODER: 5000,
+    contract.LLM: 3000,
+    contract.MASK_DECODER: 4000,
+}
 
 
 def engine_bundle(onnx: Path, output: Path, flavour: Flavour = "tensorrt", context: int = 512) -> Path:
@@ -132,7 +146,7 @@ class FakeEngine:
         return SimpleNamespace(name=self._tensor(name)[1])
 
     def get_tensor_dtype(self, name: str) -> Any:
-        names = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64"}
+        names = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64", "uint8": "UINT8"}
         return SimpleNamespace(name=names[self._tensor(name)[0].dtype])
 
     def get_tensor_location(self, name: str) -> Any:
