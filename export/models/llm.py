@@ -169,8 +169,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, S, hidden_size] to the same shape."""
-        rows: Tensor = self.feed_forward(self, x.flatten(0, 1))
-        return rows.unflatten(0, x.shape[:2])
+        rows: Tensor = self.feed_forward(self, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return rows
 
 
 class DecoderLayer(nn.Module):

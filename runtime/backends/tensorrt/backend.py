@@ -24,7 +24,8 @@ from xsam_edge.runtime.backends.tensorrt.cuda import Cuda, import_cudart
 from xsam_edge.runtime.backends.tensorrt.engine import Library
 from xsam_edge.runtime.backends.tensorrt.graph import Activations, TensorRTGraph
 from xsam_edge.runtime.backends.tensorrt.memory import Block, Pool
-from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP, STREAMS, aligned
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP, STREAMS, aligned, first_rows, row_steps
+from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest
 from xsam_edge.runtime.errors import BackendError, NoDeviceError
@@ -41,7 +42,6 @@ class TensorRTBackend:
 
     past_step = PAST_STEP
     runs_without_logits = False  # never tried on a GPU, and the row that is asked for instead costs little there
-    prefill_rows: int | None = None  # each part would read all weights again, not yet weighed against its gain
 
     def __init__(self, manifest: Manifest, *, overlap: bool = False, cudart: Any = None, trt: Any = None) -> None:
         """Open the device.
@@ -60,6 +60,8 @@ class TensorRTBackend:
             raise BackendError("this bundle holds ONNX graphs, no engines; load it without a backend")
         self.name: str = manifest.engine.flavour
         self._engine: EngineInfo = manifest.engine
+        profiles = manifest.engine.profiles[contract.LLM]
+        self.prefill_rows, self.row_steps = first_rows(profiles), row_steps(profiles)
         self._graphs = {spec.file: name for name, spec in manifest.graphs.items()}
         self._cuda = Cuda(cudart or import_cudart())
         if not self._cuda.device_count():  # asked first: TensorRT crashes without one
@@ -106,6 +108,10 @@ class TensorRTBackend:
         first = views[0]
         distance = views[1].address - first.address if len(views) > 1 else first.nbytes
         self._cuda.clear_2d(first.address, distance, first.nbytes, len(views), self._transfers)
+
+    def pad_rows(self, rows: Buffer, count: int) -> Buffer:
+        """See :class:`xsam_edge.runtime.chain.kv_cache.PadsRows`."""
+        return self.assemble([rows, np.zeros((1, count - rows.shape[1], *rows.shape[2:]), rows.dtype)])
 
     def upload(self, array: Array) -> Buffer:
         """See :class:`xsam_edge.runtime.backends.base.Backend`. Returns at once; runs wait for the copy."""
