@@ -15,20 +15,21 @@ def activation_sizes(config: ModelConfig, dialect: Dialect) -> ActivationSizes:
 
 
 def _fused(config: ModelConfig) -> ActivationSizes:
-    """Fitted to what TensorRT-RTX says of engines in FP16, and within 15% of it at sizes that it was not fitted to.
+    """Fitted to what TensorRT-RTX says of language models in FP16, within 15% of it at sizes that it was not fitted to.
 
-    An attention has joined keys and values, repeated for the heads that share them and, if any do, half of them as they
-    were; a feed-forward module some five times its inner width; the choice of the next token logits in FP32.
+    An attention has keys and values joined and repeated for all heads, which for shared ones costs a square of their
+    width besides; a feed-forward module some five times its inner width. Rows of an odd number of logits are padded.
     """
     llm = config.llm
     heads, shared = llm.num_heads * llm.head_dim, llm.num_kv_heads * llm.head_dim
     return replace(
         _unfused(config),
-        llm_token=2 * heads + 21 * llm.hidden_size // 5,
-        llm_context=2 * heads + (shared if shared < heads else 0),
+        llm_token=2 * heads + 9 * llm.hidden_size // 2,
+        llm_context=2 * heads,
         llm_score=1,  # the bias
         llm_wide=26 * llm.intermediate_size // 5,
-        llm_logits=2 * llm.vocab_size,
+        llm_logits=(15 if llm.vocab_size % 2 else 9) * llm.vocab_size // 5,
+        llm_fixed=24 * shared**2 // 5 if shared < heads else 0,
         llm_heads=llm.num_heads,
     )
 

@@ -14,8 +14,8 @@ class ActivationSizes:
 
     Of the language model there are ``llm_token`` for each new token and ``llm_context`` for each token that is seen,
     cached ones included, in an attention; ``llm_wide`` for each new token in a feed-forward module; in both
-    ``llm_score`` for each pair of a new and a seen token; and ``llm_logits`` for each token whose logits are asked for.
-    Where attention is fused (``llm_wide`` above 0), as in engines, a run has the tokens of a profile; else one run may
+    ``llm_score`` for each pair of a new and a seen token; ``llm_logits`` for each token whose logits are asked for, and
+    ``llm_fixed`` whatever an attention is of. Where attention is fused (``llm_wide`` above 0), as in engines, a run has the tokens of a profile; else one run may
     fill the context. ``llm_heads`` are those of queries, whose scores a compiler counts even where they lie nowhere.
     """
 
@@ -26,6 +26,7 @@ class ActivationSizes:
     llm_score: Count
     llm_wide: Count = 0
     llm_logits: Count = 0
+    llm_fixed: Count = 0
     llm_heads: Count = 0
 
     def llm(self, context: int) -> int:
@@ -41,6 +42,6 @@ class ActivationSizes:
 
     def _run(self, rows: int, seen: int, logits: int) -> int:
         """``rows`` new tokens see ``seen``, themselves among them."""
-        attention = rows * self.llm_token + seen * self.llm_context
+        attention = rows * self.llm_token + seen * self.llm_context + self.llm_fixed
         layers = max(attention, rows * self.llm_wide) + rows * seen * self.llm_score
         return max(layers, logits * self.llm_logits)
