@@ -199,7 +199,7 @@ def seal(
         embeddings=EmbeddingTable(_NUMPY[embeddings].name, rows, columns),
         graphs=graphs,
         files=hash_files(folder, progress),
-        activations=activation_sizes(request.config),
+        activations=activation_sizes(request.config, request.dialect),
         producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
         degraded=degraded,
         dialect=request.dialect,

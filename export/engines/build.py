@@ -47,12 +47,17 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """What a build tells: layers of the network, warnings and how often each came, memory at the peak."""
+    """What a build tells: layers of the network, warnings and how often each came, memory at the peak.
+
+    ``scratch_bytes`` are the activations of each profile, in their order; none where the library does not say.
+    """
 
     graph: str
     version: str
     layers: int
     peak_memory_bytes: int
+    engine_bytes: int
+    scratch_bytes: tuple[int, ...]
     warnings: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -88,10 +93,23 @@ def build_engine(job: EngineJob, progress: Progress) -> BuiltEngine:
                 process.kill()
                 process.wait()
         if last.get("event") == "done":
-            return BuiltEngine(job.graph, last["version"], last["layers"], last["peak_memory_bytes"], last["warnings"])
+            return _built(job, last)
         if last.get("event") == "failed":
             raise EngineBuildError(_missing(last["errors"]) or explain(job.graph, last["errors"]))
         raise EngineBuildError(f"{job.graph}: {_death(code)}, in its phase {doing!r}{_tail(printed)}")
+
+
+def _built(job: EngineJob, told: Mapping[str, Any]) -> BuiltEngine:
+    scratch = tuple(told["scratch_bytes"])
+    return BuiltEngine(
+        graph=job.graph,
+        version=told["version"],
+        layers=told["layers"],
+        peak_memory_bytes=told["peak_memory_bytes"],
+        engine_bytes=told["engine_bytes"],
+        scratch_bytes=scratch if len(scratch) == len(job.profiles) else (),
+        warnings=told["warnings"],
+    )
 
 
 def _missing(errors: list[str]) -> str:

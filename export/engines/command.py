@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,7 @@ def _print(
             "kv_cache": engine.kv_cache.flavour,
             "memory": engine.memory,
             "bytes": sizes,
+            "engines": {name: asdict(figures) for name, figures in engine.figures.items()},
             "warnings": warnings,
             "notes": notes,
             "seconds": round(seconds, 3),
@@ -165,6 +167,9 @@ def _print(
     print(f"  context of {engine.context} tokens; cache {engine.kv_cache.flavour}: {engine.kv_cache.reason}")
     for name, size in sizes.items():
         print(f"  {name:<28} {size / 1e6:>10.1f} MB")
+    for name, figures in engine.figures.items():
+        for profile, told in figures.profiles.items():
+            print(f"  {f'activations of {name}, {profile}':<28} {told.scratch_bytes / 1e6:>10.1f} MB")
     for graph, counts in warnings.items():
         for text, times in sorted(counts.items(), key=lambda item: -item[1])[:_SHOWN]:
             print(f"  warning of {graph}" + (f" ({times} times)" if times > 1 else "") + f": {text[:200]}")

@@ -15,7 +15,7 @@ from xsam_edge.export.engines.pixel_profile import pixel_profiles
 from xsam_edge.export.engines.profiles import input_shapes, profiles_for
 from xsam_edge.export.staging import check_space, hash_files, staged
 from xsam_edge.runtime.bundle.contract import PIXELS
-from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile
+from xsam_edge.runtime.bundle.engine_info import EngineFigures, EngineInfo, EngineProfile, ProfileFigures
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
     GraphSpec,
@@ -81,7 +81,7 @@ def convert(
             graphs={name: replace(graph, file=_engine_file(name)) for name, graph in manifest.graphs.items()},
             files=hash_files(folder, progress),
             producer={**manifest.producer, "polygraphy": importlib.metadata.version("polygraphy")},
-            engine=_info(manifest, builder, memory, profiles),
+            engine=_info(manifest, builder, memory, profiles, {item.graph: item for item in built}),
         )
         (folder / MANIFEST_FILE).write_text(engines.to_json(), encoding="utf-8")
     return engines, built
@@ -124,8 +124,18 @@ def _jobs(
         )
 
 
+def figures(built: BuiltEngine, profiles: tuple[EngineProfile, ...]) -> EngineFigures:
+    """What the compiler said of an engine, by the names of its profiles."""
+    told = zip(profiles, built.scratch_bytes, strict=False)  # none where it did not say
+    return EngineFigures(built.engine_bytes, {profile.name: ProfileFigures(scratch) for profile, scratch in told})
+
+
 def _info(
-    manifest: Manifest, builder: Builder, memory: MemoryPlan, profiles: Mapping[str, tuple[EngineProfile, ...]]
+    manifest: Manifest,
+    builder: Builder,
+    memory: MemoryPlan,
+    profiles: Mapping[str, tuple[EngineProfile, ...]],
+    built: Mapping[str, BuiltEngine],
 ) -> EngineInfo:
     destination = builder.destination
     device = destination.device
@@ -146,4 +156,5 @@ def _info(
         profiles=profiles,
         memory=memory.as_dict(),
         onnx={name: manifest.files[graph.file].sha256 for name, graph in manifest.graphs.items()},
+        figures={name: figures(engine, profiles[name]) for name, engine in built.items()},
     )

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xsam_edge.export.engines.footprint import lower_precisions, smaller_variants
+from xsam_edge.export.engines.profiles import Heads
+from xsam_edge.export.engines.profiles import longest_context as longest_profiles
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.runtime.device.memory_plan import DeviceMemory, Footprint, MemoryPlan, longest_context, plan
 from xsam_edge.runtime.errors import DeviceMemoryError, InputError
@@ -88,5 +90,13 @@ def _context(facts: Footprint, wanted: int, target: Target) -> int:
         raise InputError(
             f"a context of {context} tokens cannot be built; choose one above the {facts.image_tokens} of an image "
             f"and up to the model's {facts.context_limit} with --context"
+        )
+    heads = Heads(facts.heads, facts.head_dim, facts.vocabulary)
+    longest = longest_profiles(heads, facts.image_tokens, context)
+    if longest < context:
+        advice = f"--context {longest} would fit" if longest > facts.image_tokens else "no context would fit"
+        raise InputError(
+            f"a context of {context} tokens cannot be built: a tensor of the language model would have 2^31 values or "
+            f"more, which TensorRT does not count; {advice}"
         )
     return context

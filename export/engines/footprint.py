@@ -41,10 +41,13 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
         embeddings=itemsize * llm.vocab_size * llm.hidden_size,
         cache_token=cache_token,
         buffers=masks + itemsize * (features + image_tokens * llm.hidden_size) + step,
-        activations=activation_sizes(config),
+        activations=activation_sizes(config, "gpu"),
         itemsize=itemsize,
         image_tokens=image_tokens,
         context_limit=llm.context_length,
+        heads=llm.num_heads,
+        head_dim=llm.head_dim,
+        vocabulary=llm.vocab_size,
     )
 
 

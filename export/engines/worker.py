@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import resource
 import sys
 import time
@@ -23,20 +24,26 @@ Emit = Callable[[dict[str, Any]], None]
 
 # Said of every graph whose indices are of 64 bit, which the contract says and both libraries take.
 _EXPECTED = ("Int64 binding", "int64 binding")
+# Said once a profile, in their order: what a run has to be given, of which an engine's runtime only tells on a GPU.
+_ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 
 
-class _Messages(logging.Handler):
-    """Counts warnings and keeps errors."""
+class Messages(logging.Handler):
+    """Counts warnings, keeps errors, and what the builder says of memory."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.DEBUG)
         self.warnings: Counter[str] = Counter()
         self.errors: list[str] = []
+        self.scratch_bytes: list[int] = []  # of each profile
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keep one message."""
         text = " ".join(record.getMessage().split())
         if record.levelno >= logging.ERROR:
             self.errors.append(text)
+        elif record.levelno < logging.WARNING:
+            self.scratch_bytes += [int(figure) for figure in _ACTIVATIONS.findall(text)]
         elif not any(expected in text for expected in _EXPECTED):
             self.warnings[text] += 1
 
@@ -76,7 +83,7 @@ def _monitor(trt: Any, emit: Emit) -> Any:
 
 def build(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
     """Build the engine of a job and save it; returns the last event."""
-    messages = _Messages()
+    messages = Messages()
     try:
         return {"event": "done", **_build(job, emit, messages), "warnings": dict(messages.warnings)}
     except Exception as error:  # polygraphy's and the library's share no base
@@ -84,7 +91,7 @@ def build(job: dict[str, Any], emit: Emit) -> dict[str, Any]:
         return {"event": "failed", "errors": errors, "warnings": dict(messages.warnings)}
 
 
-def _build(job: dict[str, Any], emit: Emit, messages: _Messages) -> dict[str, Any]:
+def _build(job: dict[str, Any], emit: Emit, messages: Messages) -> dict[str, Any]:
     os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = "1" if job["flavour"] == "tensorrt-rtx" else "0"
     os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
     from polygraphy import util
@@ -94,8 +101,9 @@ def _build(job: dict[str, Any], emit: Emit, messages: _Messages) -> dict[str, An
 
     G_LOGGER.use_python_logging_system = True
     G_LOGGER.colors = G_LOGGER.letter = False
-    G_LOGGER.module_severity = G_LOGGER.WARNING
+    G_LOGGER.module_severity = G_LOGGER.VERBOSE  # the builder's figures
     logger = logging.getLogger("Polygraphy")
+    logger.setLevel(logging.DEBUG)
     logger.propagate = False
     logger.addHandler(messages)
     trt = lazy_import_trt()
@@ -121,8 +129,13 @@ def _build(job: dict[str, Any], emit: Emit, messages: _Messages) -> dict[str, An
     engine = engine_bytes_from_network((builder, network, parser), config=config, save_timing_cache=cache)
     emit({"event": "progress", "phase": "save", "step": 0, "steps": 0})
     util.save_file(engine, job["engine"])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"layers": layers, "version": trt.__version__, "peak_memory_bytes": peak}
+    return {
+        "layers": layers,
+        "version": trt.__version__,
+        "engine_bytes": os.path.getsize(job["engine"]),
+        "scratch_bytes": messages.scratch_bytes,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
 
 
 def main() -> None:

@@ -17,6 +17,10 @@ from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.settings import ModelFacts
 from xsam_edge.runtime.errors import ContextLengthError
 
+# Rows without a past, of which there are a thousand and more, are rounded up to a multiple of this: kernels of
+# attention want whole groups of eight, and those that are compiled for a shape should meet it again.
+_FIRST_STEP = 64
+
 
 @runtime_checkable
 class PadsPasts(Protocol):
@@ -32,6 +36,17 @@ class PadsPasts(Protocol):
         """Set the same rows of each of these buffers to zero."""
 
 
+@runtime_checkable
+class PadsRows(Protocol):
+    """A backend that pads pasts, and gains from new rows of few numbers too; without it, only one row is one of few."""
+
+    row_steps: tuple[int, ...]
+    """Numbers of new rows, ascending: others are rounded up. Of several, more than the last can only run in parts."""
+
+    def pad_rows(self, rows: Buffer, count: int) -> Buffer:
+        """[1, n, ...] with rows of zeros behind it, [1, count, ...]."""
+
+
 class KVCache:
     """Keys and values of up to ``capacity`` tokens."""
 
@@ -41,6 +56,9 @@ class KVCache:
         self.length = 0
         # At equal distances one copy writes the rows of all layers.
         self._pads = backend if isinstance(backend, PadsPasts) else None
+        self._pads_rows = backend if self._pads and isinstance(backend, PadsRows) else None
+        self._most_at_once = backend.prefill_rows
+        self._row_steps = self._pads_rows.row_steps if self._pads_rows else (1,) if self._pads else ()
         buffers = (
             [backend.allocate(shape, dtype) for _ in range(count)]
             if self._pads is None
@@ -79,6 +97,24 @@ class KVCache:
             self._written = self.length
         step = self._pads.past_step
         return min(-(-self.length // step) * step, self.capacity)
+
+    @property
+    def most_rows(self) -> int | None:
+        """The most rows of a run behind a past; None where only the context bounds them."""
+        return self._row_steps[-1] if len(self._row_steps) > 1 else None
+
+    def padded_rows(self, count: int, past: int) -> int | None:
+        """What a run of ``count`` rows behind ``past`` others is rounded up to, if there is room; None if it is not."""
+        if count > max(self._row_steps, default=0):
+            if self._pads_rows is None or past:
+                return None
+            rows = -(-count // _FIRST_STEP) * _FIRST_STEP
+            return rows if rows <= min(self.capacity, self._most_at_once or rows) else count
+        return next((step for step in self._row_steps if step >= count and past + step <= self.capacity), count)
+
+    def pad_rows(self, rows: Buffer, count: int) -> Buffer:
+        """[1, n, ...] as [1, count, ...], with rows of zeros."""
+        return rows if self._pads_rows is None or rows.shape[1] == count else self._pads_rows.pad_rows(rows, count)
 
     def check_room(self, count: int) -> None:
         """Raise ContextLengthError unless ``count`` more rows fit."""

@@ -34,6 +34,8 @@ Int = npt.NDArray[np.int64]
 # Output buffers that are kept for reuse, per graph output. Of the language model: a prefill's, some prompts', and those
 # of decoding with 0 to 5 ids looked up. Of the mask decoder: one prompt's and a batch's, which are large.
 _KEPT_SHAPES = {contract.LLM: 9, contract.MASK_DECODER: 2}
+# Logits of a run whose rows are padded: their number is rounded up to one of these, or more.
+_LOGITS_STEPS = (1, 16, 64, 256)
 _NO_IDS = np.empty(0, np.int64)
 
 
@@ -165,36 +167,78 @@ class Pipeline:
         if not isinstance(inputs_embeds, Buffer):
             dtype = spec.input(contract.INPUTS_EMBEDS).dtype
             inputs_embeds = self.backend.upload(inputs_embeds.astype(dtype, copy=False))
-        pooled = spec.output(contract.SEG_HIDDEN)
-        hidden = self._reuse(contract.LLM, pooled.name, (batch, count, int(pooled.shape[-1])), pooled.dtype)
+        wanted = len(logits_positions)
         if batch > 1:
+            hidden = self._pooled(batch, count)
             outputs = self._run_llm(inputs_embeds, logits_positions, hidden)
         else:
-            for start, stop in parts(count, self.backend.prefill_rows, logits_positions):
-                wanted = logits_positions - start if stop == count else _NO_IDS
-                outputs = self._run_llm(inputs_embeds.tokens(start, stop), wanted, hidden.tokens(start, stop))
-                self.cache.advance(stop - start)
-        ids = self.backend.download(outputs[contract.NEXT_IDS]).copy() if len(logits_positions) else _NO_IDS
+            hidden, outputs = self._run_parts(inputs_embeds, logits_positions)
+        ids = self.backend.download(outputs[contract.NEXT_IDS])[:wanted].copy() if wanted else _NO_IDS
         return Forward(ids, outputs[contract.LOGITS], hidden, self.backend)
 
-    def _run_llm(self, embeds: Buffer, logits_positions: Int, hidden: Buffer) -> dict[str, Buffer]:
+    def _run_parts(self, embeds: Buffer, logits_positions: Int) -> tuple[Buffer, dict[str, Buffer]]:
+        """Run one sequence, in parts and padded as the backend has it; returns its pooled rows and what the last gave.
+
+        Rows of padding stand behind those of a part and are seen by none of them. What is computed of them is written
+        behind what counts, in the cache too, where the next rows are written over it.
+        """
+        count, start = embeds.shape[1], self.cache.length
+        divided = self._parts(count, logits_positions)
+        padded = [self.cache.padded_rows(stop - first, start + first) for first, stop in divided]
+        ends = [first + (rows or stop - first) for (first, stop), rows in zip(divided, padded, strict=True)]
+        hidden = self._pooled(1, max(ends))
+        outputs: dict[str, Buffer] = {}
+        for (first, stop), end, rows in zip(divided, ends, padded, strict=True):
+            wanted = logits_positions - first if stop == count else _NO_IDS
+            part = self.cache.pad_rows(embeds.tokens(first, stop), end - first)
+            outputs = self._run_llm(part, wanted, hidden.tokens(first, end), padded=rows is not None)
+            self.cache.advance(stop - first)
+        return hidden.tokens(0, count), outputs
+
+    def _parts(self, count: int, wanted: Int) -> list[tuple[int, int]]:
+        at_once, behind = self.backend.prefill_rows, self.cache.most_rows
+        if behind is None:
+            return parts(count, at_once, wanted)
+        # Rows without a past have a profile of their own, which takes more of them.
+        head = 0 if self.cache.length else min(count, at_once or count)
+        if head == count:
+            return [(0, count)]
+        if head and len(wanted):
+            head = min(head, int(wanted.min()))
+        tail = [(head + start, head + stop) for start, stop in parts(count - head, behind, wanted - head)]
+        return [(0, head), *tail] if head else tail
+
+    def _run_llm(
+        self, embeds: Buffer, logits_positions: Int, hidden: Buffer, *, padded: bool = False
+    ) -> dict[str, Buffer]:
         (batch, count), start = embeds.shape[:2], self.cache.length
+        positions = self._positions(logits_positions, batch * count, padded)
         inputs = {
             contract.INPUTS_EMBEDS: embeds,
             contract.POSITION_IDS: self.backend.upload(np.arange(start, start + count, dtype=np.int64)[None]),
-            contract.LOGITS_POSITIONS: self.backend.upload(self._positions(logits_positions, batch * count)),
-            # Only steps of one token come often enough for padding to pay.
-            **self.cache.past(padded=batch * count == 1),
+            contract.LOGITS_POSITIONS: self.backend.upload(positions),
+            **self.cache.past(padded=padded),
         }
         bound = {contract.SEG_HIDDEN: hidden, **self.cache.slots(count, batch)}
         outputs = self._outputs(contract.LLM, inputs, bound)
         self._graphs[contract.LLM].run(inputs, outputs)
         return outputs
 
-    def _positions(self, logits_positions: Int, rows: int) -> Int:
-        """Whose logits a run computes: where nobody wants any and the backend cannot do without, the last row's."""
-        wanted = len(logits_positions) > 0 or self.backend.runs_without_logits
-        return logits_positions if wanted else np.array([rows - 1], np.int64)
+    def _positions(self, logits_positions: Int, rows: int, padded: bool) -> Int:
+        """Whose logits a run computes: where nobody wants any and the backend cannot do without, the last row's.
+
+        Of a padded run their number is rounded up too, by the last one's repetition.
+        """
+        if not len(logits_positions):
+            return logits_positions if self.backend.runs_without_logits else np.array([rows - 1], np.int64)
+        if not padded:
+            return logits_positions
+        count = len(logits_positions)
+        return np.pad(logits_positions, (0, next((n for n in _LOGITS_STEPS if n >= count), count) - count), "edge")
+
+    def _pooled(self, batch: int, count: int) -> Buffer:
+        spec = self.manifest.graphs[contract.LLM].output(contract.SEG_HIDDEN)
+        return self._reuse(contract.LLM, spec.name, (batch, count, int(spec.shape[-1])), spec.dtype)
 
     def decode_masks(self, features: ImageFeatures, seg_embed: Float, condition_embeds: Float) -> tuple[Float, Float]:
         """Run the mask decoder for [embed] and [C, embed].
@@ -250,10 +294,15 @@ def parts(count: int, at_once: int | None, wanted: Int) -> list[tuple[int, int]]
 
     A part sees the keys of those before it. Scores of parts are a fraction of the whole's, in memory and, since no part
     has any with the tokens behind it, in work. All rows of ``wanted``, whose logits are asked for, lie in the last
-    part; where they cannot, there is one part.
+    part, which begins with the first of them where it has to; where they do not fit into a part, there is one.
     """
-    number = -(-count // at_once) if at_once else 1
-    edges = [count * index // number for index in range(number + 1)] if number > 1 else [0, count]
-    if len(wanted) and int(wanted.min()) < edges[-2]:
-        edges = [0, count]
+    edges = _edges(count, at_once)
+    if len(wanted) and (first := int(wanted.min())) < edges[-2]:
+        fits = at_once is not None and count - first <= at_once
+        edges = [*_edges(first, at_once), count] if first and fits else [0, count]
     return list(pairwise(edges))
+
+
+def _edges(count: int, at_once: int | None) -> list[int]:
+    number = max(1, -(-count // at_once)) if at_once else 1
+    return [count * index // number for index in range(number + 1)]

@@ -1,13 +1,18 @@
 """What a bundle needs in memory, told from its manifest before anything is built or loaded.
 
-Activations are estimates, see :class:`ActivationSizes`; they are counted once for all graphs, which never run at the
-same time. Everything else is arithmetic.
+Activations are what a compiler said of each engine's profiles, and before there are engines estimates (see
+:class:`ActivationSizes`). A GPU with memory of its own encodes the next image beside the answer about one, so that it
+has two blocks of them; where host and device share their memory, all graphs take turns with one. Everything else is
+arithmetic.
+
+Left out are captured runs, kernels that are compiled at run time, contexts of engines beside their activations, further
+caches of open scenes, logits and masks of more than one prompt, and what else uses the device.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
@@ -15,6 +20,7 @@ import numpy as np
 
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
+from xsam_edge.runtime.bundle.engine_info import MOST_TOKENS, SUFFIX
 from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, TOKENIZER_FILE, Manifest, TensorSpec
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import DeviceMemoryError
@@ -58,6 +64,22 @@ class Footprint:
     itemsize: int  # of an activation
     image_tokens: int
     context_limit: int
+    heads: int  # of queries
+    head_dim: int
+    vocabulary: int
+    scratch: Mapping[str, int] = field(default_factory=dict)  # graph -> activations that its compiler told
+
+    def scratch_bytes(self, graph: str, context: int) -> int:
+        """Activations of a graph, as they were told or else estimated."""
+        if graph in self.scratch:
+            return self.scratch[graph]
+        sizes = self.activations
+        estimates = {
+            contract.IMAGE_ENCODER: sizes.image_encoder,
+            contract.MASK_DECODER: sizes.mask_decoder,
+            contract.LLM: sizes.llm(context),
+        }
+        return estimates[graph] * self.itemsize
 
 
 @dataclass(frozen=True)
@@ -66,7 +88,7 @@ class Row:
 
     what: str
     bytes: int
-    place: Literal["device", "host"]
+    place: Literal["device", "host", "own device"]  # the last: of a device that shares no memory with the host
 
 
 @dataclass(frozen=True)
@@ -77,8 +99,9 @@ class MemoryPlan:
     rows: tuple[Row, ...]
 
     def needed(self, shared: bool) -> int:
-        """Bytes that have to fit a device: all of them where host and device share their memory."""
-        return sum(row.bytes for row in self.rows if shared or row.place == "device")
+        """Bytes that have to fit a device: the host's too where both share their memory."""
+        other = "host" if shared else "own device"
+        return sum(row.bytes for row in self.rows if row.place in ("device", other))
 
     def fits(self, memory: DeviceMemory) -> bool:
         """Whether a device has as much to give."""
@@ -91,17 +114,25 @@ class MemoryPlan:
 
 def plan(footprint: Footprint, context: int) -> MemoryPlan:
     """Weights, cache, activations and host memory for a context of ``context`` tokens."""
-    sizes = footprint.activations
-    alive = max(sizes.image_encoder, sizes.mask_decoder, sizes.llm(context))
+    encoder = footprint.scratch_bytes(contract.IMAGE_ENCODER, context)
+    answers = max(footprint.scratch_bytes(graph, context) for graph in (contract.LLM, contract.MASK_DECODER))
+    told = "" if footprint.scratch else " (estimate)"
     rows = [Row(f"weights: {graph}", size, "device") for graph, size in footprint.weights.items()]
     rows += [
         Row("key-value cache", context * footprint.cache_token, "device"),
-        Row("activations (estimate)", alive * footprint.itemsize, "device"),
+        Row("new rows before they are in the cache", _most_new_rows(context) * footprint.cache_token, "device"),
+        Row(f"activations{told}", max(encoder, answers), "device"),
+        Row(f"activations of a second stream{told}", min(encoder, answers), "own device"),
         Row("features and outputs", footprint.buffers, "device"),
         Row("token embeddings (mapped file)", footprint.embeddings, "host"),
         Row("process and libraries", _PROCESS, "host"),
     ]
     return MemoryPlan(context, tuple(rows))
+
+
+def _most_new_rows(context: int) -> int:
+    """Of a run that may be replayed, which gives them at an address of its own."""
+    return min(MOST_TOKENS[SUFFIX], context)
 
 
 def footprint(manifest: Manifest) -> Footprint:
@@ -110,6 +141,7 @@ def footprint(manifest: Manifest) -> Footprint:
     llm = manifest.graphs[contract.LLM]
     cache = llm.input(contract.past_key(0)).dtype
     itemsize = np.dtype(cache).itemsize
+    activations = manifest.activations or _typical(manifest)
     return Footprint(
         variant=manifest.variant,
         precision=manifest.precision,
@@ -127,11 +159,20 @@ def footprint(manifest: Manifest) -> Footprint:
             for tensor in manifest.graphs[name].outputs
         )
         + sum(_bytes(tensor) for tensor in (*llm.inputs, *llm.outputs) if contract.PAST not in tensor.shape),
-        activations=manifest.activations or _typical(manifest),
+        activations=activations,
         itemsize=itemsize,
         image_tokens=model.image_tokens,
         context_limit=model.context_length,
+        heads=activations.llm_heads or max(model.num_kv_heads, model.hidden_size // model.head_dim),
+        head_dim=model.head_dim,
+        vocabulary=model.vocab_size,
+        scratch=_told(manifest),
     )
+
+
+def _told(manifest: Manifest) -> dict[str, int]:
+    figures = {} if manifest.engine is None else manifest.engine.figures
+    return {graph: told.scratch_bytes for graph, told in figures.items() if told.profiles}
 
 
 def check_memory(manifest: Manifest, context: int, device: DeviceInfo) -> MemoryPlan:
@@ -198,7 +239,7 @@ def table(wanted: MemoryPlan, memory: DeviceMemory | None, name: str) -> str:
 
 def line(wanted: MemoryPlan) -> str:
     """The plan in one line."""
-    rows = ", ".join(f"{row.what} {size(row.bytes)}" for row in wanted.rows if row.place == "device")
+    rows = ", ".join(f"{row.what} {size(row.bytes)}" for row in wanted.rows if row.place != "host")
     return f"device memory {size(wanted.needed(False))} for a context of {wanted.context} tokens: {rows}"
 
 

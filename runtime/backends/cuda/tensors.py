@@ -79,6 +79,10 @@ class DeviceTensors:
         with self._cuda.device():
             self._cuda.clear_2d(first.address, distance, first.nbytes, len(views), self._transfers)
 
+    def pad_rows(self, rows: Buffer, count: int) -> Buffer:
+        """See :class:`xsam_edge.runtime.chain.kv_cache.PadsRows`."""
+        return self.assemble([rows, np.zeros((1, count - rows.shape[1], *rows.shape[2:]), rows.dtype)])
+
     def upload(self, array: Array) -> Buffer:
         """The array on the device. Returns at once; runs wait for the copy."""
         with self._cuda.device():

@@ -24,6 +24,7 @@ from xsam_edge.runtime.backends.onnxruntime.providers import Provider
 from xsam_edge.runtime.backends.onnxruntime.session import check_types
 from xsam_edge.runtime.backends.tensorrt.plan import (
     PAST_STEP,
+    ROW_STEPS,
     BindingPlan,
     Copy,
     capture_key,
@@ -31,7 +32,7 @@ from xsam_edge.runtime.backends.tensorrt.plan import (
     plan_bindings,
 )
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.engine_info import EngineProfile
+from xsam_edge.runtime.bundle.engine_info import DECODE, SUFFIX, EngineProfile
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.versions import Version
@@ -50,6 +51,8 @@ class GpuBackend(DeviceTensors):
 
     prefill_rows: int | None = None  # each part would read all weights again
     resizes_pixels = True
+    # Kernels of attention with a bias want rows and keys in whole groups of eight, and captured runs few shapes.
+    past_step, row_steps = PAST_STEP, ROW_STEPS
 
     def __init__(
         self,
@@ -81,8 +84,6 @@ class GpuBackend(DeviceTensors):
         self.runs_without_logits = is_since(ort, _EMPTY_ARGMAX)
         self._ort, self._provider = ort, provider
         self._capture = capture and provider.captures
-        if self._capture:
-            self.past_step = PAST_STEP  # by which a backend is one that pads pasts
 
     def open(self, path: Path, spec: GraphSpec) -> GpuGraph:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
@@ -135,7 +136,7 @@ class GpuGraph:
         """``run_options`` makes ONNX Runtime's ``RunOptions`` for a session that captures; None: it does not."""
         self.spec = spec
         self._session, self._backend, self._run_options = session, backend, run_options
-        self._profiles = _profiles(spec, steps=run_options is not None)
+        self._profiles = _profiles(spec, repeat=run_options is not None)
         self._scratch: dict[int, Buffer] = {}  # by profile: captured runs have its address
         self._seen: OrderedDict[tuple[Any, ...], None] = OrderedDict()
         self._captured: dict[tuple[Any, ...], tuple[Any, Any]] = {}
@@ -192,11 +193,12 @@ class GpuGraph:
         return scratch.address
 
 
-def _profiles(spec: GraphSpec, *, steps: bool) -> tuple[EngineProfile, ...]:
-    """Sizes of every axis, and with ``steps`` those of decoding apart, whose runs may be replayed."""
+def _profiles(spec: GraphSpec, *, repeat: bool) -> tuple[EngineProfile, ...]:
+    """Sizes of every axis, and with ``repeat`` those of runs behind a past apart, which may be replayed."""
     axes = {axis: _ANY for tensor in spec.inputs for axis in tensor.shape if isinstance(axis, str)}
     profiles = [EngineProfile("any", axes)]
-    if steps and contract.SEQUENCE in axes:
-        ones = {axis: (0, 0, 1) for axis in (contract.BATCH, contract.ROWS) if axis in axes}
-        profiles.append(EngineProfile("decode", {**axes, **ones, contract.SEQUENCE: (1, 1, 1)}))
+    if repeat and contract.PAST in axes:
+        behind = {contract.PAST: (1, 1, _ANY[2])} | ({contract.BATCH: (1, 1, 1)} if contract.BATCH in axes else {})
+        for name, most in ((SUFFIX, ROW_STEPS[-1]), (DECODE, 1)):
+            profiles.append(EngineProfile(name, {**axes, **behind, contract.SEQUENCE: (1, 1, most)}))
     return tuple(profiles)

@@ -17,7 +17,8 @@ from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
 from xsam_edge.runtime.backends.tensorrt.engine import Library
 from xsam_edge.runtime.backends.tensorrt.graph import Activations, TensorRTGraph
 from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache
-from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP, STREAMS
+from xsam_edge.runtime.backends.tensorrt.plan import PAST_STEP, STREAMS, first_rows, row_steps
+from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest
 from xsam_edge.runtime.errors import BackendError
@@ -32,7 +33,6 @@ class TensorRTBackend(DeviceTensors):
     past_step = PAST_STEP
     resizes_pixels = True
     runs_without_logits = False  # never tried on a GPU, and the row that is asked for instead costs little there
-    prefill_rows: int | None = None  # each part would read all weights again, not yet weighed against its gain
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class TensorRTBackend(DeviceTensors):
             raise BackendError("this bundle holds ONNX graphs, no engines; load it without a backend")
         self.name: str = manifest.engine.flavour
         self._engine: EngineInfo = manifest.engine
+        profiles = manifest.engine.profiles[contract.LLM]
+        self.prefill_rows, self.row_steps = first_rows(profiles), row_steps(profiles)
         self._graphs = {spec.file: name for name, spec in manifest.graphs.items()}
         super().__init__(Cuda(cudart or import_cudart()))  # first: TensorRT crashes without a device
         self.kernels = kernels

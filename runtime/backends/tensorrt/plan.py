@@ -13,7 +13,7 @@ import numpy as np
 
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.engine_info import EngineProfile
+from xsam_edge.runtime.bundle.engine_info import DECODE, FIRST, SUFFIX, EngineProfile
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 
@@ -31,15 +31,18 @@ STREAMS: Mapping[str, int] = {
     contract.MASK_DECODER: 0,
 }
 
-#: Rows that the past of a decoding step is rounded up to. The first two steps at a length are not replayed, which is
-#: little of 256; and the rows that are read in vain, 128 on average, are 50 MB of Phi-3 in FP16, whose weights, read at
-#: each step, are 8 GB.
+#: Rows that a past is rounded up to where runs repeat. The first two runs at a length are not replayed, which is little
+#: of 256; and the rows that are read in vain, 128 on average, are 50 MB of Phi-3 in FP16, whose weights, read at each
+#: run, are 8 GB.
 PAST_STEP = 256
+
+#: Rows that new ones behind a past are rounded up to.
+ROW_STEPS = (1, 16, 32, 64, 128, 256, 512)
 
 # ``cudaDeviceProp.memPitch``, which is this on every GPU.
 _LONGEST_PITCH = (1 << 31) - 1
 
-# Axes that are as good as never the same twice, unless a run is a step of one token, whose past is padded.
+# Axes that are as good as never the same twice, unless rows and past are padded.
 _RESTLESS = (contract.SEQUENCE, contract.PAST)
 
 
@@ -79,9 +82,9 @@ def plan_bindings(
     buffer whose address is not aligned is copied from or to scratch memory: rows of a cache behind the first are
     aligned where heads × head size × bytes is a multiple of 256, as in every full-size model.
 
-    A step of one token finds everything but its past in scratch memory, so that it may be replayed: what it takes is
+    A run that repeats finds everything but its past in scratch memory, so that it may be replayed: what it takes is
     copied there, and what it gives copied to where it belongs. These are a few rows, and those of all layers are one
-    copy; the past is bound where it lies.
+    copy; the past is bound where it lies, and may reach over the rows that new ones are copied to afterwards.
 
     Args:
         spec: the graph.
@@ -103,12 +106,12 @@ def plan_bindings(
                 raise BackendError(f"{tensor.name} of {spec.file} is {tensor.dtype}, its buffer {found}")
     shapes = {name: buffer.shape for name, buffer in inputs.items()}
     profile = choose_profile(spec, profiles, shapes)
-    step = is_step(profiles[profile])
+    staged_run = runs_repeat(profiles[profile])
     bound = {**inputs, **outputs}
     staged = [
         tensor.name
         for tensor in (*spec.inputs, *spec.outputs)
-        if (step and contract.PAST not in tensor.shape) or _needs_scratch(bound[tensor.name])
+        if (staged_run and contract.PAST not in tensor.shape) or _needs_scratch(bound[tensor.name])
     ]
     addresses = {name: buffer.address for name, buffer in bound.items()}
     before: list[tuple[object, Copy]] = []
@@ -154,7 +157,7 @@ def _join(run: Copy, copy: Copy) -> Copy | None:
 
 
 def choose_profile(spec: GraphSpec, profiles: Sequence[EngineProfile], shapes: Shapes) -> int:
-    """The narrowest profile that holds the shapes: a step of one token runs as decoding, not as a short prefill.
+    """The narrowest profile that holds the shapes: the one of fewest new tokens, of fewest conditions.
 
     Raises:
         BackendError: none does, or a tensor has another rank or fixed size than the graph's.
@@ -178,7 +181,12 @@ def choose_profile(spec: GraphSpec, profiles: Sequence[EngineProfile], shapes: S
             f"{spec.file} was built for {limits}; it got {', '.join(f'{axis} {size}' for axis, size in axes.items())}; "
             "build the engines for a longer --context, or ask for less at once"
         )
-    return min(holding, key=lambda index: prod(max(1, high) for _, _, high in profiles[index].axes.values()))
+    return min(holding, key=lambda index: _width(profiles[index]))
+
+
+def _width(profile: EngineProfile) -> tuple[int, int]:
+    most = {axis: high for axis, (_, _, high) in profile.axes.items()}
+    return most.get(contract.SEQUENCE, 0), prod(max(1, high) for high in most.values())
 
 
 @cache
@@ -197,19 +205,41 @@ def aligned(nbytes: int) -> int:
     return max(1, -(-nbytes // ALIGNMENT)) * ALIGNMENT
 
 
-def is_step(profile: EngineProfile) -> bool:
-    """Whether a profile's runs are steps of one token."""
-    return profile.axes.get(contract.SEQUENCE, (0, 0, 0))[2] == 1
+def runs_repeat(profile: EngineProfile) -> bool:
+    """Whether a profile of the language model gets shapes of few kinds: rows and past are rounded up."""
+    return profile.name in (SUFFIX, DECODE)
+
+
+def row_steps(profiles: Sequence[EngineProfile]) -> tuple[int, ...]:
+    """Rows that new ones behind a past are rounded up to, ascending; more than the last run in parts.
+
+    Engines that have no profile for a suffix take any number, and steps of one token have a padded past.
+    """
+    suffix = _profile(profiles, SUFFIX)
+    if suffix is None:
+        return (1,)
+    most = suffix.axes[contract.SEQUENCE][2]
+    return (*(step for step in ROW_STEPS if step < most), most)
+
+
+def first_rows(profiles: Sequence[EngineProfile]) -> int | None:
+    """The most tokens of a run without a past; None where only the context bounds them."""
+    first = _profile(profiles, FIRST)
+    return None if first is None else first.axes[contract.SEQUENCE][2]
+
+
+def _profile(profiles: Sequence[EngineProfile], name: str) -> EngineProfile | None:
+    return next((profile for profile in profiles if profile.name == name), None)
 
 
 def is_capturable(spec: GraphSpec, profile: EngineProfile) -> bool:
     """Whether a graph's runs in a profile repeat, so that capturing them as a CUDA graph pays.
 
-    The image encoder's shapes are fixed, the mask decoder has few numbers of conditions, and the past of a decoding
-    step has one of few lengths. Prompts differ in length.
+    The image encoder's shapes are fixed, the mask decoder has few numbers of conditions, and new rows and the past
+    behind which they stand have few lengths. First prompts and batches differ in length.
     """
     axes = {axis for tensor in spec.inputs for axis in tensor.shape}
-    return axes.isdisjoint(_RESTLESS) or is_step(profile)
+    return axes.isdisjoint(_RESTLESS) or runs_repeat(profile)
 
 
 def capture_key(plan: BindingPlan, activations: int) -> tuple[Any, ...]:

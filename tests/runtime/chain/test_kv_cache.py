@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.runtime.chain.padding import Padding
 from tests.samples import SETTINGS
 from xsam_edge.runtime.backends.base import Buffer, output_shapes
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
@@ -46,18 +47,6 @@ def test_a_full_cache_says_so(cache: KVCache) -> None:
         cache.slots(3)
 
 
-class Padding(OnnxRuntimeBackend):
-    past_step = 4
-
-    def allocate_alike(self, count, shape, dtype):
-        return [self.upload(np.zeros(shape, dtype)) for _ in range(count)]
-
-    def clear_alike(self, views):
-        for view in views:
-            start = (view.address - view.owner.ctypes.data) // view.owner[0, 0].nbytes
-            view.owner[0, start : start + view.shape[1]] = 0
-
-
 def test_a_past_is_padded_where_the_backend_gains_by_it(cache: KVCache) -> None:
     def rows(cache: KVCache, padded: bool) -> int:
         (rows,) = {buffer.shape[1] for buffer in cache.past(padded=padded).values()}
@@ -72,6 +61,30 @@ def test_a_past_is_padded_where_the_backend_gains_by_it(cache: KVCache) -> None:
     cache.advance(5)
     assert rows(cache, True) == 5
     assert not any(np.asarray(buffer.owner).any() for buffer in padding._keys + padding._values)
+
+
+def test_rows_are_padded_as_far_as_there_is_room(cache: KVCache) -> None:
+    padding = KVCache(Padding("cpu"), SETTINGS.model, 10, "float32")
+    assert padding.most_rows == 8 and cache.most_rows is None
+    for count, past, rows in (
+        (1, 0, 1),
+        (1, 9, 1),
+        (2, 0, 4),
+        (4, 6, 4),
+        (3, 7, 3),
+        (5, 2, 8),
+        (5, 3, 5),
+        (9, 0, None),
+    ):
+        assert padding.padded_rows(count, past) == rows, (count, past)
+        assert cache.padded_rows(count, past) is None
+    steps_only = Padding("cpu")
+    steps_only.row_steps = (1,)
+    only = KVCache(steps_only, SETTINGS.model, 10, "float32")
+    assert (only.padded_rows(1, 3), only.padded_rows(2, 3), only.most_rows) == (1, None, None)
+    rows = padding._pads.upload(np.ones((1, 3, 2), np.float32))
+    assert np.asarray(padding.pad_rows(rows, 4).owner).tolist() == [[[1, 1]] * 3 + [[0, 0]]]
+    assert padding.pad_rows(rows, 3) is rows
 
 
 def test_padding_holds_nothing_of_other_prompts() -> None:

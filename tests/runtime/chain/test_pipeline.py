@@ -109,7 +109,10 @@ def test_parts_are_equal_and_the_last_holds_what_is_wanted() -> None:
     assert divide(12, None) == divide(12, 12) == [(0, 12)]
     assert divide(13, 12) == [(0, 6), (6, 13)]
     assert divide(1030, 512, 1025, 1029) == [(0, 343), (343, 686), (686, 1030)]
-    assert divide(13, 12, 5, 12) == [(0, 13)]
+    assert divide(13, 12, 5, 12) == [(0, 5), (5, 13)]
+    assert divide(13, 12, 0, 12) == [(0, 13)]
+    assert divide(40, 12, 20, 39) == [(0, 40)]
+    assert divide(40, 12, 29, 39) == [(0, 9), (9, 19), (19, 29), (29, 40)]
     assert divide(13, 12, 6) == [(0, 6), (6, 13)]
 
 
