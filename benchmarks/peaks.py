@@ -100,7 +100,7 @@ def _kind(precision: str) -> str:
     return "fp16" if precision.startswith("fp16") else "fp32"
 
 
-def _gemm(backend: Backend, precision: str, size: int, count: int) -> Callable[[], None]:
+def _gemm(backend: Backend, precision: str, size: int, count: int = 1) -> Callable[[], None]:
     dtype = np.dtype(np.float16 if _kind(precision) == "fp16" else np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gemm.onnx"

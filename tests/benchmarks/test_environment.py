@@ -71,6 +71,7 @@ def test_energy_of_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([5.0, 17.0])
     monkeypatch.setattr(energy, "find_meter", lambda _: (energy.Counter("counter", lambda: next(values)), ""))
     asked: list[int] = []
+    monkeypatch.setattr(energy, "_SECONDS", 0)
     found = energy.measure(lambda: asked.append(1), 4, "cpu")
     assert found["joules_per_answer"] == 3 and len(asked) == 4
     monkeypatch.setattr(energy, "find_meter", lambda _: (None, "no meter"))
