@@ -40,6 +40,18 @@ class RMSNorm(nn.Module):
         return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps))
 
 
+class Linear(nn.Linear):
+    """A linear layer of rows that is a MatMul in a graph: of torch's own two axes make a Gemm.
+
+    Quantised Gemms run nowhere well.
+    """
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[n, inputs] to [n, outputs]."""
+        product = rows @ self.weight.T
+        return product if self.bias is None else product + self.bias
+
+
 class Rotary(nn.Module):
     """Cosines and sines of rotary positions (RoPE, arXiv 2104.09864).
 
@@ -147,7 +159,9 @@ def packed(seen: Tensor, batch: int, past_length: int) -> Tensor:
     """
     seen = seen.expand(batch, *seen.shape[-2:])
     item = torch.arange(batch, device=seen.device)
-    own = seen[:, :, None, past_length:] & (item[:, None] == item)[:, None, :, None]
+    # Two comparisons, as ONNX Runtime has kernels of on every GPU; it has none of equality before 1.27.
+    same = (item[:, None] <= item) & (item <= item[:, None])
+    own = seen[:, :, None, past_length:] & same[:, None, :, None]
     return torch.cat((seen[:, :, :past_length], own.flatten(2)), dim=2).flatten(0, 1)
 
 
@@ -163,7 +177,7 @@ def add_modules(parent: nn.Module, modules: Modules, config: LLMConfig) -> None:
         if isinstance(module, Norm):
             parent.add_module(name, RMSNorm(module.size, config.rms_norm_eps))
         else:
-            parent.add_module(name, nn.Linear(module.inputs, module.outputs, module.bias))
+            parent.add_module(name, Linear(module.inputs, module.outputs, module.bias))
 
 
 class Attention(nn.Module):
@@ -173,7 +187,7 @@ class Attention(nn.Module):
         super().__init__()
         self.config, self.project = config, architecture.project
         self.attend = cached_attention if dialect == "cpu" else joined_attention
-        self.o_proj = nn.Linear(config.num_heads * config.head_dim, config.hidden_size, bias=False)
+        self.o_proj = Linear(config.num_heads * config.head_dim, config.hidden_size, bias=False)
         add_modules(self, architecture.attention(config), config)
 
     def forward(self, x: Tensor, rotary: KeyValue, bias: Tensor, past: KeyValue) -> tuple[Tensor, KeyValue]:
@@ -250,7 +264,7 @@ class CausalLM(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Normed hidden states [..., hidden_size] to vocabulary logits [..., vocab_size]."""
         head = self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head
-        return hidden @ head.weight.T  # a MatMul like every other layer's, not a Gemm: quantised Gemms run nowhere well
+        return hidden @ head.weight.T
 
     def empty_cache(self) -> list[KeyValue]:
         """The cache before the first token: one pair of [1, 0, kv_heads, head_dim] per layer."""
