@@ -106,7 +106,7 @@ class KVCache:
     def padded_rows(self, count: int, past: int) -> int | None:
         """What a run of ``count`` rows behind ``past`` others is rounded up to, if there is room; None if it is not."""
         if count > max(self._row_steps, default=0):
-            if self._pads_rows is None or past:
+            if self.most_rows is None or past:
                 return None
             rows = -(-count // _FIRST_STEP) * _FIRST_STEP
             return rows if rows <= min(self.capacity, self._most_at_once or rows) else count

@@ -74,7 +74,8 @@ def test_rows_are_padded_as_far_as_there_is_room(cache: KVCache) -> None:
         (3, 7, 3),
         (5, 2, 8),
         (5, 3, 5),
-        (9, 0, None),
+        (9, 0, 9),  # no room for a whole group of them
+        (9, 1, None),
     ):
         assert padding.padded_rows(count, past) == rows, (count, past)
         assert cache.padded_rows(count, past) is None
