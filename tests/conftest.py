@@ -104,6 +104,12 @@ def phi3_bundle(bundles: Path, phi3_reference: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def phi3_gpu_bundle(bundles: Path, phi3_reference: Path) -> Path:
+    """FP32 bundle of the main line in the dialect for GPUs; read only."""
+    return _export(phi3_reference, bundles / "phi3-gpu", "fp32", "--for", "gpu")
+
+
+@pytest.fixture(scope="session")
 def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
     """FP16 bundle of the main line; read only."""
     return _export(phi3_reference, bundles / "phi3-fp16", "fp16")
@@ -149,6 +155,12 @@ def qwen3_int8_bundle(bundles: Path, qwen3_reference: Path, statistics: Path) ->
 def shapes_bundle(bundles: Path) -> Path:
     """FP32 bundle of the demo model; read only."""
     return _export("shapes", bundles / "shapes")
+
+
+@pytest.fixture(scope="session")
+def shapes_gpu_bundle(bundles: Path) -> Path:
+    """FP32 bundle of the demo model in the dialect for GPUs; read only."""
+    return _export("shapes", bundles / "shapes-gpu", "fp32", "--for", "gpu")
 
 
 @pytest.fixture(scope="session")
