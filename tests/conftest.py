@@ -167,6 +167,12 @@ def shapes_bundle(bundles: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def shapes_gpu_bundle(bundles: Path) -> Path:
+    """FP32 bundle of the demo model in the dialect for GPUs; read only."""
+    return _export("shapes", bundles / "shapes-gpu", "fp32", "--for", "gpu")
+
+
+@pytest.fixture(scope="session")
 def aaai26_checkpoint(tmp_path_factory: pytest.TempPathFactory, phi3_reference: Path) -> Path:
     """The Phi-3 weights as the AAAI26 line saves them: ``pytorch_model.bin`` with that line's names, beside inits."""
     if EXPORTED is not None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
 from xsam_edge.runtime.bundle.contract import Dialect
+
+_PROMPTS = 8  # of the mask decoder at once
 
 
 def activation_sizes(config: ModelConfig, dialect: Dialect) -> ActivationSizes:
@@ -15,15 +15,19 @@ def activation_sizes(config: ModelConfig, dialect: Dialect) -> ActivationSizes:
 
 
 def _fused(config: ModelConfig) -> ActivationSizes:
-    """Fitted to what TensorRT-RTX says of language models in FP16, within 15% of it at sizes that it was not fitted to.
+    """Fitted to what TensorRT-RTX says of engines in FP16, within 15% of it at sizes that it was not fitted to.
 
-    An attention has keys and values joined and repeated for all heads, which for shared ones costs a square of their
-    width besides; a feed-forward module some five times its inner width. Rows of an odd number of logits are padded.
+    Of the language model an attention has keys and values joined and repeated for all heads, which for shared ones
+    costs a square of their width besides; a feed-forward module some five times its inner width. Rows of an odd number
+    of logits are padded. Of the image encoder the feed-forward modules of the pixel decoder, in FP32, need most. The
+    mask decoder, of a batch of prompts, is an estimate: masks, and scores of the middle level.
     """
-    llm = config.llm
+    llm, decoder = config.llm, config.mask_decoder
     heads, shared = llm.num_heads * llm.head_dim, llm.num_kv_heads * llm.head_dim
-    return replace(
-        _unfused(config),
+    grids = _grids(config)
+    return ActivationSizes(
+        image_encoder=2 * sum(grids) * (decoder.encoder_feedforward_dim + 31 * decoder.feature_size // 4),
+        mask_decoder=_PROMPTS * decoder.num_queries * (max(grids) + decoder.num_heads * sorted(grids)[-2]),
         llm_token=2 * heads + 9 * llm.hidden_size // 2,
         llm_context=2 * heads,
         llm_score=1,  # the bias
@@ -41,8 +45,7 @@ def _unfused(config: ModelConfig) -> ActivationSizes:
     """
     mask, vision, decoder, llm = config.mask_encoder, config.vision_encoder, config.mask_decoder, config.llm
     patches = mask.grid**2
-    side = mask.grid + mask.grid % 2
-    grids = [int(side * scale) ** 2 for scale in config.connector.scales]
+    grids = _grids(config)
     attention = 2 * mask.num_heads * patches**2 + 5 * mask.hidden_size * patches
     wide = patches * (2 * mask.mlp_dim + 2 * mask.hidden_size)
     vision_wide = 2 * vision.num_heads * config.vision_tokens**2 + config.vision_tokens * 2 * vision.intermediate_size
@@ -59,3 +62,9 @@ def _unfused(config: ModelConfig) -> ActivationSizes:
         llm_context=2 * (llm.num_kv_heads * llm.head_dim + heads),
         llm_score=2 * llm.num_heads,
     )
+
+
+def _grids(config: ModelConfig) -> list[int]:
+    """Places of each level of the pixel decoder."""
+    side = config.mask_encoder.grid + config.mask_encoder.grid % 2
+    return [int(side * scale) ** 2 for scale in config.connector.scales]

@@ -21,6 +21,7 @@ from xsam_edge.export.engines.builder import find_builder, find_destination
 from xsam_edge.export.engines.convert import convert, read_graphs
 from xsam_edge.export.engines.fit import Fit, check_fits, fit_target
 from xsam_edge.export.engines.footprint import config_footprint
+from xsam_edge.export.engines.parity import Parity, parity_check
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.export.infer.model import open_model
 from xsam_edge.export.staging import check_output
@@ -61,10 +62,23 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
         check_fits(fit)
         progress.clear()
         print(table(fit.memory, fit.target.memory, fit.target.name), file=sys.stderr)
+        parities: list[Parity] = []
+
+        def check(engines: Path) -> None:
+            compare = parity_check(bundle, graphs, destination.device, destination.compute_capabilities, progress)
+            parities.append(Parity("parity with the graphs was not checked") if options.no_parity else compare(engines))
+
         manifest, built = convert(
-            bundle, graphs, options.output, builder, fit.memory, overwrite=options.overwrite, progress=progress
+            bundle,
+            graphs,
+            options.output,
+            builder,
+            fit.memory,
+            overwrite=options.overwrite,
+            check=check,
+            progress=progress,
         )
-    _print(options, manifest, built, time.perf_counter() - start)
+    _print(options, manifest, built, parities[0], time.perf_counter() - start)
     return 0
 
 
@@ -133,6 +147,7 @@ def _print(
     options: argparse.Namespace,
     manifest: Manifest,
     built: tuple[BuiltEngine, ...],
+    parity: Parity,
     seconds: float,
 ) -> None:
     engine = manifest.engine
@@ -157,6 +172,7 @@ def _print(
             "engines": {name: asdict(figures) for name, figures in engine.figures.items()},
             "warnings": warnings,
             "notes": notes,
+            "parity": _parity_result(parity),
             "seconds": round(seconds, 3),
             "peak_memory_bytes": max(item.peak_memory_bytes for item in built),
         }
@@ -175,7 +191,21 @@ def _print(
             print(f"  warning of {graph}" + (f" ({times} times)" if times > 1 else "") + f": {text[:200]}")
         if len(counts) > _SHOWN:
             print(f"  and {len(counts) - _SHOWN} other warnings of {graph}; --json prints them all")
-    for note in notes:
+    for note in (*notes, parity.note):
         print(f"  note: {note}")
     peak = max(item.peak_memory_bytes for item in built)
     print(f"took {seconds:.0f} s, {peak / 1e6:.0f} MB of memory at the compiler's peak")
+
+
+def _parity_result(parity: Parity) -> dict[str, Any]:
+    score = parity.score
+    if score is None:
+        return {"checked": False, "note": parity.note}
+    return {
+        "checked": True,
+        "note": parity.note,
+        "mean_iou": score.mean_iou,
+        "token_agreement": score.token_agreement,
+        "masks": score.masks,
+        "pictures": score.pictures,
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,9 +56,12 @@ def convert(
     memory: MemoryPlan,
     *,
     overwrite: bool = False,
+    check: Callable[[Path], None] = lambda engines: None,
     progress: Progress,
 ) -> tuple[Manifest, tuple[BuiltEngine, ...]]:
     """Compile a bundle of ONNX graphs for the context of a memory plan; needs neither torch nor onnx.
+
+    ``check`` is given the whole bundle before it takes its place, and raises where it must not.
 
     Raises:
         BundleError: an altered bundle.
@@ -84,6 +87,7 @@ def convert(
             engine=_info(manifest, builder, memory, profiles, {item.graph: item for item in built}),
         )
         (folder / MANIFEST_FILE).write_text(engines.to_json(), encoding="utf-8")
+        check(folder)
     return engines, built
 
 

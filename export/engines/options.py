@@ -22,6 +22,9 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--optimization-level", type=_level, metavar="0-5", help="how long the compiler searches (default: its own)"
     )
+    engine.add_argument(
+        "--no-parity", action="store_true", help="do not compare new engines with their graphs, where there is a GPU"
+    )
     engine.add_argument("--plan", action="store_true", help="print the memory plan and do nothing else")
 
 

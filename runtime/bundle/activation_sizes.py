@@ -15,8 +15,9 @@ class ActivationSizes:
     Of the language model there are ``llm_token`` for each new token and ``llm_context`` for each token that is seen,
     cached ones included, in an attention; ``llm_wide`` for each new token in a feed-forward module; in both
     ``llm_score`` for each pair of a new and a seen token; ``llm_logits`` for each token whose logits are asked for, and
-    ``llm_fixed`` whatever an attention is of. Where attention is fused (``llm_wide`` above 0), as in engines, a run has the tokens of a profile; else one run may
-    fill the context. ``llm_heads`` are those of queries, whose scores a compiler counts even where they lie nowhere.
+    ``llm_fixed`` whatever an attention is of. Where attention is fused (``llm_wide`` above 0), as in engines, a run has
+    the tokens of a profile; else one run may fill the context. ``llm_heads`` are those of queries, whose scores a
+    compiler counts even where they lie nowhere.
     """
 
     image_encoder: Count

@@ -37,6 +37,19 @@ def test_the_model_is_within_15_percent_of_the_compiler(case: dict[str, Any]) ->
     assert found == pytest.approx(told, rel=0.15)
 
 
+@pytest.mark.parametrize(
+    ("image_size", "feedforward", "told"),
+    [(1024, 1024, 258.3e6), (768, 1024, 143.5e6), (512, 1024, 69.4e6), (1024, 512, 214.3e6)],
+)
+def test_an_image_encoder_needs_what_its_pixel_decoder_does(image_size: int, feedforward: int, told: float) -> None:
+    config = replace(
+        CONFIG,
+        mask_encoder=replace(CONFIG.mask_encoder, image_size=image_size),
+        mask_decoder=replace(CONFIG.mask_decoder, encoder_feedforward_dim=feedforward),
+    )
+    assert 2 * activation_sizes(config, "gpu").image_encoder == pytest.approx(told, rel=0.15)
+
+
 def test_sizes_are_held_out() -> None:
     held_out = [case["llm"] for case in FIGURES if case["held_out"]]
     fitted = [case["llm"] for case in FIGURES if not case["held_out"]]

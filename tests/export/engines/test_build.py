@@ -54,8 +54,14 @@ def test_a_bundle_of_engines_describes_itself(engines: Path, phi3_fp16_bundle: P
     assert (engine.flavour, engine.target, engine.compute_capabilities) == ("tensorrt-rtx", "rtx-40", ("8.9",))
     assert engine.version.startswith("1.")
     assert (engine.context, engine.options["strongly_typed"]) == (300, True)
-    assert [profile.name for profile in engine.profiles["llm"]] == ["prefill", "decode", "prompts"]
+    names = [profile.name for profile in engine.profiles["llm"]]
+    assert names == ["first", "suffix", "decode", "prompts"]
     assert engine.profiles["llm"][0].axes["sequence"][2] == 300
+    assert engine.figures.keys() == engine.profiles.keys()
+    assert list(engine.figures["llm"].profiles) == names
+    for name, figures in engine.figures.items():
+        assert figures.engine_bytes == manifest.files[f"{name}.engine"].bytes
+        assert figures.scratch_bytes > 10_000
     assert engine.onnx["llm"] == graphs.files["llm.onnx"].sha256
     assert engine.memory["key-value cache"] > 0
     assert engine.kv_cache.flavour == "decomposed" and engine.kv_cache.reason
@@ -63,11 +69,15 @@ def test_a_bundle_of_engines_describes_itself(engines: Path, phi3_fp16_bundle: P
 
 
 @pytest.mark.engines
-def test_fp32_graphs_compile(phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert compile_bundle(phi3_bundle, tmp_path / "engines", "--json") == 0
+def test_fp32_graphs_compile(phi3_gpu_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compile_bundle(phi3_gpu_bundle, tmp_path / "engines", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["engine"], result["precision"], result["warnings"]) == ("tensorrt-rtx", "fp32", {})
     assert result["bytes"]["llm.engine"] > 100_000
+    llm = result["engines"]["llm"]
+    assert llm["engine_bytes"] == result["bytes"]["llm.engine"]
+    assert all(0 < told["scratch_bytes"] < 1 << 30 for told in llm["profiles"].values())
+    assert not result["parity"]["checked"] and "no GPU here" in result["parity"]["note"]
 
 
 @pytest.mark.engines

@@ -24,9 +24,9 @@ PROFILE = {
 }
 # Graphs that differ in more than weights: the encoder and the mask decoder do not know the language model.
 GRAPHS = [
-    ("phi3_bundle", "image_encoder"),
-    ("phi3_bundle", "llm"),
-    ("phi3_bundle", "mask_decoder"),
+    ("phi3_gpu_bundle", "image_encoder"),
+    ("phi3_gpu_bundle", "llm"),
+    ("phi3_gpu_bundle", "mask_decoder"),
     ("phi3_fp16_bundle", "image_encoder"),
     ("phi3_fp16_bundle", "llm"),
     ("phi3_fp16_bundle", "mask_decoder"),

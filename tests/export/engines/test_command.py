@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ def test_a_plan_of_a_variant_needs_no_weights(capsys: pytest.CaptureFixture[str]
     plan = json.loads(capsys.readouterr().out)
     assert (plan["variant"], plan["precision"], plan["target"], plan["context"]) == ("phi3", "fp16", "rtx-40", 4096)
     assert plan["fits"] and plan["would_fit"] == []
-    assert plan["device_bytes"] == sum(row["bytes"] for row in plan["rows"] if row["place"] == "device")
+    assert plan["device_bytes"] == sum(row["bytes"] for row in plan["rows"] if row["place"] != "host")
 
 
 def test_a_plan_takes_the_targets_precision_and_context(capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,3 +81,37 @@ def test_a_bundle_has_decided_what_an_export_would(
     assert main(["--from", str(phi3_fp16_bundle), "-o", str(phi3_fp16_bundle), "--engine", "tensorrt-rtx"]) == 2
     assert "choose another output" in capsys.readouterr().err
     assert not (tmp_path / "engines").exists()
+
+
+def test_bad_input_is_one_line(
+    phi3_bundle: Path,
+    phi3_gpu_bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    engines = ["--engine", "tensorrt-rtx", "--target", "rtx-40", "-o", str(tmp_path / "engines")]
+    long = ["--random-weights", "--variant", "qwen3-4b", "--precision", "fp16", "--target", "h100"]
+
+    def refused(*options: str) -> str:
+        assert main([*options]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and not (tmp_path / "engines").exists()
+        (line,) = [line for line in err.splitlines() if line.startswith("xsam-export: ")]
+        assert "Traceback" not in err
+        return line
+
+    assert "`xsam-export --checkpoint" in refused("--from", str(phi3_bundle), *engines)
+    assert "--context 30464 would fit" in refused(*long, "--context", "100000", "--plan")
+    assert "up to the model's" in refused("--from", str(phi3_gpu_bundle), *engines, "--context", "100000")
+    assert "--for gpu" not in refused(*RANDOM, *engines, "--for", "cpu")
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    assert "tensorrt-rtx is not installed; " in refused("--from", str(phi3_gpu_bundle), *engines)
+
+
+@pytest.mark.parametrize(("target", "context"), [("thor", 8192), ("h100", 8192), ("rtx-50", 4096)])
+def test_targets_have_contexts_that_can_be_built(target: str, context: int, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--random-weights", "--variant", "qwen3-4b", "--precision", "int4", "--target", target, "--plan", "--json"]
+    assert main(given) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["context"], plan["fits"]) == (context, True)

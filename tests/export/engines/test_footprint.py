@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime.device.test_compatibility import ENGINE
 from xsam_edge.export.bundle import expected_tensors
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.fit import check_fits, fit_target, options_that_fit
 from xsam_edge.export.engines.footprint import at_precision, config_footprint
 from xsam_edge.export.engines.targets import TARGETS, get_target
+from xsam_edge.runtime.bundle.engine_info import EngineFigures, ProfileFigures
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.device import memory_plan as mp
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
-from xsam_edge.runtime.errors import DeviceMemoryError
+from xsam_edge.runtime.errors import DeviceMemoryError, InputError
 
 PHI3 = VARIANTS["phi3"].config
 
@@ -31,7 +33,7 @@ def test_weights_of_a_configuration_are_those_of_its_model(name: str) -> None:
 def test_a_bundle_and_its_configuration_agree(phi3_fp16_bundle: Path, phi3) -> None:
     exact = mp.footprint(read_manifest(phi3_fp16_bundle))
     estimated = config_footprint(phi3.config, "phi3", "fp16")
-    for field in ("cache_token", "activations", "itemsize", "image_tokens", "context_limit"):
+    for field in ("cache_token", "activations", "itemsize", "image_tokens", "context_limit", "heads", "head_dim"):
         assert getattr(exact, field) == getattr(estimated, field), field
     assert exact.buffers == pytest.approx(estimated.buffers, rel=0.1)
 
@@ -43,19 +45,56 @@ def test_the_cache_of_phi3_is_four_tenths_of_a_megabyte_a_token() -> None:
     assert rows["key-value cache"] == 1000 * facts.cache_token
 
 
-def test_activations_are_counted_once_for_engines_that_never_run_together() -> None:
+def test_two_streams_have_two_blocks_of_activations() -> None:
     facts = config_footprint(PHI3, "phi3", "fp16")
     sizes = facts.activations
-    short, long = mp.plan(facts, 1800).as_dict(), mp.plan(facts, 4096).as_dict()
-    name = "activations (estimate)"
-    assert short[name] == 2 * max(sizes.image_encoder, sizes.mask_decoder, sizes.llm(1800))
-    assert long[name] == 2 * sizes.llm(4096) > short[name]
+    for context in (1900, 4096):
+        wanted = mp.plan(facts, context)
+        answers = 2 * max(sizes.mask_decoder, sizes.llm(context))
+        blocks = [wanted.as_dict()[f"activations{which} (estimate)"] for which in ("", " of a second stream")]
+        assert sorted(blocks) == sorted([2 * sizes.image_encoder, answers])
+        assert blocks[0] == max(blocks)
+        rows = {row.what: row.place for row in wanted.rows}
+        assert rows["activations of a second stream (estimate)"] == "own device"
 
 
-def test_a_jetsons_host_memory_is_its_devices() -> None:
+def test_what_the_compiler_told_is_counted(phi3_fp16_bundle: Path) -> None:
+    manifest = read_manifest(phi3_fp16_bundle)
+    told = {"image_encoder": 7, "llm": 30, "mask_decoder": 20}
+    figures = {
+        name: EngineFigures(9, {"a": ProfileFigures(1), "b": ProfileFigures(size)}) for name, size in told.items()
+    }
+    engine = replace(ENGINE, figures=figures)
+    rows = mp.plan(mp.footprint(replace(manifest, engine=engine)), 300).as_dict()
+    assert (rows["activations"], rows["activations of a second stream"]) == (30, 7)
+    silent = replace(engine, figures={name: EngineFigures(9, {}) for name in told})
+    assert "activations (estimate)" in mp.plan(mp.footprint(replace(manifest, engine=silent)), 300).as_dict()
+
+
+def test_new_rows_that_wait_for_the_cache_are_counted() -> None:
+    facts = config_footprint(PHI3, "phi3", "fp16")
+    name = "new rows before they are in the cache"
+    assert mp.plan(facts, 4096).as_dict()[name] == 512 * facts.cache_token
+    assert mp.plan(facts, 300).as_dict()[name] == 300 * facts.cache_token
+
+
+def test_a_jetsons_host_memory_is_its_devices_and_it_has_one_block() -> None:
     wanted = mp.plan(config_footprint(PHI3, "phi3", "fp16"), 2048)
-    host = sum(row.bytes for row in wanted.rows if row.place == "host")
-    assert wanted.needed(shared=True) - wanted.needed(shared=False) == host > 0
+    host, own = (sum(row.bytes for row in wanted.rows if row.place == place) for place in ("host", "own device"))
+    assert wanted.needed(shared=True) - wanted.needed(shared=False) == host - own
+    assert host > 0 and own > 0
+
+
+@pytest.mark.parametrize("name", ["phi3", "qwen3-4b"])
+def test_a_context_that_cannot_be_built_is_told_one_that_can(name: str) -> None:
+    config = VARIANTS[name].config
+    config = replace(config, llm=replace(config.llm, context_length=1 << 18))
+    facts = config_footprint(config, name, "fp16")
+    with pytest.raises(InputError, match=r"a context of 40000 tokens cannot be built: .* --context 30464 would fit"):
+        fit_target(facts, 40000, TARGETS["auto"])
+    assert fit_target(facts, 30464, TARGETS["auto"]).memory.context == 30464
+    for target in ("thor", "h100"):
+        assert fit_target(facts, 0, TARGETS[target]).memory.context == 8192
 
 
 def test_what_does_not_fit_is_refused_and_told_what_would() -> None:
@@ -81,11 +120,11 @@ def test_a_shorter_context_is_the_first_advice() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gib", "count"), [(7, 1), (9, 2), (12, 3), (14, 4)], ids=["variant", "both", "precision", "context"]
+    ("gib", "count"), [(7, 1), (7.5, 2), (12, 3), (14, 4)], ids=["variant", "both", "precision", "context"]
 )
-def test_every_advice_fits(gib: int, count: int) -> None:
+def test_every_advice_fits(gib: float, count: int) -> None:
     facts = config_footprint(VARIANTS["qwen3-4b"].config, "qwen3-4b", "fp16")
-    memory = get_target("orin-nx", memory=gib << 30).memory
+    memory = get_target("orin-nx", memory=int(gib * mp.GIB)).memory
     assert memory is not None
     advice = list(options_that_fit(facts, 4096, memory))
     assert len(advice) == count, advice

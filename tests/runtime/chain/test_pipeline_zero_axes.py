@@ -101,7 +101,8 @@ USED = {(LLM, PAST), (LLM, ROWS)}
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_every_axis_has_a_case(request: pytest.FixtureRequest, bundle: str) -> None:
     graphs = load(request.getfixturevalue(bundle)).manifest.graphs
-    assert {(name, axis) for name, graph in graphs.items() for axis in graph.axes} == RUNS.keys() | NEVER
+    chain = {name: graph for name, graph in graphs.items() if name != contract.PIXELS}  # a picture has some pixels
+    assert {(name, axis) for name, graph in chain.items() for axis in graph.axes} == RUNS.keys() | NEVER
 
 
 @pytest.mark.parametrize("case", RUNS, ids="-".join)
