@@ -117,7 +117,7 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     plans = extract_weights(graph)
     if precision == "fp16":
         names = GraphNames(tuple(str(node.name) for node in graph.graph), {}, {})
-        chosen = resolve(preset("fp16", names.nodes), names)
+        chosen = resolve(preset("fp16", names.nodes, dialect=model.dialect), names)
         fp32 = frozenset(node for node, node_precision in chosen.items() if node_precision.float == "fp32")
         apply(graph, plans, FloatTypes("fp16", fp32, FP32_TENSORS))
     graph.graph.name = name

@@ -124,7 +124,11 @@ class _Quantization:
     def _plan(self) -> Plan:
         options = self.options
         plan = options.plan or preset(
-            options.precision, self.names.nodes, float_type=options.float_type, encoders=options.encoders
+            options.precision,
+            self.names.nodes,
+            dialect=self.request.dialect,
+            float_type=options.float_type,
+            encoders=options.encoders,
         )
         if options.ranges is not None:
             plan = replace(plan, ranges=options.ranges)

@@ -116,6 +116,12 @@ def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def phi3_fp16_cpu_bundle(bundles: Path, phi3_reference: Path) -> Path:
+    """FP16 bundle of the main line in the dialect for CPUs; read only."""
+    return _export(phi3_reference, bundles / "phi3-fp16-cpu", "fp16", "--for", "cpu")
+
+
+@pytest.fixture(scope="session")
 def qwen3_bundle(bundles: Path, qwen3_reference: Path) -> Path:
     """FP32 bundle of a Qwen3 model; read only."""
     return _export(qwen3_reference, bundles / "qwen3")

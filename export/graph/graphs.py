@@ -6,6 +6,7 @@ Names and order of inputs and outputs are those of :mod:`xsam_edge.runtime.bundl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import onnx_ir as ir
@@ -16,9 +17,11 @@ from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.graph.trace import TraceRequest
 from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.contract import Dialect
 from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
 
-# Inputs and outputs that are float32 in every precision: pixels come from the host, logits and pooled rows go there.
+# Inputs and outputs that are float32 in every precision: pixels come from the host, logits and pooled rows go there,
+# and mask features are a factor of mask logits, which are float32 products: a cast would copy them at every prompt.
 FP32_TENSORS = (
     contract.PIXEL_VALUES,
     contract.MASK_PIXEL_VALUES,
@@ -28,6 +31,8 @@ FP32_TENSORS = (
     contract.CONDITION_EMBEDS,
     contract.CLASS_LOGITS,
     contract.MASK_LOGITS,
+    contract.MASK_FEATURES,
+    *(contract.level_mask_features(level) for level in range(16)),  # more levels than a map can be halved to
 )
 
 # Example sizes of dynamic axes. Any will do, but torch.export takes 0 and 1 for constants.
@@ -42,12 +47,17 @@ def level_sizes(config: ModelConfig) -> list[tuple[int, int]]:
     return sizes[::-1]
 
 
-def feature_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def feature_shapes(config: ModelConfig, dialect: Dialect = "cpu") -> dict[str, tuple[int, ...]]:
     """What goes from the image encoder to the mask decoder: name -> shape."""
     decoder, sizes = config.mask_decoder, level_sizes(config)
     mask_grid = sizes[-1]
     shapes: dict[str, tuple[int, ...]] = {contract.MASK_FEATURES: (1, decoder.mask_feature_size, *mask_grid)}
-    shapes |= {contract.multi_scale(i): (1, decoder.feature_size, *size) for i, size in enumerate(sizes)}
+    if dialect == "cpu":
+        shapes |= {contract.multi_scale(i): (1, decoder.feature_size, *size) for i, size in enumerate(sizes)}
+    else:
+        for layer in range(decoder.decoder_layers):
+            rows = (1, prod(sizes[layer % decoder.num_levels]), decoder.hidden_dim)
+            shapes |= {contract.level_key(layer): rows, contract.level_value(layer): rows}
     shapes |= {
         contract.level_mask_features(i): (1, decoder.mask_feature_size, *size)
         for i, size in enumerate(sizes)
@@ -96,7 +106,8 @@ def image_encoder(model: XSam) -> TraceRequest:
         contract.PIXEL_VALUES: ((1, vision.num_channels, vision.image_size, vision.image_size), torch.float32),
         contract.MASK_PIXEL_VALUES: ((1, mask.num_channels, mask.image_size, mask.image_size), torch.float32),
     }
-    return _request(model, ImageEncoderGraph(model), inputs, [contract.IMAGE_EMBEDS, *feature_shapes(config)])
+    outputs = [contract.IMAGE_EMBEDS, *feature_shapes(config, model.dialect)]
+    return _request(model, ImageEncoderGraph(model), inputs, outputs)
 
 
 def llm(model: XSam) -> TraceRequest:
@@ -122,7 +133,7 @@ def mask_decoder(model: XSam) -> TraceRequest:
         contract.SEG_EMBED: ((contract.BATCH, 1, embed), torch.float32),
         contract.CONDITION_EMBEDS: ((contract.BATCH, contract.CONDITIONS, embed), torch.float32),
     }
-    inputs |= {name: (shape, torch.float32) for name, shape in feature_shapes(model.config).items()}
+    inputs |= {name: (shape, torch.float32) for name, shape in feature_shapes(model.config, model.dialect).items()}
     outputs = [contract.CLASS_LOGITS, contract.MASK_LOGITS]
     return _request(model, MaskDecoderGraph(model), inputs, outputs, listed_from=3)
 

@@ -3,12 +3,14 @@
 Each layer lets a query attend only to the cells inside the mask that it predicted so far. The official code predicts
 that mask at full resolution and resizes it to the layer's level; resizing and the product with mask features are both
 linear, so here the mask features are resized once (``MaskDecoder.prepare``) and a layer computes masks at its own
-level's size. Full-resolution masks are computed for the last layer only.
+level's size. Full-resolution masks are computed for the last layer only. Keys and values of the image are apart from
+what is done with them (``MaskDecoder.keys_and_values``): they are the same for all prompts.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -18,26 +20,27 @@ from xsam_edge.export.config.sizes import MaskDecoderConfig
 from xsam_edge.export.models.masking import hide
 from xsam_edge.export.models.position_encoding import sine_position_encoding
 
+KeyValue = tuple[Tensor, Tensor]
+
 
 def attention(query: Tensor, key: Tensor, value: Tensor, num_heads: int, bias: Tensor | None = None) -> Tensor:
-    """Multi-head attention of projected tensors.
+    """Multi-head attention of projected tensors, of a batch or of one image.
 
     Args:
-        query: [B, Q, C], already scaled by ``head_dim ** -0.5``.
-        key: [B, N, C].
-        value: [B, N, C].
+        query: [B, Q, C] or [Q, C], already scaled by ``head_dim ** -0.5``.
+        key: [B, N, C] or [N, C].
+        value: as ``key``.
         num_heads: heads that C is split into.
-        bias: added to the scores, broadcast to [B, num_heads, Q, N].
+        bias: added to the scores, broadcast to [B, num_heads, Q, N] or [num_heads, Q, N].
 
     Returns:
-        [B, Q, C].
+        As ``query``.
     """
-    heads = (num_heads, query.shape[-1] // num_heads)
-    scores = query.unflatten(-1, heads).transpose(1, 2) @ key.unflatten(-1, heads).permute(0, 2, 3, 1)
+    query, key, value = (x.unflatten(-1, (num_heads, -1)).transpose(-3, -2) for x in (query, key, value))
+    scores = query @ key.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
-    mixed: Tensor = torch.softmax(scores, dim=-1) @ value.unflatten(-1, heads).transpose(1, 2)
-    return mixed.transpose(1, 2).flatten(2)
+    return (torch.softmax(scores, dim=-1) @ value).transpose(-3, -2).flatten(-2)
 
 
 class SelfAttention(nn.Module):
@@ -59,29 +62,53 @@ class SelfAttention(nn.Module):
         return x
 
 
+class ImageMemory(nn.Module):
+    """What an image level is to a cross-attention: keys and values.
+
+    A module so that its nodes carry its name in the graph of which it is a part; its parameters are the attention's.
+    """
+
+    def forward(self, level: Tensor, embedding: Tensor, weight: Tensor, bias: Tensor) -> KeyValue:
+        """A level [B, C, h, w] with its embedding [C] to keys and values [B, h * w, C].
+
+        Args:
+            level: from the pixel decoder.
+            embedding: what tells it from other levels.
+            weight: of the projections to keys and values, [2 * C, C].
+            bias: [2 * C].
+        """
+        memory = level.flatten(2).transpose(1, 2) + embedding
+        placed = memory + sine_position_encoding(level.shape[2], level.shape[3], memory)
+        (to_key, to_value), (key_bias, value_bias) = weight.chunk(2), bias.chunk(2)
+        return F.linear(placed, to_key, key_bias), F.linear(memory, to_value, value_bias)
+
+
 class CrossAttention(nn.Module):
     """Attention of queries to an image level, with the parameter names of ``nn.MultiheadAttention``."""
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
-        self.num_heads, self.scale = num_heads, (channels // num_heads) ** -0.5
+        self.channels, self.num_heads, self.scale = channels, num_heads, (channels // num_heads) ** -0.5
         self.in_proj_weight = nn.Parameter(torch.zeros(3 * channels, channels))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * channels))
         self.out_proj = nn.Linear(channels, channels)
+        self.memory = ImageMemory()
+
+    def keys_and_values(self, level: Tensor, embedding: Tensor) -> KeyValue:
+        """A level [B, C, h, w] with its embedding [C] to keys and values [B, h * w, C]."""
+        pair: KeyValue = self.memory(
+            level, embedding, self.in_proj_weight[self.channels :], self.in_proj_bias[self.channels :]
+        )
+        return pair
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """[B, Q, C] attends to [B, N, C], or to [1, N, C] of an image that all share; ``bias`` is [B, 1, Q, N]."""
+        weight, offset = self.in_proj_weight[: self.channels], self.in_proj_bias[: self.channels]
+        rows = F.linear(query, weight, offset) * self.scale
         if key.shape[0] == 1:  # one product with all queries as its rows, not one per prompt
-            shared = self._attend(
-                query.reshape(1, -1, query.shape[2]), key, value, bias.reshape(1, 1, -1, key.shape[1])
-            )
-            return shared.reshape(query.shape)
-        return self._attend(query, key, value, bias)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        query, key, value = (F.linear(*args) for args in zip((query, key, value), weights, biases, strict=True))
-        attended: Tensor = self.out_proj(attention(query * self.scale, key, value, self.num_heads, bias))
+            # Without a batch NVIDIA's compiler reads keys and values where they lie, and copies none.
+            rows, key, value, bias = rows.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), bias.flatten(0, 2)
+        attended: Tensor = self.out_proj(attention(rows, key, value, self.num_heads, bias).reshape(query.shape))
         return attended
 
 
@@ -99,17 +126,16 @@ class MaskDecoderLayer(nn.Module):
         self.fc2 = nn.Linear(config.feedforward_dim, channels)
         self.final_layer_norm = nn.LayerNorm(channels)
 
-    def forward(self, x: Tensor, query_position: Tensor, memory: Tensor, position: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x: Tensor, query_position: Tensor, level: KeyValue, bias: Tensor) -> Tensor:
         """[B, Q, C] to the same shape.
 
         Args:
             x: queries.
             query_position: [Q, C].
-            memory: the image level, [B, N, C].
-            position: its encoding, [N, C].
+            level: the image level's keys and values, [B, N, C].
             bias: [B, 1, Q, N], from ``masked_attention_bias``.
         """
-        x = self.cross_attn_layer_norm(x + self.cross_attn(x + query_position, memory + position, memory, bias))
+        x = self.cross_attn_layer_norm(x + self.cross_attn(x + query_position, *level, bias))
         x = self.self_attn_layer_norm(x + self.self_attn(x, query_position))
         x = self.final_layer_norm(x + self.fc2(torch.relu(self.fc1(x))))
         return x
@@ -187,11 +213,22 @@ class MaskDecoder(nn.Module):
             for level in multi_scale
         ]
 
+    def keys_and_values(self, multi_scale: list[Tensor]) -> Iterator[KeyValue]:
+        """Of each layer in turn, [B, N, hidden_dim] of the level that it attends to.
+
+        Args:
+            multi_scale: [B, feature_size, h_i, w_i], low resolution first.
+        """
+        for index, layer in enumerate(self.decoder.layers):
+            assert isinstance(layer, MaskDecoderLayer)
+            level = index % self.num_levels
+            yield layer.cross_attn.keys_and_values(multi_scale[level], self.level_embed.weight[level])
+
     def forward(
         self,
         seg_embed: Tensor,
         mask_features: Tensor,
-        multi_scale: list[Tensor],
+        levels: Iterable[KeyValue],
         level_mask_features: list[Tensor],
         all_layers: bool = False,
     ) -> tuple[list[Tensor], list[Tensor]]:
@@ -200,26 +237,22 @@ class MaskDecoder(nn.Module):
         Args:
             seg_embed: embedding of <SEG>, [B, 1, hidden_dim].
             mask_features: [B, Cm, h, w].
-            multi_scale: [B, feature_size, h_i, w_i], low resolution first.
+            levels: from ``keys_and_values``, of as many images, or of one that all prompts share.
             level_mask_features: from ``prepare``.
             all_layers: return every layer's prediction, the one before the first layer included, not only the last.
 
         Returns:
             Query embeddings [B, Q, hidden_dim] and mask logits [B, Q, h, w]: one of each, or one per prediction.
         """
-        sizes = [(level.shape[2], level.shape[3]) for level in multi_scale]
-        memory = [level.flatten(2).transpose(1, 2) + self.level_embed.weight[i] for i, level in enumerate(multi_scale)]
-        positions = [sine_position_encoding(*size, memory[i]) for i, size in enumerate(sizes)]
         query_position = self.queries_embedder.weight
         x = self.queries_features.weight + seg_embed
 
         predictions = [self.decoder.layernorm(x)]
-        for index, layer in enumerate(self.decoder.layers):
-            level = index % self.num_levels
-            mask_logits = self.decoder.mask_predictor(predictions[-1], level_mask_features[level])
+        for index, (layer, level) in enumerate(zip(self.decoder.layers, levels, strict=True)):
+            mask_logits = self.decoder.mask_predictor(predictions[-1], level_mask_features[index % self.num_levels])
             # Masks steer attention but are not trained through it, as in the official code.
             bias = masked_attention_bias(mask_logits.detach())
-            x = layer(x, query_position, memory[level], positions[level], bias)
+            x = layer(x, query_position, level, bias)
             predictions.append(self.decoder.layernorm(x))
 
         wanted = predictions if all_layers else predictions[-1:]

@@ -62,17 +62,21 @@ class XSam(nn.Module):
 
 
 class ImageEncoderGraph(nn.Module):
-    """Everything that depends on the image only."""
+    """Everything that depends on the image only.
+
+    For GPUs that includes the mask decoder's keys and values of the image, which are nearly half of its work. They are
+    six times as large as the levels that they are made of, so that a CPU gains nothing by them.
+    """
 
     def __init__(self, model: XSam) -> None:
         super().__init__()
+        self.projects = model.dialect != "cpu"
         self.vision_encoder = model.vision_encoder
         self.visual_projector = model.visual_projector
         self.seg_projector = model.seg_projector
         self.seg_connector = model.seg_connector
-        self.segmentor = nn.ModuleDict(
-            {"encoder": model.segmentor.encoder, "pixel_decoder": model.segmentor.pixel_decoder}
-        )
+        parts = ("encoder", "pixel_decoder", "decoder") if self.projects else ("encoder", "pixel_decoder")
+        self.segmentor = nn.ModuleDict({part: getattr(model.segmentor, part) for part in parts})
 
     def forward(self, pixel_values: Tensor, mask_pixel_values: Tensor) -> tuple[Tensor, ...]:
         """Encodes.
@@ -83,15 +87,21 @@ class ImageEncoderGraph(nn.Module):
 
         Returns:
             Image embeddings [B, vision tokens + mask tokens, llm width]; mask features [B, Cm, gh, gw]; the maps of
-            every level, low resolution first, [B, C, gh_i, gw_i]; mask features at the size of every level that is
-            not their own, [B, Cm, gh_i, gw_i].
+            every level, low resolution first, [B, C, gh_i, gw_i], or for GPUs keys and values of each layer of the mask
+            decoder in turn, [B, gh_i * gw_i, C]; mask features at the size of every level that is not their own,
+            [B, Cm, gh_i, gw_i].
         """
         taps, selected = self.segmentor["encoder"](mask_pixel_values)
         mask_features, multi_scale = self.segmentor["pixel_decoder"](self.seg_connector(taps))
         vision_tokens = self.visual_projector(self.vision_encoder(pixel_values))
         image_embeds = torch.cat((vision_tokens, self.seg_projector(selected)), dim=1)
         resized = MaskDecoder.prepare(mask_features, multi_scale)
-        return image_embeds, mask_features, *multi_scale, *(x for x in resized if x is not mask_features)
+        levels = multi_scale
+        if self.projects:
+            decoder = self.segmentor["decoder"]
+            assert isinstance(decoder, MaskDecoder)
+            levels = [x for pair in decoder.keys_and_values(multi_scale) for x in pair]
+        return image_embeds, mask_features, *levels, *(x for x in resized if x is not mask_features)
 
 
 class LanguageModelGraph(nn.Module):
@@ -128,7 +138,10 @@ class MaskDecoderGraph(nn.Module):
 
     def __init__(self, model: XSam) -> None:
         super().__init__()
-        self.num_levels = model.config.mask_decoder.num_levels
+        config = model.config.mask_decoder
+        self.projects = model.dialect == "cpu"
+        self.num_levels = config.num_levels
+        self.num_maps = self.num_levels if self.projects else 2 * config.decoder_layers
         self.segmentor = nn.ModuleDict(
             {"decoder": model.segmentor.decoder, "class_predictor": model.segmentor.class_predictor}
         )
@@ -148,11 +161,13 @@ class MaskDecoderGraph(nn.Module):
         Returns:
             Class logits [B, Q, C + 1], background last, and mask logits [B, Q, gh, gw].
         """
-        multi_scale, resized = features[: self.num_levels], iter(features[self.num_levels :])
-        level_mask_features = [
-            mask_features if level.shape[2:] == mask_features.shape[2:] else next(resized) for level in multi_scale
-        ]
-        queries, masks = self.segmentor["decoder"](seg_embed, mask_features, multi_scale, level_mask_features)
+        maps, resized = features[: self.num_maps], features[self.num_maps :]
+        # Levels come low resolution first; the last ones may be of the mask features' own size.
+        level_mask_features = [*resized, *[mask_features] * (self.num_levels - len(resized))]
+        decoder = self.segmentor["decoder"]
+        assert isinstance(decoder, MaskDecoder)
+        levels = decoder.keys_and_values(maps) if self.projects else zip(maps[::2], maps[1::2], strict=True)
+        queries, masks = decoder(seg_embed, mask_features, levels, level_mask_features)
         background = self.bg_embeds.weight.expand(condition_embeds.shape[0], -1, -1)
         classes = torch.cat((condition_embeds, background), dim=1)
         return self.segmentor["class_predictor"](queries[-1], classes), masks[-1]

@@ -1,14 +1,16 @@
 """Names shared by the exporter and the runtime: graphs, their inputs and outputs, their axes.
 
-Shapes (dtypes stand in each bundle's manifest: features, embeddings and cache carry the bundle's precision, pixels,
-logits and pooled embeddings are float32, indices int64). There is one image throughout; ``batch`` counts the prompts
-that are asked of it at once:
+Shapes (dtypes stand in each bundle's manifest: levels, embeddings and cache carry the bundle's precision, pixels, mask
+features, logits and pooled embeddings are float32, indices int64). There is one image throughout; ``batch`` counts the
+prompts that are asked of it at once:
 
 ``image_encoder``: everything that depends on the image only.
     pixel_values [1, 3, h, w]; mask_pixel_values [1, 3, H, W]
     -> image_embeds [1, image_tokens, hidden], SigLIP tokens then SAM tokens
     -> mask_features [1, M, gh, gw]
-    -> multi_scale.I [1, C, gh_I, gw_I], low to high resolution
+    -> multi_scale.I [1, C, gh_I, gw_I], low to high resolution; or in their place, in dialects for GPUs,
+       level_key.L, level_value.L [1, gh_I * gw_I, C]: keys and values of the image in the mask decoder's layer L, which
+       attends to level I = L mod levels
     -> level_mask_features.I [1, M, gh_I, gw_I]: mask_features resized to level I, for the levels of another size
 
 ``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
@@ -22,7 +24,7 @@ that are asked of it at once:
 
 ``mask_decoder``:
     seg_embed [batch, 1, embed]; condition_embeds [batch, conditions, embed], background not included;
-    mask_features, multi_scale.I, level_mask_features.I as above
+    mask_features, multi_scale.I or level_key.L and level_value.L, level_mask_features.I as above
     -> class_logits [batch, queries, conditions + 1], background last
     -> mask_logits [batch, queries, gh, gw]
 
@@ -40,7 +42,8 @@ Dialect = Literal["cpu", "gpu", "cuda"]
 """Whom the forms of the graphs are for. All compute the same, and ONNX Runtime runs each of them on a CPU.
 
 ``cpu`` moves no cached row, which is fastest there; ``gpu`` joins cached and new keys and values, so that NVIDIA's
-compiler makes one kernel of an attention; ``cuda`` is ``gpu`` with operators of ONNX Runtime's own.
+compiler makes one kernel of an attention, and projects an image for the mask decoder once, not at every prompt;
+``cuda`` is ``gpu`` with operators of ONNX Runtime's own.
 """
 
 IMAGE_ENCODER = "image_encoder"
@@ -78,6 +81,16 @@ AXES = (BATCH, SEQUENCE, PAST, ROWS, CONDITIONS, CLASSES)
 def multi_scale(level: int) -> str:
     """Pixel decoder features of one level."""
     return f"multi_scale.{level}"
+
+
+def level_key(layer: int) -> str:
+    """Keys of the image in one layer of the mask decoder."""
+    return f"level_key.{layer}"
+
+
+def level_value(layer: int) -> str:
+    """Values of the image in one layer of the mask decoder."""
+    return f"level_value.{layer}"
 
 
 def level_mask_features(level: int) -> str:

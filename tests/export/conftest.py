@@ -184,9 +184,21 @@ def phi3_in_dialect(dialect: Dialect) -> Recorded:
 
 
 @pytest.fixture
+def phi3_gpu() -> Recorded:
+    """The recorded Phi-3 model, main line, in the dialect for GPUs."""
+    return recorded_model("golden-phi3", "", "gpu")
+
+
+@pytest.fixture
 def qwen3() -> Recorded:
     """The recorded Qwen3 model."""
     return recorded_model("golden-qwen3", "")
+
+
+@pytest.fixture
+def qwen3_gpu() -> Recorded:
+    """The recorded Qwen3 model in the dialect for GPUs."""
+    return recorded_model("golden-qwen3", "", "gpu")
 
 
 @pytest.fixture

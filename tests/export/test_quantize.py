@@ -198,7 +198,7 @@ def test_what_fp16_cannot_hold_is_raised(tmp_path: Path, shapes_bundle: Path, mo
     again = replace(options, plan=plan, min_iou=0)
     second, facts = quantize.quantize_bundle(request, tmp_path / "again", again, progress=silent)
     assert not facts.raised and second.files["llm.onnx.data"] == manifest.files["llm.onnx.data"]
-    forced = replace(again, plan=Plan("fp16", FP32_ISLANDS, (Rule("/llm/model/layers.2/**", "fp16"),)))
+    forced = replace(again, plan=Plan("fp16", FP32_ISLANDS["cpu"], (Rule("/llm/model/layers.2/**", "fp16"),)))
     with pytest.raises(InputError, match=r"keeps /llm/model/layers\.2/mlp/\S+ in fp16 by its rule"):
         quantize.quantize_bundle(request, tmp_path / "forced", forced, progress=silent)
     assert not (tmp_path / "forced").exists()

@@ -54,8 +54,8 @@ def forward(model: XSam, batch: Batch, settings: Settings, all_layers: bool = Tr
 
     picture = batch.exercise_picture
     resized = [level[picture] for level in MaskDecoder.prepare(mask_features, multi_scale)]
-    features = [level[picture] for level in multi_scale]
-    queries, masks = segmentor.decoder(seg[:, None], mask_features[picture], features, resized, all_layers)
+    levels = segmentor.decoder.keys_and_values([level[picture] for level in multi_scale])
+    queries, masks = segmentor.decoder(seg[:, None], mask_features[picture], levels, resized, all_layers)
     background = model.bg_embeds.weight.expand(len(picture), -1, -1)
     conditions = torch.cat((conditions, background), dim=1)
     absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(picture), 1)), dim=1)[:, None]

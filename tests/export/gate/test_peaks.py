@@ -146,7 +146,7 @@ def test_who_makes_or_reads_a_value_is_raised(shapes_bundle: Path, graph: str, v
         ("llm", "new_value.3"),
         ("llm", "past_key.0"),
         ("llm", "inputs_embeds"),
-        ("image_encoder", "mask_features"),
+        ("image_encoder", "multi_scale.2"),
         ("image_encoder", "image_embeds"),
         ("mask_decoder", "multi_scale.1"),
     ],

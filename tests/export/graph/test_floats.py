@@ -13,9 +13,19 @@ from xsam_edge.export.graph.passes import extract_weights
 from xsam_edge.export.graph.weights import write_external_data
 from xsam_edge.export.precision.plan import matches
 from xsam_edge.export.precision.presets import FP32_ISLANDS
+from xsam_edge.runtime.bundle.manifest import read_manifest
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
-MASK_HEAD = ("/segmentor/decoder/", "/segmentor/pixel_decoder/", "/seg_connector/", "/segmentor/class_predictor/")
+# The products that need float32, those of the mask head.
+WHOLE = {
+    "cpu": (
+        "/segmentor/decoder/**",
+        "/segmentor/pixel_decoder/**",
+        "/seg_connector/**",
+        "/segmentor/class_predictor/**",
+    ),
+    "gpu": ("/segmentor/decoder/decoder/mask_predictor/**", "**/sampling_offsets/*", "/segmentor/class_predictor/**"),
+}
 
 
 def fp16(model: ir.Model, *keep: str) -> FloatTypes:
@@ -167,9 +177,11 @@ def value_types(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
 
 
 @pytest.mark.parametrize("name", ["image_encoder", "llm", "mask_decoder"])
-@pytest.mark.parametrize("bundle", ["phi3_fp16_bundle", "qwen3_fp16_bundle"])
+@pytest.mark.parametrize("bundle", ["phi3_fp16_bundle", "phi3_fp16_cpu_bundle", "qwen3_fp16_bundle"])
 def test_what_needs_float32_has_it(request: pytest.FixtureRequest, bundle: str, name: str) -> None:
-    model, found = value_types(request.getfixturevalue(bundle) / f"{name}.onnx")
+    path: Path = request.getfixturevalue(bundle)
+    model, found = value_types(path / f"{name}.onnx")
+    head = WHOLE[read_manifest(path).dialect]
     sensitive = {
         "LayerNormalization", "InstanceNormalization", "ReduceMean", "ReduceL2", "Softmax", "Pow", "Sqrt", "Exp",
         "Cos", "Sin", "Floor",
@@ -179,8 +191,8 @@ def test_what_needs_float32_has_it(request: pytest.FixtureRequest, bundle: str, 
     assert [node.name for node in nodes if found[node.output[0]] != onnx.TensorProto.FLOAT] == []
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm", "Conv")]
     whole = [node.name for node in products if found[node.output[0]] == onnx.TensorProto.FLOAT]
-    assert [name for name in whole if not name.startswith(MASK_HEAD)] == []
-    assert len(whole) < len(products) or name == "mask_decoder"
+    expected = [node.name for node in products if any(matches(pattern, node.name) for pattern in head)]
+    assert whole == expected
     # Every product's weight is stored in its own type, not cast on every run.
     kinds = {node.op_type: node for node in model.graph.node}
     assert "Cast" in kinds
@@ -188,8 +200,22 @@ def test_what_needs_float32_has_it(request: pytest.FixtureRequest, bundle: str, 
     assert not [node.name for node in model.graph.node if node.op_type == "Cast" and node.input[0] in static]
 
 
-def test_no_island_is_without_nodes(phi3_fp16_bundle: Path) -> None:
+@pytest.mark.parametrize("bundle", ["phi3_fp16_bundle", "phi3_fp16_cpu_bundle"])
+def test_no_island_is_without_nodes(request: pytest.FixtureRequest, bundle: str) -> None:
     """A pattern that no node's name fits any more would protect nothing."""
-    graphs = (onnx.load(path, load_external_data=False).graph for path in phi3_fp16_bundle.glob("*.onnx"))
+    path: Path = request.getfixturevalue(bundle)
+    graphs = (onnx.load(file, load_external_data=False).graph for file in path.glob("*.onnx"))
     names = [node.name for graph in graphs for node in graph.node]
-    assert [rule for rule in FP32_ISLANDS if not any(matches(rule.nodes, name) for name in names)] == []
+    islands = FP32_ISLANDS[read_manifest(path).dialect]
+    assert [rule for rule in islands if not any(matches(rule.nodes, name) for name in names)] == []
+
+
+def test_residual_streams_are_float32_and_biases_of_scores_are_not(phi3_fp16_bundle: Path) -> None:
+    """Of the additions in layers a pattern means those of the layer itself, not those of its attention."""
+    for name in ("image_encoder", "llm", "mask_decoder"):
+        model, found = value_types(phi3_fp16_bundle / f"{name}.onnx")
+        additions = [node for node in model.graph.node if node.op_type == "Add" and "/layers." in node.name]
+        residual = [node for node in additions if matches("**/layers.*/Add*", node.name)]
+        inner = [node for node in additions if "attn/Add" in node.name]
+        assert residual and {found[node.output[0]] for node in residual} == {onnx.TensorProto.FLOAT}
+        assert inner and {found[node.output[0]] for node in inner} == {onnx.TensorProto.FLOAT16}

@@ -27,15 +27,15 @@ from xsam_edge.runtime.bundle.manifest import TensorSpec, read_manifest
 # Fixture of a bundle -> fixture of the model that it was exported from.
 BUNDLES = {
     "phi3_bundle": "phi3",
-    "phi3_gpu_bundle": "phi3",
-    "phi3_fp16_bundle": "phi3",
+    "phi3_gpu_bundle": "phi3_gpu",
+    "phi3_fp16_bundle": "phi3_gpu",
     "qwen3_bundle": "qwen3",
-    "qwen3_fp16_bundle": "qwen3",
+    "qwen3_fp16_bundle": "qwen3_gpu",
     "llama_bundle": "llama",
 }
-FP32 = {"phi3_bundle": "phi3", "phi3_gpu_bundle": "phi3", "qwen3_bundle": "qwen3", "llama_bundle": "llama"}
+FP32 = {"phi3_bundle": "phi3", "phi3_gpu_bundle": "phi3_gpu", "qwen3_bundle": "qwen3", "llama_bundle": "llama"}
 # The encoder and the mask decoder do not know the language model.
-FP32_ENCODERS = {"phi3_bundle": "phi3", "phi3_gpu_bundle": "phi3", "qwen3_bundle": "qwen3"}
+FP32_ENCODERS = {"phi3_bundle": "phi3", "phi3_gpu_bundle": "phi3_gpu", "qwen3_bundle": "qwen3"}
 
 
 @pytest.mark.parametrize(("bundle", "source"), BUNDLES.items())
@@ -48,15 +48,23 @@ def test_contract(request: pytest.FixtureRequest, bundle: str, source: str) -> N
     assert ("fp16" in bundle) == (kind == "float16")
     vision, mask, decoder, llm = config.vision_encoder, config.mask_encoder, config.mask_decoder, config.llm
     embed, hidden, queries = decoder.hidden_dim, llm.hidden_size, decoder.num_queries
-    maps = {
-        "mask_features": (1, decoder.mask_feature_size, 16, 16),
+    multi_scale = {
         "multi_scale.0": (1, embed, 4, 4),
         "multi_scale.1": (1, embed, 8, 8),
         "multi_scale.2": (1, embed, 16, 16),
-        "level_mask_features.0": (1, decoder.mask_feature_size, 4, 4),
-        "level_mask_features.1": (1, decoder.mask_feature_size, 8, 8),
     }
-    features = [TensorSpec(name, kind, shape) for name, shape in maps.items()]
+    projected = {
+        f"level_{part}.{layer}": (1, rows, embed)
+        for layer, rows in zip(range(decoder.decoder_layers), (16, 64, 256), strict=True)
+        for part in ("key", "value")
+    }
+    maps = multi_scale if manifest.dialect == "cpu" else projected
+    features = [
+        TensorSpec("mask_features", "float32", (1, decoder.mask_feature_size, 16, 16)),
+        *(TensorSpec(name, kind, shape) for name, shape in maps.items()),
+        TensorSpec("level_mask_features.0", "float32", (1, decoder.mask_feature_size, 4, 4)),
+        TensorSpec("level_mask_features.1", "float32", (1, decoder.mask_feature_size, 8, 8)),
+    ]
     image_tokens = config.vision_tokens + config.mask_tokens
     past = (1, "past", llm.num_kv_heads, llm.head_dim)
     new = ("batch", "sequence", llm.num_kv_heads, llm.head_dim)
@@ -226,7 +234,7 @@ def test_mask_decoder_equals_torch(
 ) -> None:
     model = request.getfixturevalue(source).model
     embed = model.config.mask_decoder.hidden_dim
-    shapes = feature_shapes(model.config).values()
+    shapes = feature_shapes(model.config, model.dialect).values()
     features = [noise(*shape, seed=index) for index, shape in enumerate(shapes)]
     seg, condition = noise(batch, 1, embed, seed=8), noise(batch, conditions, embed, seed=9)
     found = run(request.getfixturevalue(bundle), "mask_decoder", seg, condition, *features)
@@ -290,8 +298,8 @@ def test_other_sizes_equal_torch(tmp_path: Path, dialect: Dialect) -> None:
         ),
     )
     check_config(config)
-    model = init_weights(XSam(config), seed=0, std=0.1).eval().requires_grad_(False)
-    shapes = list(feature_shapes(config).values())
+    model = init_weights(XSam(config, dialect=dialect), seed=0, std=0.1).eval().requires_grad_(False)
+    shapes = list(feature_shapes(config, dialect).values())
     assert level_sizes(config) == [(4, 4), (16, 16)]
     features = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
     past = [noise(1, 7, 2, 10, seed=i) for i in range(2 * config.llm.num_layers)]

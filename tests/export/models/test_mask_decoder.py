@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from xsam_edge.export.models.mask_decoder import ClassPredictor, CrossAttention, MaskDecoder, masked_attention_bias
 from xsam_edge.export.models.masking import MASKED_SCORE
+from xsam_edge.export.models.position_encoding import sine_position_encoding
 
 PREDICTIONS = 4
 
@@ -23,7 +24,8 @@ def test_every_layer_matches_the_record(phi3, features):
     run = phi3.tensors("img_refseg")
     decoder = phi3.model.segmentor.decoder
     resized = decoder.prepare(mask_features, multi_scale)
-    queries, masks = decoder(run["tensor/segmentor.in.seg_embeds"], *features, resized, all_layers=True)
+    levels = decoder.keys_and_values(multi_scale)
+    queries, masks = decoder(run["tensor/segmentor.in.seg_embeds"], mask_features, levels, resized, all_layers=True)
     assert len(queries) == len(masks) == PREDICTIONS
     for index in range(PREDICTIONS):
         expected = run[f"tensor/decoder.intermediate.{index}"].transpose(0, 1)
@@ -37,10 +39,11 @@ def test_every_layer_matches_the_record(phi3, features):
 
 
 def test_only_the_last_prediction_is_returned_by_default(phi3, features):
+    mask_features, multi_scale = features
     decoder, seg_embed = phi3.model.segmentor.decoder, torch.zeros(1, 1, phi3.config.mask_decoder.hidden_dim)
-    resized = decoder.prepare(*features)
-    queries, masks = decoder(seg_embed, *features, resized)
-    all_queries, all_masks = decoder(seg_embed, *features, resized, all_layers=True)
+    levels, resized = list(decoder.keys_and_values(multi_scale)), decoder.prepare(*features)
+    queries, masks = decoder(seg_embed, mask_features, levels, resized)
+    all_queries, all_masks = decoder(seg_embed, mask_features, levels, resized, all_layers=True)
     assert len(queries) == len(masks) == 1
     assert torch.equal(queries[0], all_queries[-1])
     assert torch.equal(masks[0], all_masks[-1])
@@ -68,17 +71,21 @@ def test_a_query_with_an_empty_mask_sees_everything():
     assert masked_attention_bias(logits).tolist() == [[[[0.0, MASKED_SCORE, 0.0], [0.0, 0.0, 0.0]]]]
 
 
-def test_cross_attention_is_multihead_attention():
+@pytest.mark.parametrize("images", [1, 2])
+def test_cross_attention_is_multihead_attention(images):
     torch.manual_seed(0)
     expected = nn.MultiheadAttention(16, 4, batch_first=True)
     nn.init.normal_(expected.in_proj_bias)
     attention = CrossAttention(16, 4)
     attention.load_state_dict(expected.state_dict())
-    query, key, value = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.randn(2, 7, 16)
-    hidden = torch.rand(2, 1, 3, 7) < 0.5
+    query, level, embedding = torch.randn(2, 3, 16), torch.randn(images, 16, 2, 4), torch.randn(16)
+    hidden = torch.rand(2, 1, 3, 8) < 0.5
     hidden[..., 0] = False
-    out, _ = expected(query, key, value, attn_mask=hidden.expand(2, 4, 3, 7).flatten(0, 1))
-    torch.testing.assert_close(attention(query, key, value, hidden * MASKED_SCORE), out, atol=1e-6, rtol=0)
+    memory = level.expand(2, -1, -1, -1).flatten(2).transpose(1, 2) + embedding
+    placed = memory + sine_position_encoding(2, 4, memory)
+    out, _ = expected(query, placed, memory, attn_mask=hidden.expand(2, 4, 3, 8).flatten(0, 1))
+    pair = attention.keys_and_values(level, embedding)
+    torch.testing.assert_close(attention(query, *pair, hidden * MASKED_SCORE), out, atol=1e-6, rtol=0)
 
 
 def test_images_of_a_batch_do_not_mix(phi3, features):
@@ -87,10 +94,14 @@ def test_images_of_a_batch_do_not_mix(phi3, features):
     mask_features, multi_scale = [features[0], features[0].flip(2)], [features[1], [x.flip(2) for x in features[1]]]
     seg_embeds = torch.randn(2, 1, phi3.config.mask_decoder.hidden_dim)
     both = torch.cat(mask_features), [torch.cat(pair) for pair in zip(*multi_scale, strict=True)]
-    (together,), _ = decoder(seg_embeds, *both, decoder.prepare(*both))
+
+    def decode(embeds, features, levels):
+        (queries,), _ = decoder(embeds, features, decoder.keys_and_values(levels), decoder.prepare(features, levels))
+        return queries
+
+    together = decode(seg_embeds, *both)
     for index in range(2):
-        alone = mask_features[index], multi_scale[index]
-        (queries,), _ = decoder(seg_embeds[index : index + 1], *alone, decoder.prepare(*alone))
+        queries = decode(seg_embeds[index : index + 1], mask_features[index], multi_scale[index])
         torch.testing.assert_close(together[index : index + 1], queries, atol=1e-5, rtol=0)
 
 

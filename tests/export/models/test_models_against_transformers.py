@@ -194,7 +194,7 @@ def test_mask_decoder(seed: int) -> None:
     mask_features = noise(seed + 9, 1, sizes.mask_feature_size, *grids[0])
     expected = theirs(levels, mask_features, output_hidden_states=True)
     no_seg, resized = torch.zeros(1, 1, sizes.hidden_dim), MaskDecoder.prepare(mask_features, levels)
-    queries, masks = ours(no_seg, mask_features, levels, resized, all_layers=True)
+    queries, masks = ours(no_seg, mask_features, ours.keys_and_values(levels), resized, all_layers=True)
     for found, state in zip(queries, expected.intermediate_hidden_states, strict=True):
         equal(found, state.transpose(0, 1))
     for found, state in zip(masks, expected.masks_queries_logits, strict=True):

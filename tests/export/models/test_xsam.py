@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import torch
 
+from tests.export.conftest import recorded_model
 from xsam_edge.export.models.random_weights import init_weights
 from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 
@@ -57,7 +58,19 @@ def test_language_model_outputs(qwen3):
     assert all(torch.equal(a, b) for a, b in zip(new, (x for pair in new_pairs for x in pair), strict=True))
 
 
-def test_mask_decoder_appends_the_background(phi3):
+def test_for_gpus_the_image_encoder_gives_keys_and_values(phi3):
+    images, gpu = phi3.tensors("image_features"), recorded_model("golden-phi3", "", "gpu")
+    pixels = images["pixel_values"], images["extra_pixel_values"]
+    (_, features, *rest), (_, same, *pairs) = (ImageEncoderGraph(recorded.model)(*pixels) for recorded in (phi3, gpu))
+    torch.testing.assert_close(same, features, atol=5e-5, rtol=0)
+    multi_scale = [images[f"pixel_decoder.multi_scale.{index}"] for index in range(3)]
+    expected = [x for pair in phi3.model.segmentor.decoder.keys_and_values(multi_scale) for x in pair]
+    assert [tuple(x.shape) for x in expected[::2]] == [(1, 16, 64), (1, 64, 64), (1, 256, 64)]
+    torch.testing.assert_close(pairs, [*expected, *rest[3:]], atol=1e-4, rtol=0)
+
+
+def test_mask_decoder_appends_the_background(phi3_in_dialect):
+    phi3 = phi3_in_dialect
     images, run = phi3.tensors("image_features"), phi3.tensors("img_refseg")
     _, *features = ImageEncoderGraph(phi3.model)(images["pixel_values"], images["extra_pixel_values"])
     conditions = run["tensor/segmentor.in.cond_embeds"][:, :-1]
