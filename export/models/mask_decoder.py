@@ -220,6 +220,7 @@ class MaskDecoder(nn.Module):
             multi_scale: [B, feature_size, h_i, w_i], low resolution first.
         """
         for index, layer in enumerate(self.decoder.layers):
+            assert isinstance(layer, MaskDecoderLayer)
             level = index % self.num_levels
             yield layer.cross_attn.keys_and_values(multi_scale[level], self.level_embed.weight[level])
 

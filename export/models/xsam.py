@@ -98,7 +98,9 @@ class ImageEncoderGraph(nn.Module):
         resized = MaskDecoder.prepare(mask_features, multi_scale)
         levels = multi_scale
         if self.projects:
-            levels = [x for pair in self.segmentor["decoder"].keys_and_values(multi_scale) for x in pair]
+            decoder = self.segmentor["decoder"]
+            assert isinstance(decoder, MaskDecoder)
+            levels = [x for pair in decoder.keys_and_values(multi_scale) for x in pair]
         return image_embeds, mask_features, *levels, *(x for x in resized if x is not mask_features)
 
 
@@ -163,6 +165,7 @@ class MaskDecoderGraph(nn.Module):
         # Levels come low resolution first; the last ones may be of the mask features' own size.
         level_mask_features = [*resized, *[mask_features] * (self.num_levels - len(resized))]
         decoder = self.segmentor["decoder"]
+        assert isinstance(decoder, MaskDecoder)
         levels = decoder.keys_and_values(maps) if self.projects else zip(maps[::2], maps[1::2], strict=True)
         queries, masks = decoder(seg_embed, mask_features, levels, level_mask_features)
         background = self.bg_embeds.weight.expand(condition_embeds.shape[0], -1, -1)
