@@ -13,7 +13,7 @@ features, logits and pooled embeddings are float32, indices int64, pictures uint
        attends to level I = L mod levels
     -> level_mask_features.I [1, M, gh_I, gw_I]: mask_features resized to level I, for the levels of another size
 
-``llm``: one graph for prefill (past = 0), a suffix with a past, and decode (sequence = 1).
+``llm``: one graph for a first prompt (past = 0), a suffix with a past, and decode (sequence = 1).
     inputs_embeds [batch, sequence, hidden]; position_ids [1, sequence], ascending: all sequences begin behind the same
     past; logits_positions [rows], indices into batch * sequence; past_key.L, past_value.L [1, past, kv_heads,
     head_dim], of which the first position_ids[0, 0] rows count: further ones are padding, finite and seen by nobody
@@ -36,8 +36,9 @@ features, logits and pooled embeddings are float32, indices int64, pictures uint
 
 The cache is token-major: the rows of a past are contiguous, so that a past is a view of the cache's head and new rows
 are appended behind it, by the graph itself or, where its addresses have to stay the same, by a copy of these rows
-alone. No key or value is moved once it is there. A past may be padded, by the rows that follow it in the cache, so that
-steps of decoding have few different shapes.
+alone. No key or value is moved once it is there. A past may be padded, by the rows that follow it in the cache, and new
+rows by others behind them, which none before them sees, so that runs have few different shapes; what is computed of
+padding is dropped.
 """
 
 from __future__ import annotations
