@@ -22,8 +22,10 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
     itemsize = 4 if precision == "fp32" else 2
     encoder_bytes, llm_bytes = _WEIGHT_BYTES[precision]
     side = config.mask_encoder.grid + config.mask_encoder.grid % 2
-    grids = [int(side * scale) ** 2 for scale in config.connector.scales]
-    features = sum(grids) * (decoder.feature_size + decoder.mask_feature_size)
+    grids = sorted(int(side * scale) ** 2 for scale in config.connector.scales)
+    # As graphs for GPUs have them: float32 mask features, and each decoder layer's keys and values of its level.
+    levels = 2 * decoder.hidden_dim * sum(grids[i % decoder.num_levels] for i in range(decoder.decoder_layers))
+    mask_features = 4 * sum(grids) * decoder.mask_feature_size
     masks = 4 * decoder.num_queries * max(grids)
     image_tokens = config.vision_tokens + config.mask_tokens
     cache_token = 2 * llm.num_layers * llm.num_kv_heads * llm.head_dim * itemsize
@@ -40,7 +42,7 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
         },
         embeddings=itemsize * llm.vocab_size * llm.hidden_size,
         cache_token=cache_token,
-        buffers=masks + itemsize * (features + image_tokens * llm.hidden_size) + step,
+        buffers=masks + mask_features + itemsize * (levels + image_tokens * llm.hidden_size) + step,
         activations=activation_sizes(config),
         itemsize=itemsize,
         image_tokens=image_tokens,

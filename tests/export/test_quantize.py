@@ -252,3 +252,14 @@ def test_a_preset_names_only_what_the_demo_model_has(shapes_bundle: Path) -> Non
         for name in kept
     )
     assert sum(item.quantized is not None for item in int8.values()) > 80
+
+
+def test_an_images_keys_and_values_are_sites_that_no_preset_quantises(phi3_gpu_bundle: Path) -> None:
+    """For GPUs they are in the image encoder, whose every other product INT8 means."""
+    names = bundle_names(phi3_gpu_bundle)
+    memory = [name for name in names.sites if "/cross_attn/memory/" in name]
+    assert len(memory) == 6 and all("int8" in names.sites[name] for name in memory)
+    int8 = resolve(preset("int8", names.nodes, dialect="gpu"), names)
+    assert not any(int8[name].quantized for name in memory)
+    asked = Plan("fp16", (), (Rule("/segmentor/decoder/**/memory/*", "int8"),))
+    assert {name for name, item in resolve(asked, names).items() if item.quantized} == set(memory)

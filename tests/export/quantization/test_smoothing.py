@@ -61,7 +61,13 @@ def statistics(path: Path, feeds: dict[str, np.ndarray]) -> dict[str, TensorStat
 
 
 @pytest.mark.parametrize(
-    ("bundle", "name"), [("phi3_bundle", "llm"), ("phi3_bundle", "image_encoder"), ("qwen3_bundle", "llm")]
+    ("bundle", "name"),
+    [
+        ("phi3_bundle", "llm"),
+        ("phi3_bundle", "image_encoder"),
+        ("phi3_gpu_bundle", "image_encoder"),
+        ("qwen3_bundle", "llm"),
+    ],
 )
 def test_outputs_stay_as_they_are(request: pytest.FixtureRequest, tmp_path: Path, bundle: str, name: str) -> None:
     path = copied(request.getfixturevalue(bundle), name, tmp_path)
