@@ -24,7 +24,8 @@ LANGUAGE_MODELS = {
     "phi3": {FIRST: 380, SUFFIX: 85, DECODE: 57, PROMPTS: 217},
     "qwen3-4b": {FIRST: 485, SUFFIX: 157, DECODE: 83, PROMPTS: 335},
 }
-ENCODERS = {contract.IMAGE_ENCODER: {"only": 300}, contract.MASK_DECODER: {"one": 30, "several": 200}}
+ENCODERS = {contract.IMAGE_ENCODER: {"only": 300}, contract.MASK_DECODER: {"one": 25, "several": 179}}
+_KERNELS = 20e6  # bytes of an engine that are no weights
 
 
 def check(built: Built, bounds: Mapping[str, float]) -> None:
@@ -46,4 +47,4 @@ def test_scores_of_attention_never_lie_in_memory_and_weights_once(variant: str, 
 def test_graphs_around_the_language_model(graph: str, tmp_path: Path) -> None:
     built = build(shallow("phi3", 1), graph, tmp_path)
     check(built, ENCODERS[graph])
-    assert built.figures.engine_bytes <= 1.35 * built.weights
+    assert built.figures.engine_bytes <= 1.05 * built.weights + _KERNELS
