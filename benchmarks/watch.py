@@ -19,7 +19,7 @@ import numpy.typing as npt
 from xsam_edge.runtime.backends.base import Array, Backend, Buffer, Graph, ReadsViews
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest
-from xsam_edge.runtime.chain.kv_cache import PadsPasts
+from xsam_edge.runtime.chain.kv_cache import PadsPasts, PadsRows
 from xsam_edge.runtime.language.sequence import JoinsRows
 
 PREFILL, SUFFIX, DECODE = "llm_prefill", "llm_suffix", "llm_decode"
@@ -30,6 +30,7 @@ STAGES = (contract.PIXELS, contract.IMAGE_ENCODER, PREFILL, SUFFIX, DECODE, cont
 EXTRAS: Mapping[type, tuple[str, ...]] = {
     ReadsViews: ("download_view",),
     PadsPasts: ("past_step", "allocate_alike", "clear_alike"),
+    PadsRows: ("row_steps", "pad_rows"),
     JoinsRows: ("assemble",),
 }
 

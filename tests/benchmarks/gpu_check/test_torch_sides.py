@@ -20,7 +20,7 @@ def measured(step: str, folder: Path) -> Path:
 def test_both_sides_are_measured_in_every_stage(tmp_path: Path) -> None:
     records = read([measured("torch", tmp_path)])
     for side in (torch_sides.EAGER, torch_sides.FUSED):
-        for name in ("first answer", "next prompt", "decode step", *map(stage, STAGES)):
+        for name in ("first answer", "next prompt", "decode step", *map(stage, STAGES[1:])):  # a host makes its pixels
             assert (find(records, "torch", f"{side}: {name}") or 0) > 0, name
 
 
