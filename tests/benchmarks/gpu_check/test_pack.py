@@ -78,4 +78,4 @@ def test_a_payload_is_made_once_and_comes_in_parts(tmp_path: Path, monkeypatch: 
         payload, missing = collect(folder, tmp_path / "there")
     assert not missing and read_manifest(payload / "bundles" / "shapes-fp32").precision == "fp32"
     for dialect in pack.DIALECTS:
-        assert read_costs(find_skeleton(payload / "skeletons", dialect) / COSTS_FILE)).keys() == set(STAGES) - {PIXELS}
+        assert read_costs(find_skeleton(payload / "skeletons", dialect) / COSTS_FILE).keys() == set(STAGES) - {PIXELS}
