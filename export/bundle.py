@@ -103,10 +103,7 @@ def fill_bundle(
     graphs = {}
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))
-        graph, plans = build_graph(model, name, request.precision)
-        if finished:
-            finish(graph, request.dialect)
-        graphs[name] = write_graph(graph, plans, request.weights, name, folder, progress)
+        graphs[name] = _build_and_write(request, model, name, folder, progress, finished)
     return seal(request, folder, request.precision, request.precision, graphs, progress)
 
 
@@ -135,6 +132,15 @@ def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[
     graph.producer_name = "xsam-edge"
     graph.producer_version = importlib.metadata.version("xsam-edge")
     return graph, plans
+
+
+def _build_and_write(
+    request: BundleRequest, model: XSam, name: str, folder: Path, progress: Progress, finished: bool
+) -> GraphSpec:
+    graph, plans = build_graph(model, name, request.precision)
+    if finished:
+        finish(graph, request.dialect)
+    return write_graph(graph, plans, request.weights, name, folder, progress)
 
 
 def finish(graph: ir.Model, dialect: Dialect) -> None:

@@ -17,7 +17,7 @@ from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.staging import staged
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
 from xsam_edge.runtime.errors import CheckpointError, InputError, XSamError
-from xsam_edge.runtime.progress import Progress, silent
+from xsam_edge.runtime.progress import silent
 
 
 def write(output: Path, content: str, overwrite: bool = False) -> None:
@@ -156,7 +156,7 @@ def request_(phi3_reference: Path) -> b.BundleRequest:
 
 
 def stub_graph(writes: Callable[[Path], None]) -> Callable[..., object]:
-    def build(_request: b.BundleRequest, _model: object, name: str, folder: Path, _progress: Progress) -> object:
+    def build(_request: b.BundleRequest, _model: object, name: str, folder: Path, *_: object) -> object:
         writes(folder / f"{name}.onnx")
         return read_spec(name)
 

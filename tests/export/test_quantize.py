@@ -38,7 +38,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def traced_once(shapes_bundle: Path) -> Iterator[None]:
     """Exports begin with a copy of the session's FP32 bundle, which is what they would make first."""
 
-    def copied(_request: object, folder: Path, _report: object) -> None:
+    def copied(_request: object, folder: Path, _report: object, *, finished: bool) -> None:
+        assert not finished
         shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -177,7 +178,7 @@ def test_what_misses_the_bound_as_it_is_written_is_written_anew(
 
 
 def test_what_fp16_cannot_hold_is_raised(tmp_path: Path, shapes_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflowing(_request: object, folder: Path, _report: object) -> None:
+    def overflowing(_request: object, folder: Path, _report: object, *, finished: bool) -> None:
         shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
         overflow(folder)
 
@@ -236,7 +237,7 @@ def test_what_cannot_be_used_is_told_before_any_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(quantize, "fill_bundle", lambda *_: pytest.fail("an export began"))
+    monkeypatch.setattr(quantize, "fill_bundle", lambda *_, **__: pytest.fail("an export began"))
     code = main(["--checkpoint", "shapes", "--precision", "int8", *options, "-o", str(tmp_path / "bundle")])
     error = capsys.readouterr().err
     assert code == 2 and message in error and error.count("\n") == 1

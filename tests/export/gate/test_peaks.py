@@ -115,8 +115,8 @@ def test_an_integer_product_stays_one_with_float32_around_it(shapes_bundle: Path
     [
         (  # scores before a softmax, which is an island by itself
             "llm",
-            "/llm/model/layers.1/self_attn/Reshape_3_output_0",
-            {"/llm/model/layers.1/self_attn/Reshape_3", "/llm/model/layers.1/self_attn/Add_2"},
+            "/llm/model/layers.1/self_attn/Reshape_7_output_0",
+            {"/llm/model/layers.1/self_attn/Reshape_7", "/llm/model/layers.1/self_attn/Add_2"},
         ),
         (  # what comes in to the norms and residuals of SAM: those are islands
             "image_encoder",
