@@ -24,7 +24,7 @@ Emit = Callable[[dict[str, Any]], None]
 
 # Said of every graph whose indices are of 64 bit, which the contract says and both libraries take; and of quantised
 # convolutions in FP16, whose products have scales in FP32.
-_EXPECTED = ("Int64 binding", "int64 binding", "Converting conv activation scales to fp32")
+_EXPECTED = ("Int64 binding", "int64 binding", "scales to fp32")
 # Said once a profile, in their order: what a run has to be given, of which an engine's runtime only tells on a GPU.
 _ACTIVATIONS = re.compile(r"Total Activation Memory: (\d+) bytes")
 
