@@ -10,6 +10,7 @@ import numpy as np
 
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.graph.weights import blocks, cast
+from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
@@ -46,7 +47,10 @@ def write_half_frame(base: Path, folder: Path) -> None:
     manifest = replace(
         manifest,
         embeddings=EmbeddingTable(_HALF, table.rows, table.columns),
-        graphs={name: _halved(spec) for name, spec in manifest.graphs.items()},
+        graphs={
+            name: spec if name == contract.PIXELS else _halved(spec)  # sums of its weights are exact in float32 alone
+            for name, spec in manifest.graphs.items()
+        },
         files=kept,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
