@@ -81,19 +81,14 @@ def no_conditions(pipeline: Pipeline) -> None:
     same(found, {**some, contract.CLASS_LOGITS: some[contract.CLASS_LOGITS][..., -1:]})
 
 
-def no_prompt(pipeline: Pipeline) -> None:
-    some = run(pipeline, MASK_DECODER)
-    same(run(pipeline, MASK_DECODER, batch=0), {name: values[:0] for name, values in some.items()})
-
-
 RUNS: dict[tuple[str, str], Callable[[Pipeline], None]] = {
     (LLM, PAST): no_past,
     (LLM, ROWS): no_rows,
     (MASK_DECODER, CONDITIONS): no_conditions,
-    (MASK_DECODER, BATCH): no_prompt,
 }
-# No version of ONNX Runtime runs the language model without a token, and those before 1.32 not without a prompt.
-NEVER = {(LLM, BATCH), (LLM, SEQUENCE)}
+# No version of ONNX Runtime runs the language model without a token, and those before 1.32 neither graph without a
+# prompt: of rows of all prompts they divide by their number.
+NEVER = {(LLM, BATCH), (LLM, SEQUENCE), (MASK_DECODER, BATCH)}
 # What of these the chain makes use of: a first forward, and one that nobody wants logits of where that may be.
 USED = {(LLM, PAST), (LLM, ROWS)}
 
