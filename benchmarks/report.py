@@ -17,6 +17,7 @@ from xsam_edge.benchmarks.watch import STAGES, Call
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file, read_manifest
 from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.results.iou import mask_iou
 
 #: What each number of a side is, for the output.
 EXPLAINED = {
@@ -197,5 +198,4 @@ def iou(a: np.ndarray | None, b: np.ndarray | None) -> float:
     """Intersection over union; 1 of two empty or two missing masks, 0 where one is missing."""
     if a is None or b is None:
         return float(a is b)
-    union = int((a | b).sum())
-    return float((a & b).sum() / union) if union else 1.0
+    return mask_iou(a, b)

@@ -8,9 +8,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from xsam_edge.export.config.input_settings import mask_input, vision_input
-from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.config.sizes import ModelConfig, level_sizes
 from xsam_edge.export.config.variants import Variant
-from xsam_edge.export.graph.graphs import level_sizes
 from xsam_edge.export.tokenizer import SPECIAL_TOKENS
 from xsam_edge.runtime.bundle.settings import ModelFacts, Referring, RejectionRule, Settings, SpecialTokens
 from xsam_edge.runtime.bundle.typed_json import from_json, load_json

@@ -24,6 +24,7 @@ ROOMS = {
         "errors",
         "progress",
         "units",
+        "user_cache",
         "turns",
         "bundle",
         "versions",

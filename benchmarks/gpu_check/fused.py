@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from xsam_edge.export.models.llm import Attention, KeyValue
-from xsam_edge.export.models.mask_encoder import MaskAttention, relative_positions
+from xsam_edge.export.models.mask_encoder import MaskAttention
 from xsam_edge.export.models.vision_encoder import VisionAttention
 from xsam_edge.export.models.xsam import XSam
 
 
 def joined_sdpa(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor) -> Tensor:
-    """``export.models.llm.joined_attention`` by the fused operator; arguments and result are the same."""
+    """``export.models.llm.cached_attention`` by the fused operator; arguments and result are the same."""
     batch, length, heads, head_dim = query.shape
     keys, values = (
         torch.cat((old.expand(batch, -1, -1, -1), own), 1).transpose(1, 2) for old, own in zip(past, new, strict=True)
@@ -23,6 +23,12 @@ def joined_sdpa(query: Tensor, new: KeyValue, past: KeyValue, bias: Tensor) -> T
         query.transpose(1, 2), keys, values, attn_mask=bias, scale=1.0, enable_gqa=shared
     )
     return mixed.transpose(1, 2).reshape(batch, length, heads * head_dim)
+
+
+def summed_sdpa(query: Tensor, key: Tensor, value: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """``export.models.mask_encoder.summed_positions`` by the fused operator; arguments and result are the same."""
+    bias = (rows[..., None] + columns[..., None, :]).flatten(3)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=1.0)
 
 
 class _FusedVision(nn.Module):
@@ -43,37 +49,15 @@ class _FusedVision(nn.Module):
         return mixed
 
 
-class _FusedMask(nn.Module):
-    """SAM's attention with the weights of another; relative positions are added as a mask."""
-
-    def __init__(self, attention: MaskAttention) -> None:
-        super().__init__()
-        self.attention = attention
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, H, W, C] to the same shape."""
-        own = self.attention
-        batch, height, width, channels = x.shape
-        heads, tokens = own.num_heads, height * width
-        query, key, value = own.qkv(x).reshape(batch, tokens, 3, heads, own.head_dim).permute(2, 0, 3, 1, 4).unbind(0)
-        grid = query.reshape(batch * heads, height, width, own.head_dim)
-        rows = grid @ relative_positions(own.rel_pos_h, height).transpose(1, 2)
-        columns = (grid.transpose(1, 2) @ relative_positions(own.rel_pos_w, width).transpose(1, 2)).transpose(1, 2)
-        bias = (rows[..., :, None] + columns[..., None, :]).reshape(batch, heads, tokens, tokens)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        merged: Tensor = own.proj(mixed.transpose(1, 2).reshape(batch, height, width, channels))
-        return merged
-
-
 def fuse(model: XSam) -> XSam:
     """Give the language model and both encoders fused attention, in place; weights stay."""
-    for module in model.llm.modules():
+    for module in model.modules():
         if isinstance(module, Attention):
             module.attend = joined_sdpa
+        elif isinstance(module, MaskAttention):
+            module.attend = summed_sdpa
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, VisionAttention) and not isinstance(parent, _FusedVision):
                 setattr(parent, name, _FusedVision(child))
-            elif isinstance(child, MaskAttention) and not isinstance(parent, _FusedMask):
-                setattr(parent, name, _FusedMask(child))
     return model

@@ -19,6 +19,7 @@ from xsam_edge.runtime.bundle.manifest import bundle_path, read_manifest
 from xsam_edge.runtime.cli.common import describe_error
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.results.iou import mask_iou
 from xsam_edge.runtime.results.result import Result
 
 _SCENES = (83, 84, 85, 86)
@@ -64,20 +65,18 @@ def _placed(bundle: Path, setting: Setting, say: Recorder) -> None:
 def compare(bundle: Path, setting: Setting, say: Recorder) -> None:
     """Ask a bundle the same on the device and on a CPU."""
     scenes = _SCENES[:1] if setting.small else _SCENES
-    answers = [
-        [
-            answer
-            for scene in scenes
-            for answer in _ask(XSam.load(bundle, device=device), draw(compose(scene), _WIDTH).pixels)
-        ]
-        for device in (setting.device, "cpu")
-    ]
-    texts, overlaps = agreement(*answers)
+    pictures = [draw(compose(scene), _WIDTH).pixels for scene in scenes]
+    found, expected = (_ask(XSam.load(bundle, device=device), pictures) for device in (setting.device, "cpu"))
+    texts, overlaps = agreement(found, expected)
     say(f"{bundle.name}: texts equal", texts == len(overlaps), note=f"{texts} of {len(overlaps)} answers")
     say(f"{bundle.name}: least mask IoU", min(overlaps), note=f"mean {np.mean(overlaps):.4f}")
 
 
-def _ask(model: XSam, picture: Pixels) -> list[Result]:
+def _ask(model: XSam, pictures: Sequence[Pixels]) -> list[Result]:
+    return [answer for picture in pictures for answer in _ask_of(model, picture)]
+
+
+def _ask_of(model: XSam, picture: Pixels) -> list[Result]:
     height, width = picture.shape[:2]
     box = (width // 8, height // 8, width // 2, height // 2)
     with model.look(picture) as scene:
@@ -97,7 +96,4 @@ def agreement(found: Sequence[Result], expected: Sequence[Result]) -> tuple[int,
 
 
 def _iou(one: Result, other: Result) -> float:
-    if len(one.segments) != len(other.segments):
-        return 0.0
-    union = int((one.masks | other.masks).sum())
-    return float((one.masks & other.masks).sum() / union) if union else 1.0
+    return mask_iou(one.masks, other.masks) if len(one.segments) == len(other.segments) else 0.0

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from xsam_edge.runtime.backends.onnxruntime.providers import CUDA
+from xsam_edge.runtime.backends.onnxruntime.providers import preload as preload_libraries
+from xsam_edge.runtime.backends.onnxruntime.session import CPU
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
-
-_PROVIDERS = {"cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"], "cpu": ["CPUExecutionProvider"]}
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,7 @@ def preload(device: str) -> None:
     if device == "cuda":
         import torch  # noqa: F401
 
-        if hasattr(onnxruntime, "preload_dlls"):
-            onnxruntime.preload_dlls()
+        preload_libraries(onnxruntime)
 
 
 def profile(path: Path, spec: GraphSpec, axes: Mapping[str, int], device: str) -> Placement:
@@ -49,18 +49,18 @@ def profile(path: Path, spec: GraphSpec, axes: Mapping[str, int], device: str) -
     Raises:
         BackendError: the provider of ``device`` is not there, or did not take the session.
     """
-    wanted = _PROVIDERS[device]
-    if wanted[0] not in onnxruntime.get_available_providers():
-        raise BackendError(f"this onnxruntime {onnxruntime.__version__} has no {wanted[0]}; bring onnxruntime-gpu")
+    wanted = CUDA.name if device == "cuda" else CPU
+    if wanted not in onnxruntime.get_available_providers():
+        raise BackendError(f"this onnxruntime {onnxruntime.__version__} has no {wanted}; bring onnxruntime-gpu")
     with tempfile.TemporaryDirectory() as folder:
         options = onnxruntime.SessionOptions()
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        session = onnxruntime.InferenceSession(str(path), options, providers=list(dict.fromkeys([wanted, CPU])))
         used = session.get_providers()
-        if used[0] != wanted[0]:
-            raise BackendError(f"{path.name} was opened on {used[0]}, not on {wanted[0]}; its libraries do not load")
+        if used[0] != wanted:
+            raise BackendError(f"{path.name} was opened on {used[0]}, not on {wanted}; its libraries do not load")
         for _ in range(2):
             session.run(None, zeros(spec, axes))
         events = json.loads(Path(session.end_profiling()).read_text())

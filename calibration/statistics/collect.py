@@ -40,6 +40,7 @@ from xsam_edge.runtime.bundle.manifest import (
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step, silent
+from xsam_edge.runtime.user_cache import user_cache
 
 FORMAT = 1  # of the statistics; a change makes those of before invalid
 SAVE_SECONDS = 30.0  # between two saved states, or twenty times what saving takes
@@ -68,8 +69,7 @@ def default_cache() -> Path:
     """
     if own := os.environ.get("XSAM_EDGE_CACHE"):
         return Path(own) / "calibration"
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared) if shared else Path.home() / ".cache") / "xsam-edge" / "calibration"
+    return user_cache() / "calibration"
 
 
 def cache_key(manifest: Manifest, data: CalibrationData, answer: AnswerMode = "greedy") -> str:

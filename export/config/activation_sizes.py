@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from xsam_edge.export.config.sizes import ModelConfig
+from math import prod
+
+from xsam_edge.export.config.sizes import ModelConfig, level_sizes
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
 from xsam_edge.runtime.bundle.contract import Dialect
 
@@ -66,5 +68,4 @@ def _unfused(config: ModelConfig) -> ActivationSizes:
 
 def _grids(config: ModelConfig) -> list[int]:
     """Places of each level of the pixel decoder."""
-    side = config.mask_encoder.grid + config.mask_encoder.grid % 2
-    return [int(side * scale) ** 2 for scale in config.connector.scales]
+    return [prod(size) for size in level_sizes(config)]

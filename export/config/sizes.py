@@ -119,3 +119,11 @@ class ModelConfig:
     def mask_tokens(self) -> int:
         """Image tokens from the mask encoder (its grid halved by pixel shuffle, odd grids padded)."""
         return ((self.mask_encoder.grid + 1) // 2) ** 2
+
+
+def level_sizes(config: ModelConfig) -> list[tuple[int, int]]:
+    """Grid (height, width) of each level of the pixel decoder, low resolution first."""
+    side = config.mask_encoder.grid
+    side += side % 2  # the connector pads odd grids at every scale
+    sizes = [(int(side * scale), int(side * scale)) for scale in config.connector.scales]
+    return sizes[::-1]

@@ -19,6 +19,7 @@ from xsam_edge.runtime.bundle.engine_info import Flavour
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import EngineBuildError
 from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.user_cache import user_cache
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -139,7 +140,5 @@ def timing_cache(flavour: Flavour, version: str, device: DeviceInfo | None) -> P
     """Where kernel timings of this library, GPU and driver are kept; None without a GPU: nothing is timed."""
     if device is None:
         return None
-    home = os.environ.get("XDG_CACHE_HOME")
-    root = Path(home) if home else Path.home() / ".cache"
     name = "-".join((flavour, version, device.name, device.compute_capability, device.driver or "unknown"))
-    return root / "xsam-edge" / "timing" / (re.sub(r"[^\w.-]+", "_", name) + ".cache")
+    return user_cache() / "timing" / (re.sub(r"[^\w.-]+", "_", name) + ".cache")

@@ -62,11 +62,13 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
         check_fits(fit)
         progress.clear()
         print(table(fit.memory, fit.target.memory, fit.target.name), file=sys.stderr)
-        parities: list[Parity] = []
+        parity = Parity("parity with the graphs was not checked")
 
         def check(engines: Path) -> None:
-            compare = parity_check(bundle, graphs, destination.device, destination.compute_capabilities, progress)
-            parities.append(Parity("parity with the graphs was not checked") if options.no_parity else compare(engines))
+            nonlocal parity
+            if not options.no_parity:
+                where = destination.device, destination.compute_capabilities
+                parity = parity_check(engines, bundle, graphs, *where, progress)
 
         manifest, built = convert(
             bundle,
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
             check=check,
             progress=progress,
         )
-    _print(options, manifest, built, parities[0], time.perf_counter() - start)
+    _print(options, manifest, built, parity, time.perf_counter() - start)
     return 0
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from math import prod
 
 from xsam_edge.export.config.activation_sizes import activation_sizes
-from xsam_edge.export.config.sizes import LLMConfig, ModelConfig
+from xsam_edge.export.config.sizes import LLMConfig, ModelConfig, level_sizes
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.device.memory_plan import Footprint
@@ -21,8 +22,7 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
     llm, decoder = config.llm, config.mask_decoder
     itemsize = 4 if precision == "fp32" else 2
     encoder_bytes, llm_bytes = _WEIGHT_BYTES[precision]
-    side = config.mask_encoder.grid + config.mask_encoder.grid % 2
-    grids = sorted(int(side * scale) ** 2 for scale in config.connector.scales)
+    grids = [prod(size) for size in level_sizes(config)]
     # As graphs for GPUs have them: float32 mask features, and each decoder layer's keys and values of its level.
     levels = 2 * decoder.hidden_dim * sum(grids[i % decoder.num_levels] for i in range(decoder.decoder_layers))
     mask_features = 4 * sum(grids) * decoder.mask_feature_size

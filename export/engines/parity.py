@@ -47,6 +47,7 @@ def why_not(manifest: Manifest, device: DeviceInfo | None, capabilities: tuple[s
 
 
 def parity_check(
+    engines: Path,
     graphs: Path,
     manifest: Manifest,
     device: DeviceInfo | None,
@@ -54,31 +55,28 @@ def parity_check(
     progress: Progress,
     *,
     backend: Callable[[Path], Backend] | None = None,
-) -> Callable[[Path], Parity]:
-    """What compares a folder of engines, run by ``backend`` or their own, with the bundle ``graphs``.
+) -> Parity:
+    """Compare a folder of engines, run by ``backend`` or their own, with the bundle ``graphs`` of ``manifest``.
 
-    It raises EngineBuildError where masks agree less than ``LEAST_IOU``.
+    Raises:
+        EngineBuildError: masks agree less than ``LEAST_IOU``.
     """
-
-    def check(engines: Path) -> Parity:
-        if reason := why_not(manifest, device, capabilities):
-            return Parity(f"parity with the graphs was not checked: {reason}")
-        data = open_calibration("shapes", 1, _PICTURES)
-        exam = Exam(graphs, data.held_out, progress=progress)
-        score = exam.score(engines, backend(engines) if backend else None, what="parity: the engines")
-        found = (
-            f"a mean IoU of {score.mean_iou:.3f} in {score.masks} masks of {score.pictures} pictures, and "
-            f"{100 * (score.token_agreement or 0.0):.0f}% of texts alike"
+    if reason := why_not(manifest, device, capabilities):
+        return Parity(f"parity with the graphs was not checked: {reason}")
+    data = open_calibration("shapes", 1, _PICTURES)
+    exam = Exam(graphs, data.held_out, progress=progress)
+    score = exam.score(engines, backend(engines) if backend else None, what="parity: the engines")
+    found = (
+        f"a mean IoU of {score.mean_iou:.3f} in {score.masks} masks of {score.pictures} pictures, and "
+        f"{100 * (score.token_agreement or 0.0):.0f}% of texts alike"
+    )
+    if score.mean_iou < LEAST_IOU:
+        raise EngineBuildError(
+            f"the engines answer otherwise than their graphs: {found}; the compiler is wrong about this model, so "
+            "that nothing was written. Try another version of the library or another --optimization-level, or keep "
+            "them with --no-parity"
         )
-        if score.mean_iou < LEAST_IOU:
-            raise EngineBuildError(
-                f"the engines answer otherwise than their graphs: {found}; the compiler is wrong about this model, so "
-                "that nothing was written. Try another version of the library or another --optimization-level, or keep "
-                "them with --no-parity"
-            )
-        return Parity(f"parity with the graphs: {found}", score)
-
-    return check
+    return Parity(f"parity with the graphs: {found}", score)
 
 
 def _is_installed(distribution: str) -> bool:

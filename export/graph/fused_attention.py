@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from xsam_edge.export.graph.passes import initializer
+from xsam_edge.export.graph.passes import drop_unused_initializers, initializer
 
 DOMAIN = "com.microsoft"
 _HEADS_SECOND, _TRANSPOSED = (0, 2, 1, 3), (0, 2, 3, 1)
@@ -40,9 +40,7 @@ def fuse_attention(model: ir.Model) -> int:
     if found:
         graph.opset_imports[DOMAIN] = 1
         RemoveUnusedNodesPass()(model)
-        for name, value in list(graph.initializers.items()):
-            if not value.uses():
-                del graph.initializers[name]
+        drop_unused_initializers(graph)
     return len(found)
 
 

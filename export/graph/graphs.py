@@ -13,7 +13,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.config.sizes import ModelConfig, level_sizes
 from xsam_edge.export.graph.trace import TraceRequest
 from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle import contract
@@ -37,14 +37,6 @@ FP32_TENSORS = (
 
 # Example sizes of dynamic axes. Any will do, but torch.export takes 0 and 1 for constants.
 _EXAMPLE = {contract.BATCH: 4, contract.SEQUENCE: 5, contract.PAST: 7, contract.ROWS: 2, contract.CONDITIONS: 3}
-
-
-def level_sizes(config: ModelConfig) -> list[tuple[int, int]]:
-    """Grid (height, width) of each level of the pixel decoder, low resolution first."""
-    side = config.mask_encoder.grid
-    side += side % 2  # the connector pads odd grids at every scale
-    sizes = [(int(side * scale), int(side * scale)) for scale in config.connector.scales]
-    return sizes[::-1]
 
 
 def feature_shapes(config: ModelConfig, dialect: Dialect = "cpu") -> dict[str, tuple[int, ...]]:

@@ -122,7 +122,7 @@ def extract_weights(model: ir.Model) -> dict[str, WeightPlan]:
         plan = _plan(graph, value)
         _replace_by_initializer(graph, value, plan, plans)
     RemoveUnusedNodesPass()(model)
-    _drop_unused_initializers(graph)
+    drop_unused_initializers(graph)
     for name, value in graph.initializers.items():
         if value.const_value is None and name not in plans:
             plans[name] = WeightPlan((name,))
@@ -227,7 +227,8 @@ def _replace_by_initializer(graph: ir.Graph, value: ir.Value, plan: WeightPlan, 
     value.replace_all_uses_with(replacement, replace_graph_outputs=False)
 
 
-def _drop_unused_initializers(graph: ir.Graph) -> None:
+def drop_unused_initializers(graph: ir.Graph) -> None:
+    """Remove the initialisers that no node reads."""
     for name, value in list(graph.initializers.items()):
         if not value.uses():
             del graph.initializers[name]

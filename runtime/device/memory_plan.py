@@ -181,11 +181,10 @@ def check_memory(manifest: Manifest, context: int, device: DeviceInfo) -> Memory
     Raises:
         DeviceMemoryError: it does not fit; the message names a context that would, if one does.
     """
-    facts, memory = footprint(manifest), device_memory(device)
-    wanted = plan(facts, context)
-    if wanted.fits(memory):
+    memory = device_memory(device)
+    wanted, shorter = _plan_or_shorter(manifest, context, memory)
+    if shorter is None:
         return wanted
-    shorter = longest_context(facts, memory, context)
     advice = f"load it with --context {shorter}" if shorter else "use a bundle of lower precision or a smaller variant"
     raise DeviceMemoryError(
         f"the bundle needs {size(wanted.needed(memory.shared))} with a context of {context} tokens, {device.name} has "
@@ -199,16 +198,21 @@ def check_free_memory(manifest: Manifest, context: int, name: str, free: int, to
     Raises:
         DeviceMemoryError: it does not fit; the message names a context that would, if one does.
     """
-    facts, memory = footprint(manifest), DeviceMemory(free, 0, shared=False)
-    wanted = plan(facts, context)
-    if wanted.fits(memory):
+    wanted, shorter = _plan_or_shorter(manifest, context, DeviceMemory(free, 0, shared=False))
+    if shorter is None:
         return
-    shorter = longest_context(facts, memory, context)
     advice = f"or load it with --context {shorter}" if shorter else "or use a bundle of lower precision"
     raise DeviceMemoryError(
         f"the bundle needs {size(wanted.needed(False))} with a context of {context} tokens, {name} has {size(free)} of "
         f"{size(total)} free; end what else uses it (`nvidia-smi` lists that), {advice}"
     )
+
+
+def _plan_or_shorter(manifest: Manifest, context: int, memory: DeviceMemory) -> tuple[MemoryPlan, int | None]:
+    """The plan of a bundle, and where it does not fit the longest context that would, 0 if none does."""
+    facts = footprint(manifest)
+    wanted = plan(facts, context)
+    return wanted, None if wanted.fits(memory) else longest_context(facts, memory, context)
 
 
 def longest_context(facts: Footprint, memory: DeviceMemory, below: int) -> int:

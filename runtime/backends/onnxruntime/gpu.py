@@ -19,7 +19,7 @@ from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.backends.cuda.calls import Cuda
 from xsam_edge.runtime.backends.cuda.driver import DriverApi
 from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors, copy_all
-from xsam_edge.runtime.backends.onnxruntime.library import import_library, is_since, one_line
+from xsam_edge.runtime.backends.onnxruntime.library import import_library, one_line, runs_without_logits
 from xsam_edge.runtime.backends.onnxruntime.providers import Provider
 from xsam_edge.runtime.backends.onnxruntime.session import check_types
 from xsam_edge.runtime.backends.tensorrt.plan import (
@@ -35,11 +35,9 @@ from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.engine_info import DECODE, SUFFIX, EngineProfile
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
-from xsam_edge.runtime.versions import Version
 
 _log = logging.getLogger(__name__)
 
-_EMPTY_ARGMAX = Version(1, 32)
 _ANY = (0, 0, 1 << 31)
 # Captured runs of a session, which it keeps: before 1.32 ONNX Runtime lets go of none.
 _CAPTURES = 16
@@ -81,7 +79,7 @@ class GpuBackend(DeviceTensors):
         driver = provider.check(ort, driver)
         super().__init__(Cuda(cudart or driver))
         self.name = f"onnxruntime-{provider.device}"
-        self.runs_without_logits = is_since(ort, _EMPTY_ARGMAX)
+        self.runs_without_logits = runs_without_logits(ort)
         self._ort, self._provider = ort, provider
         self._capture = capture and provider.captures
 
@@ -195,7 +193,7 @@ class GpuGraph:
 
 def _profiles(spec: GraphSpec, *, repeat: bool) -> tuple[EngineProfile, ...]:
     """Sizes of every axis, and with ``repeat`` those of runs behind a past apart, which may be replayed."""
-    axes = {axis: _ANY for tensor in spec.inputs for axis in tensor.shape if isinstance(axis, str)}
+    axes = dict.fromkeys(sorted(spec.axes), _ANY)
     profiles = [EngineProfile("any", axes)]
     if repeat and contract.PAST in axes:
         behind = {contract.PAST: (1, 1, _ANY[2])} | ({contract.BATCH: (1, 1, 1)} if contract.BATCH in axes else {})

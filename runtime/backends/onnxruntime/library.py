@@ -11,6 +11,7 @@ from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.versions import Version, parse, version_of
 
 _FATAL, _WARNING = 4, 2
+_EMPTY_ARGMAX = Version(1, 32)
 
 
 def import_library() -> Any:
@@ -32,6 +33,11 @@ def is_since(ort: Any, release: Version) -> bool:
     """Whether ``ort`` is a release or a later one; what cannot be read is taken for an older one."""
     version = parse(version_of(ort))
     return version is not None and version >= release
+
+
+def runs_without_logits(ort: Any) -> bool:
+    """Whether ``ort`` takes the language model's logits of no row: ArgMax over none has the shape that it should."""
+    return is_since(ort, _EMPTY_ARGMAX)
 
 
 # What stands in front of a message of ONNX Runtime, once for each function that passed it on.

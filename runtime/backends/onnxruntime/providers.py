@@ -110,7 +110,10 @@ class RtxProvider:
     def check(self, ort: Any, driver: DriverApi | None = None) -> DriverApi:
         """See :class:`Provider`."""
         if not hasattr(ort, "register_execution_provider_library"):
-            raise BackendError(f"onnxruntime {version_of(ort)} takes no plugins; install onnxruntime 1.24 or newer")
+            raise BackendError(
+                f"onnxruntime {version_of(ort)} takes no plugins, 1.24 and newer do; with Python 3.11 or newer run "
+                "`pip install --upgrade xsam-edge[onnxruntime-rtx]`"
+            )
         try:
             plugin = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
         except ImportError:

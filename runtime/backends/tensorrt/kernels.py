@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.runtime.units import size
+from xsam_edge.runtime.user_cache import user_cache
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ def kernel_file(bundle: Path, identity: str, parts: Mapping[str, str], cache_hom
     name = "-".join(["kernels", *(re.sub(r"[^\w.]+", "_", part) or "unknown" for part in parts.values())]) + ".rtxcache"
     if os.access(bundle, os.W_OK):
         return bundle / name
-    home = cache_home or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "xsam-edge" / identity[:16] / name
+    home = user_cache() if cache_home is None else cache_home / "xsam-edge"
+    return home / identity[:16] / name
 
 
 @dataclass

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from tests.export.conftest import recorded_model
 from xsam_edge.export.bundle import build_graph
 from xsam_edge.export.config.check import check_config
-from xsam_edge.export.graph.graphs import feature_shapes, level_sizes
+from xsam_edge.export.config.sizes import level_sizes
+from xsam_edge.export.graph.graphs import feature_shapes
 from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import write_external_data
 from xsam_edge.export.models.random_weights import init_weights

@@ -54,6 +54,7 @@ def test_values_go_there_and_back(tensors: DeviceTensors) -> None:
     tensors.download(tensors.upload(-values))
     np.testing.assert_array_equal(whole, values)
     np.testing.assert_array_equal(part, values[:, 1:3])
+    np.testing.assert_array_equal(tensors.download(buffer.tokens(1, 3)), values[:, 1:3])
     assert tensors.download(tensors.upload(values[:, :0])).shape == (1, 0, 3)
     free, total = tensors.free_memory()
     assert 0 < free <= total
@@ -69,6 +70,8 @@ def test_rows_are_joined_on_the_device(tensors: DeviceTensors) -> None:
     np.testing.assert_array_equal(tensors.download(joined)[0], expected)
     with pytest.raises(ValueError, match="does not continue"):
         tensors.assemble([values, values.astype(np.float16)])
+    with pytest.raises(ValueError, match="does not continue"):
+        tensors.assemble([values, tensors.upload(values), values.astype(np.float16)])
 
 
 def test_alike_buffers_are_zeros_at_equal_distances(tensors: DeviceTensors) -> None:
