@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
 
+from xsam_edge.calibration.stored_weights import store
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.backends.onnxruntime import THREAD_ENTRIES, OnnxRuntimeBackend, one_line
 from xsam_edge.runtime.bundle.manifest import GraphSpec
@@ -66,14 +67,34 @@ class EditedBackend(OnnxRuntimeBackend):
         disabled: Sequence[str] = (),
     ) -> None:
         super().__init__("cpu", threads)
+        self.threads = threads
         self._edit, self._listen, self._disabled = edit, listen, disabled
 
     def open(self, path: Path, spec: GraphSpec) -> EditedGraph:  # type: ignore[override]
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
+        return EditedGraph(self.session(self.edited(path), path), spec, self._listen)
+
+    def edited(self, path: Path) -> ir.Model:
+        """A graph as it is to be run. Raises BackendError for a file that cannot be read."""
         try:
-            model = self._edit(path)
+            return self._edit(path)
         except OSError as error:
             raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
+
+    def release(self) -> None:
+        """Let go of what the last sessions alone needed: none of them is run any more."""
+
+    def tell(self, file: str, outputs: Mapping[str, npt.NDArray[Any]]) -> None:
+        """What a run of a graph gave besides; called where another runs it."""
+        if self._listen is not None:
+            self._listen(file, outputs)
+
+    def session(self, model: ir.Model, path: Path) -> Any:
+        """A session of a graph, or of a part of it, whose weights lie beside ``path``.
+
+        Raises:
+            BackendError: ONNX Runtime does not take it.
+        """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 3  # its warnings are about placement, not about results
@@ -85,11 +106,11 @@ class EditedBackend(OnnxRuntimeBackend):
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         for name, value in THREAD_ENTRIES.items():
             options.add_session_config_entry(name, value)
+        store(model)
         data = ir.to_proto(model).SerializeToString()
         try:
-            session = onnxruntime.InferenceSession(
+            return onnxruntime.InferenceSession(
                 data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
             )
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
-        return EditedGraph(session, spec, self._listen)

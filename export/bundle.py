@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from xsam_edge.calibration.stored_weights import narrow
 from xsam_edge.export.config.activation_sizes import activation_sizes
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.graph.floats import FloatTypes, apply
@@ -25,7 +26,14 @@ from xsam_edge.export.graph.graphs import FP32_TENSORS, GRAPHS, graph_spec
 from xsam_edge.export.graph.passes import WeightPlan, extract_weights, infer_types, rename, simplify
 from xsam_edge.export.graph.pixels import has_pixels, pixels_graph
 from xsam_edge.export.graph.trace import fake_tensors, trace
-from xsam_edge.export.graph.weights import WeightSource, blocks, cast, stored_bytes, write_external_data
+from xsam_edge.export.graph.weights import (
+    WeightSource,
+    blocks,
+    cast,
+    stored_bytes,
+    stored_types,
+    write_external_data,
+)
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
@@ -95,11 +103,12 @@ def fill_bundle(
 ) -> Manifest:
     """Write a bundle into an empty folder; raises as :func:`write_bundle`.
 
-    One that is not ``finished`` is to be lowered: its graphs lack what :func:`finish` does.
+    One that is not ``finished`` is to be lowered: its graphs lack what :func:`finish` does, and store weights in the
+    checkpoint's own types (:mod:`xsam_edge.calibration.stored_weights`).
     """
     with fake_tensors():
         model = XSam(request.config, dialect=request.dialect)
-    check_space(folder, bundle_bytes(request, model, request.precision))
+    check_space(folder, bundle_bytes(request, model, request.precision, stored=not finished))
     graphs = {}
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))
@@ -107,13 +116,16 @@ def fill_bundle(
     return seal(request, folder, request.precision, request.precision, graphs, progress)
 
 
-def bundle_bytes(request: BundleRequest, model: XSam, precision: FloatType) -> int:
-    """About how many bytes a bundle takes."""
-    shapes = tensor_shapes(model)
-    values = sum(int(np.prod(shape)) for shape in shapes.values())
+def bundle_bytes(request: BundleRequest, model: XSam, precision: FloatType, *, stored: bool = False) -> int:
+    """About how many bytes a bundle takes; ``stored``, one whose graphs have weights in the checkpoint's own types."""
+    shapes, size = tensor_shapes(model), _NUMPY[precision].itemsize
+    sizes = {
+        name: int(np.prod(shape)) * (2 if stored and request.weights.dtype(name).endswith("float16") else size)
+        for name, shape in shapes.items()
+    }
     if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
-        values += int(np.prod(shapes[EMBEDDINGS]))
-    return _NUMPY[precision].itemsize * values
+        sizes["head"] = sizes[EMBEDDINGS]
+    return sum(sizes.values())
 
 
 def build_graph(model: XSam, name: str, precision: FloatType = "fp32") -> tuple[ir.Model, dict[str, WeightPlan]]:
@@ -140,6 +152,8 @@ def _build_and_write(
     graph, plans = build_graph(model, name, request.precision)
     if finished:
         finish(graph, request.dialect)
+    else:
+        narrow(graph.graph, stored_types(plans, request.weights))
     return write_graph(graph, plans, request.weights, name, folder, progress)
 
 

@@ -11,7 +11,7 @@ import contextlib
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from xsam_edge.calibration.statistics.collect import collect, default_cache
 from xsam_edge.calibration.statistics.probes import Probe, make_probe
 from xsam_edge.calibration.statistics.ranges import activation_range, parse_method
 from xsam_edge.calibration.statistics.stats import TensorStats
+from xsam_edge.calibration.stored_weights import stored_weights
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, finish, seal, write_graph
 from xsam_edge.export.gate.measure import Exam, Score
 from xsam_edge.export.gate.peaks import Peaks, half_range, half_values, measure, raise_peaks
@@ -43,7 +44,6 @@ from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
     FileEntry,
     GraphSpec,
-    HalfRange,
     Manifest,
     hash_file,
     read_manifest,
@@ -73,7 +73,9 @@ def quantize_bundle(
         report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
         (folder / PLAN_FILE).write_text(measured.plan.to_json(), encoding="utf-8")
         write_report(folder, report, pictures_of(measured.score))
-        manifest = _bind(folder, manifest, report.degraded, measured.half_range)
+        manifest = replace(manifest, degraded=report.degraded, half_range=measured.half_range)
+        new = {path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST_FILE}
+        manifest = _bind(folder, manifest, new)
     return manifest, report
 
 
@@ -213,6 +215,7 @@ class _Quantization:
             if self.plan.smoothing:
                 groups, own = smoothing.smooth(opened, quantized, own)
                 self.groups += groups
+                _bind(self.base, read_manifest(self.base), {f"{name}.onnx"})
             for site in find_sites(opened.model.graph, opened.plans):
                 activation_stats, node = own.get(str(site.activation.name)), str(site.node.name)
                 if activation_stats is None or not activation_stats.reached:
@@ -302,7 +305,7 @@ def _changes(asked: Plan, found: Plan) -> Iterator[str]:
 
 def _probes(model: ir.Model) -> list[tuple[Probe, bool]]:
     probes: dict[str, tuple[Probe, bool]] = {}
-    for site, per_channel in smoothing.probed(model.graph, lowering.stored_weights(model.graph)):
+    for site, per_channel in smoothing.probed(model.graph, stored_weights(model.graph)):
         probe = make_probe(site.activation, site.channel_axis)
         known = probes.get(probe.tensor)
         probes[probe.tensor] = (probe, per_channel or (known is not None and known[1]))
@@ -315,11 +318,10 @@ def _without(names: GraphNames, unreached: Mapping[str, str]) -> GraphNames:
     return GraphNames(names.nodes, sites, reasons)
 
 
-def _bind(folder: Path, manifest: Manifest, degraded: bool, half_range: HalfRange | None) -> Manifest:
-    """Add files that were written after the manifest to it."""
-    new = sorted(path for path in folder.iterdir() if path.name not in {*manifest.files, MANIFEST_FILE})
-    files = {path.name: FileEntry(path.stat().st_size, hash_file(path)) for path in new}
-    manifest = replace(manifest, files={**manifest.files, **files}, degraded=degraded, half_range=half_range)
+def _bind(folder: Path, manifest: Manifest, names: Collection[str]) -> Manifest:
+    """Write a manifest that binds files that were written after it, or again."""
+    files = {name: FileEntry((folder / name).stat().st_size, hash_file(folder / name)) for name in sorted(names)}
+    manifest = replace(manifest, files={**manifest.files, **files})
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 

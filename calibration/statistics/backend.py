@@ -11,8 +11,7 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.instrumented import EditedBackend
 from xsam_edge.calibration.statistics.probes import PARTS, Probe, instrument
-from xsam_edge.runtime.backends.onnxruntime import one_line
-from xsam_edge.runtime.errors import BackendError
+from xsam_edge.calibration.stored_weights import load_graph
 
 Listener = Callable[[str, Probe, Mapping[str, npt.NDArray[Any]]], None]
 """Called after each run of a graph with its file's name, a probe and what it found, by ``PARTS``."""
@@ -37,12 +36,5 @@ class ProbedBackend(EditedBackend):
 
     def _hear(self, file: str, probed: Mapping[str, npt.NDArray[Any]]) -> None:
         for probe in self._probes[Path(file).name]:
-            self._tell(file, probe, {part: probed[probe.output(part)] for part in PARTS})
-
-
-def load_graph(path: Path) -> ir.Model:
-    """A graph whose weights stay in the file beside it. Raises BackendError for a file that is none."""
-    try:
-        return ir.load(path)
-    except Exception as error:  # protobuf's own types
-        raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
+            if probe.output(PARTS[0]) in probed:  # a part of a graph has those of its own
+                self._tell(file, probe, {part: probed[probe.output(part)] for part in PARTS})

@@ -24,10 +24,13 @@ import onnx_ir as ir
 from xsam_edge.calibration.calibration_data import CalibrationData
 from xsam_edge.calibration.data.samples import Picture
 from xsam_edge.calibration.evaluation.run import MAX_UNREADABLE, AskOptions, ask_scene
-from xsam_edge.calibration.statistics.backend import ProbedBackend, load_graph
+from xsam_edge.calibration.staged.run import fits_whole
+from xsam_edge.calibration.statistics.backend import ProbedBackend
+from xsam_edge.calibration.statistics.by_stages import Collector
 from xsam_edge.calibration.statistics.probes import Probe
 from xsam_edge.calibration.statistics.stats import NotFiniteError, TensorStats
 from xsam_edge.calibration.statistics.store import Saved, Watched, load, prepare_folder, save
+from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.runtime.asking import AnswerMode
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
@@ -102,7 +105,9 @@ def collect(
         data: see :func:`~xsam_edge.calibration.calibration_data.open_calibration`.
         choose: see ``Choose``; called for each graph.
         cache: the folder of statistics; see :func:`default_cache`. What is there already is not computed again.
-        answer: how to ask. Appended answers need no logits, so that the language model's head gets no statistics.
+        answer: how to ask. Appended answers need no logits, so that the language model's head gets no statistics. A
+            model that is too large to be run as a whole is always asked with appended answers, whose last rows its
+            head is given.
         threads: of ONNX Runtime; 0 takes every core.
         progress: told of each picture before it is looked at; of nothing where the cache holds everything.
 
@@ -114,15 +119,52 @@ def collect(
     manifest = read_manifest(bundle)
     check_files(bundle, manifest, hashes=False)
     prepare_folder(cache)
-    path = cache / f"{cache_key(manifest, data, answer)}.npz"
+    whole = fits_whole(manifest)
+    path = cache / f"{cache_key(manifest, data, answer if whole else 'append')}.npz"
     wanted = _wanted(bundle, manifest, choose)
     state = _resumed(path, wanted, len(data.calibration))
     if not state.is_whole:
-        backend = ProbedBackend(lambda model: [probe for probe, _ in choose(model)], partial(_listen, state), threads)
-        model = XSam.load(bundle, backend=backend, verify=False)
-        _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
+        chosen = partial(_probes, choose)
+        if whole:
+            backend = ProbedBackend(chosen, partial(_listen, state), threads)
+            model = XSam.load(bundle, backend=backend, verify=False)
+            _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
+        else:
+            _collect_by_stages(state, path, bundle, chosen, data.calibration, threads, progress)
     tensors = {name: state.tensors[name] for name in wanted}
     return Statistics(tensors, state.done - len(state.unreadable), tuple(state.unreadable))
+
+
+def _probes(choose: Choose, model: ir.Model) -> list[Probe]:
+    return [probe for probe, _ in choose(model)]
+
+
+def _collect_by_stages(
+    state: Saved,
+    path: Path,
+    bundle: Path,
+    choose: Callable[[ir.Model], Sequence[Probe]],
+    pictures: Sequence[Picture],
+    threads: int,
+    progress: Progress,
+) -> None:
+    def listen(file: str, probe: Probe, parts: Mapping[str, npt.NDArray[Any]]) -> None:
+        if collector.listens:
+            _listen(state, file, probe, parts)
+
+    backend = ProbedBackend(choose, listen, threads)
+    collector = Collector(bundle, backend, state, path, partial(_skip, state, looked_at=state.total), progress)
+    collector.go_on(pictures)
+
+
+def _skip(state: Saved, name: str, looked_at: int) -> None:
+    """Count a picture that cannot be read. Raises InputError where there are too many."""
+    state.unreadable.append(name)
+    if len(state.unreadable) > MAX_UNREADABLE * state.total:
+        raise InputError(
+            f"{len(state.unreadable)} of {looked_at} images for calibration cannot be read, such as "
+            f"{state.unreadable[0]}; at most {MAX_UNREADABLE:.0%} may be missing or damaged"
+        )
 
 
 def _wanted(bundle: Path, manifest: Manifest, choose: Choose) -> dict[str, Watched]:
@@ -171,12 +213,7 @@ def _go_on(
         progress(Step("calibration", index, state.total, "pictures"))
         picture = pictures[index]
         if not _look(model, picture, options):
-            state.unreadable.append(picture.name)
-            if len(state.unreadable) > MAX_UNREADABLE * state.total:
-                raise InputError(
-                    f"{len(state.unreadable)} of {index + 1} images for calibration cannot be read, such as "
-                    f"{state.unreadable[0]}; at most {MAX_UNREADABLE:.0%} may be missing or damaged"
-                )
+            _skip(state, picture.name, index + 1)
         state.done = index + 1
         if state.is_whole or time.monotonic() > next_save:
             start = time.monotonic()

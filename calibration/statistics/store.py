@@ -43,13 +43,14 @@ class _Facts:
     total: Count
     done: Count
     unreadable: tuple[Any, ...]  # names of files, which may hold bytes that are no text
+    stage: Count = 0
 
 
 @dataclass
 class Saved:
     """How far a run is: statistics of the first ``done`` of ``total`` pictures, and which of them were unreadable.
 
-    ``watched`` has the keys of ``tensors``.
+    ``watched`` has the keys of ``tensors``. A run by stages has those of the first ``stage`` for the next pictures too.
     """
 
     watched: Mapping[str, Watched]
@@ -57,6 +58,7 @@ class Saved:
     tensors: dict[str, TensorStats] = field(default_factory=dict)
     done: int = 0
     unreadable: list[str] = field(default_factory=list)
+    stage: int = 0
 
     @property
     def is_whole(self) -> bool:
@@ -83,7 +85,7 @@ def save(path: Path, state: Saved) -> None:
     arrays = {
         f"{name}\t{part}": np.asarray(getattr(stats, part)) for name, stats in state.tensors.items() for part in _FIELDS
     }
-    facts = {"watched": state.watched, "total": state.total, "done": state.done, "unreadable": state.unreadable}
+    facts = {name: getattr(state, name) for name in ("watched", "total", "done", "unreadable", "stage")}
     partial = path.with_name(f".{path.name}.{os.getpid()}")  # another process may save the same statistics
     try:
         with partial.open("wb") as file:
@@ -105,7 +107,7 @@ def load(path: Path) -> Saved | None:
         with np.load(path, allow_pickle=False) as archive:
             facts = from_json(_Facts, parse_json(str(archive["facts"]), str(path)), str(path))
             watched = {name: Watched(*item) for name, item in facts.watched.items()}
-            saved = Saved(watched, facts.total, {}, facts.done, list(facts.unreadable))
+            saved = Saved(watched, facts.total, {}, facts.done, list(facts.unreadable), facts.stage)
             for name in watched:
                 lowest, highest, squares, counts, size = (archive[f"{name}\t{part}"] for part in _FIELDS)
                 if counts.ndim != 2 or counts.shape[1] != BINS:

@@ -69,6 +69,10 @@ class Checkpoint(Mapping[str, TensorRef]):
         """Read one tensor; bfloat16 comes back as float32, other types as stored. Raises as ``tensor_ref.read``."""
         return read(self._refs[name])
 
+    def dtype(self, name: str) -> str:
+        """The type that a tensor is stored in, such as "bfloat16"."""
+        return self._refs[name].dtype
+
     def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Read ``tensor[start:stop]`` without reading the rest. Raises as ``tensor_ref.read_rows``."""
         return read_rows(self._refs[name], start, stop)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from PIL import Image
 from xsam_edge.calibration.data.samples import Ask, Caption, Categories, Phrase, Picture, Regions, Task
 from xsam_edge.calibration.evaluation.agreement import Agreement, Compared, Recorder
 from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
+from xsam_edge.calibration.instrumented import EditedBackend
+from xsam_edge.calibration.staged.run import PICTURES, StagedRun, fits_whole
+from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.runtime.backends.base import Backend
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step
@@ -38,6 +43,9 @@ class Worst:
     mask: npt.NDArray[np.bool_]
 
 
+_Asking = Callable[[XSam, Picture, AskOptions], None]
+
+
 @dataclass(frozen=True, eq=False)
 class Score:
     """Agreement with FP32. ``stderr`` is that of ``mean_iou`` over pictures; ``tasks`` is ``Agreement.result``."""
@@ -52,23 +60,23 @@ class Score:
 
 
 class Exam:
-    """Held-out pictures with what the FP32 bundle answers; asked once, however often others are compared with it."""
+    """Held-out pictures with what the FP32 bundle answers; asked once, however often others are compared with it.
+
+    A model that is too large to run as a whole runs by stages, and with given answers: then no tokens are compared, and
+    captions are left out.
+    """
 
     def __init__(self, bundle: Path, pictures: Iterable[Picture], *, threads: int = 0, progress: Progress) -> None:
         """Raises InputError if there is no picture that can be read, and no mask to compare."""
         self.bundle, self._threads, self._progress = bundle, threads, progress
         self._recorder = Recorder()
-        self._pictures = list(pictures)  # their pixels and masks are made when they are asked for
-        unreadable: set[str] = set()
-        model = XSam.load(bundle, threads=threads, verify=False)
-        for picture, image in self._images(len(self._pictures), "gate: FP32 answers"):
-            if image is None:
-                unreadable.add(picture.name)
-                continue
-            _ask(model, picture, image, self._recorder.watch)
-        self._pictures = [picture for picture in self._pictures if picture.name not in unreadable]
+        self._whole = fits_whole(read_manifest(bundle))
+        # Their pixels and masks are made when they are asked for.
+        self._pictures = [picture for picture in pictures if _is_readable(picture)]
         if not self._pictures:
             raise InputError("no held-out picture can be read; give calibration data with more pictures")
+        backend = None if self._whole else EditedBackend(load_graph, None, threads)
+        self._ask_all(bundle, backend, self._pictures, "gate: FP32 answers", partial(_ask, watch=self._recorder.watch))
 
     @property
     def pictures(self) -> int:
@@ -80,61 +88,98 @@ class Exam:
 
         ``what`` tells the user what is being measured. An ask that the bundle fails at has lost all of its masks.
         """
-        model = XSam.load(bundle, backend=backend, threads=self._threads, verify=False)
-        agreement = Agreement(self._recorder)
-        ious: list[list[float]] = []
-        worst: list[tuple[float, int, Worst]] = []
-        for picture, image in self._images(limit or self.pictures, what):
-            assert image is not None
-            picture_ious: list[float] = []
+        marks = _Marks(self._recorder)
+        self._ask_all(bundle, backend, self._pictures[: limit or self.pictures], what, marks.ask)
+        return marks.score()
 
-            def watch(name: str, number: int, ask: Ask, result: Result) -> None:
-                compared = agreement.watch(name, number, ask, result)
-                picture_ious.extend(item.iou for item in compared)  # noqa: B023 - called before the next picture
-                if compared:
-                    _keep(worst, min(compared, key=lambda item: item.iou), name, ask, image)  # noqa: B023
+    def _ask_all(
+        self, bundle: Path, backend: Backend | None, pictures: Sequence[Picture], what: str, ask: _Asking
+    ) -> None:
+        options = AskOptions("greedy" if self._whole else "append", threshold=0.5)
+        if self._whole or not isinstance(backend, EditedBackend):
+            model = XSam.load(bundle, backend=backend, threads=self._threads, verify=False)
+            for done, picture in enumerate(pictures):
+                self._progress(Step(what, done, len(pictures), "pictures"))
+                ask(model, picture, options)
+            return
 
-            def fail(name: str, number: int) -> None:
-                lost = len(self._recorder.answer(name, number).masks)
-                picture_ious.extend([0.0] * max(lost, 1))  # noqa: B023
+        def ask_given(model: XSam, picture: Picture, last: bool) -> None:
+            if last:
+                ask(model, picture, options)
+            else:
+                _ask(model, picture, options, lambda *_: None, lambda *_: None)
 
-            _ask(model, picture, image, watch, fail)
-            if picture_ious:
-                ious.append(picture_ious)
-        if not ious:
+        def tell(step: Step) -> None:
+            self._progress(replace(step, what=f"{what}: {step.what}"))
+
+        for start in range(0, len(pictures), PICTURES):
+            part = pictures[start : start + PICTURES]
+            StagedRun(bundle, backend, part, ask_given, self.bundle / "stages", progress=tell).run_all()
+
+
+class _Marks:
+    """Adds up how the answers of a bundle agree with those that were recorded."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder, self._agreement = recorder, Agreement(recorder)
+        self._ious: list[list[float]] = []  # by picture
+        self._worst: list[tuple[float, int, Worst]] = []
+
+    def ask(self, model: XSam, picture: Picture, options: AskOptions) -> None:
+        """Ask all of a picture, and compare."""
+        ious: list[float] = []
+        image = picture.image()
+
+        def watch(name: str, number: int, ask: Ask, result: Result) -> None:
+            compared = self._agreement.watch(name, number, ask, result)
+            ious.extend(item.iou for item in compared)
+            if compared:
+                _keep(self._worst, min(compared, key=lambda item: item.iou), name, ask, image)
+
+        def fail(name: str, number: int) -> None:
+            ious.extend([0.0] * max(len(self._recorder.answer(name, number).masks), 1))
+
+        _ask(model, picture, options, watch, fail)
+        if ious:
+            self._ious.append(ious)
+
+    def score(self) -> Score:
+        """All of it. Raises InputError where there is no mask to compare."""
+        if not self._ious:
             raise InputError("the held-out pictures ask for no mask; give calibration data with prompts that segment")
-        means = np.array([np.mean(picture_ious) for picture_ious in ious])
-        counts = np.array([len(picture_ious) for picture_ious in ious])
+        means = np.array([np.mean(ious) for ious in self._ious])
+        counts = np.array([len(ious) for ious in self._ious])
         mean = float((means * counts).sum() / counts.sum())
         # Masks of one picture fail together, so that pictures are what is drawn at random.
-        spread = counts / counts.mean() * (means - mean)
-        stderr = float(np.sqrt(np.square(spread).sum() / max(len(ious) * (len(ious) - 1), 1)))
-        tasks = agreement.result()
-        ordered = tuple(item for _, _, item in sorted(worst, key=lambda entry: -entry[0]))
-        return Score(mean, stderr, _tokens(tasks), len(ious), int(counts.sum()), tasks, ordered)
+        spread, count = counts / counts.mean() * (means - mean), len(self._ious)
+        stderr = float(np.sqrt(np.square(spread).sum() / max(count * (count - 1), 1)))
+        tasks = self._agreement.result()
+        ordered = tuple(item for _, _, item in sorted(self._worst, key=lambda entry: -entry[0]))
+        return Score(mean, stderr, _tokens(tasks), count, int(counts.sum()), tasks, ordered)
 
-    def _images(self, limit: int, what: str) -> Iterable[tuple[Picture, Image.Image | None]]:
-        chosen = self._pictures[:limit]
-        for done, picture in enumerate(chosen):
-            self._progress(Step(what, done, len(chosen), "pictures"))
-            try:
-                yield picture, picture.image()
-            except OSError:
-                yield picture, None
+
+def _is_readable(picture: Picture) -> bool:
+    try:
+        picture.image()
+    except OSError:
+        return False
+    return True
 
 
 def _ask(
     model: XSam,
     picture: Picture,
-    image: Image.Image,
+    options: AskOptions,
     watch: Callable[[str, int, Ask, Result], object],
     fail: Callable[[str, int], None] | None = None,
 ) -> None:
     """Ask all of a picture. ``fail`` is told of asks that the model cannot answer; without it they are errors."""
-    with model.look(image) as scene:
+    with model.look(picture.image()) as scene:
         for number, ask in enumerate(picture.asks):
+            if options.answer == "append" and isinstance(ask, Caption):
+                continue
             try:
-                result = ask_scene(scene, ask, AskOptions(threshold=0.5))
+                result = ask_scene(scene, ask, options)
             except XSamError:  # numbers that are not finite, an answer without end
                 if fail is None:
                     raise

@@ -20,12 +20,15 @@ import onnx_ir as ir
 from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.calibration.instrumented import Extra
+from xsam_edge.calibration.staged.run import StagedRun, fits_whole
+from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.export.gate.measure import decibels
 from xsam_edge.export.gate.trial import written_backend
 from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.passes import initializer
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.scene import Scene
@@ -72,7 +75,7 @@ def points(bundle: Path) -> tuple[Observed, Observed]:
     stages: Observed = {}
     blocks: Observed = {}
     for name in contract.GRAPHS:
-        graph = ir.load(bundle / f"{name}.onnx").graph
+        graph = load_graph(bundle / f"{name}.onnx").graph
         stages[name] = {
             str(value.name): str(value.name)
             for value in graph.outputs
@@ -141,7 +144,8 @@ def compare(
         for name, array in outputs.items():
             recorded[file, name].append(array)
 
-    _run(reference, observer(observed), record, pictures, threads)
+    whole = fits_whole(read_manifest(reference))
+    _run(reference, observer(observed), record, pictures, threads, whole)
     errors: dict[tuple[str, str], Error] = defaultdict(Error)
     runs: dict[tuple[str, str], int] = defaultdict(int)
 
@@ -151,19 +155,31 @@ def compare(
             runs[file, name] += 1
             errors[file.removesuffix(".onnx"), name.removesuffix(_SUFFIX)].add(expected, array)
 
-    _run(bundle, observer(observed), listen, pictures, threads)
+    _run(bundle, observer(observed), listen, pictures, threads, whole)
     return dict(errors)
 
 
 def _run(
-    bundle: Path, edit: Callable[[str, ir.Model], None], listen: Extra, pictures: Sequence[Picture], threads: int
+    bundle: Path,
+    edit: Callable[[str, ir.Model], None],
+    listen: Extra,
+    pictures: Sequence[Picture],
+    threads: int,
+    whole: bool,
 ) -> None:
     with WeightFile(bundle) as weights:
         backend = written_backend(bundle, weights, threads, edit=edit, listen=listen)
+        if not whole:
+            StagedRun(bundle, backend, pictures, _ask, bundle / "stages").run_all()
+            return
         model = XSam.load(bundle, backend=backend, verify=False)
         for picture in pictures:
-            with model.look(picture.image()) as scene:
-                ask_appended(scene, picture)
+            _ask(model, picture)
+
+
+def _ask(model: XSam, picture: Picture, _last: bool = True) -> None:
+    with model.look(picture.image()) as scene:
+        ask_appended(scene, picture)
 
 
 def ask_appended(scene: Scene, picture: Picture) -> None:

@@ -9,6 +9,7 @@ nothing.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,17 +22,17 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.calibration.instrumented import EditedBackend
-from xsam_edge.calibration.statistics.backend import load_graph
+from xsam_edge.calibration.staged.run import StagedRun, fits_whole
+from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.export.gate.observe import ask_appended
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.precision.plan import Assignment, GraphNames, NodePrecision, Plan, Rule, assign, matches
 from xsam_edge.export.quantization.lowering import lower, open_graph
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.manifest import HalfRange
+from xsam_edge.runtime.bundle.manifest import HalfRange, read_manifest
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step
-from xsam_edge.runtime.scene import Scene
 
 LARGEST_HALF = 65504.0
 MARGIN = 2.0
@@ -111,30 +112,39 @@ def measure(
 
     backend = EditedBackend(edit, listen, threads)
     backend.runs_without_logits = False  # the head's products are of interest, though no token is
-    model = XSam.load(base, backend=backend, verify=False)
-    done = 0
-    for picture in pictures:
-        if done == count:
-            break
-        progress(Step("range of FP16", done, count, "pictures"))
-        try:
-            image = picture.image()
-        except OSError:
-            continue
-        with model.look(image) as scene:
-            _ask(scene, picture)
-        done += 1
-    if not done:
+    chosen = list(itertools.islice(filter(_is_readable, pictures), count))
+    if not chosen:
         raise InputError("no calibration picture can be read, so that peaks are unknown; give pictures that can")
-    return Peaks(done, dict(highest))
+    what = "range of FP16"
+    if fits_whole(read_manifest(base)):
+        model = XSam.load(base, backend=backend, verify=False)
+        for done, picture in enumerate(chosen):
+            progress(Step(what, done, len(chosen), "pictures"))
+            _ask(model, picture)
+    else:
+
+        def tell(step: Step) -> None:
+            progress(replace(step, what=f"{what}: {step.what}"))
+
+        StagedRun(base, backend, chosen, _ask, base / "stages", progress=tell).run_all()
+    return Peaks(len(chosen), dict(highest))
 
 
-def _ask(scene: Scene, picture: Picture) -> None:
+def _is_readable(picture: Picture) -> bool:
+    try:
+        picture.image()
+    except OSError:
+        return False
+    return True
+
+
+def _ask(model: XSam, picture: Picture, _last: bool = True) -> None:
     """Ask all that has an answer to append; of a picture that asks for captions only, a phrase."""
-    if all(isinstance(ask, Caption) for ask in picture.asks):
-        with contextlib.suppress(XSamError):
-            scene.refer("the object", answer="append")
-    ask_appended(scene, picture)
+    with model.look(picture.image()) as scene:
+        if all(isinstance(ask, Caption) for ask in picture.asks):
+            with contextlib.suppress(XSamError):
+                scene.refer("the object", answer="append")
+        ask_appended(scene, picture)
 
 
 def add_extremes(graph: ir.Graph, names: Iterable[str]) -> None:

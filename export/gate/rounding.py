@@ -20,8 +20,6 @@ from xsam_edge.export.graph.floats import MOVES
 from xsam_edge.export.graph.passes import INLINE_BYTES, initializer
 
 Array = npt.NDArray[np.float32]
-Keep = Callable[[str, Callable[[], Array]], ir.TensorProtocol]
-"""Given a name and what makes an array, a tensor of that array, which may lie in a file."""
 
 HALF, SINGLE = ir.DataType.FLOAT16, ir.DataType.FLOAT
 # Operators whose results are among the values that they are given, up to a sign: what was rounded stays so.
@@ -30,14 +28,14 @@ _EXACT = MOVES | {"Abs", "Clip", "Max", "MaxPool", "Min", "Neg", "ReduceMax", "R
 _NAMED = {"Cast", "ConstantOfShape", "EyeLike"}
 
 
-def round_halves(model: ir.Model, keep: Keep) -> None:
+def round_halves(model: ir.Model) -> None:
     """Make a typed graph compute what an engine of it would, in place; inputs and outputs keep their types.
 
-    Weights in FP16, and codes whose scales are FP16, become float32 arrays of the same values, which ``keep`` holds.
-    Values keep their names: what was FP16 is float32 now, and rounded.
+    Weights in FP16, and codes whose scales are FP16, become float32 tensors of the same values, which are made when
+    they are read. Values keep their names: what was FP16 is float32 now, and rounded.
     """
     graph = model.graph
-    rounding, nodes = _Rounding(graph, keep), list(graph)
+    rounding, nodes = _Rounding(graph), list(graph)
     for value in graph.inputs:
         rounding.take_input(value)
     for node in nodes:
@@ -52,8 +50,8 @@ def round_halves(model: ir.Model, keep: Keep) -> None:
 class _Rounding:
     """``single`` has the float32 value that stands for each FP16 one that was seen."""
 
-    def __init__(self, graph: ir.Graph, keep: Keep) -> None:
-        self.graph, self.keep = graph, keep
+    def __init__(self, graph: ir.Graph) -> None:
+        self.graph = graph
         self.single: dict[ir.Value, ir.Value] = {}
         self.outputs = {value for value in graph.outputs if value.dtype == HALF}
 
@@ -123,7 +121,7 @@ class _Rounding:
             return np.asarray(tensor.numpy()).astype(np.float32)
 
         small = tensor.nbytes <= INLINE_BYTES
-        self.single[value] = initializer(self.graph, name, make() if small else self.keep(name, make))
+        self.single[value] = initializer(self.graph, name, make() if small else _lazy(name, tensor.shape, make))
 
     def _take_weight(self, node: ir.Node) -> bool:
         """Take a weight's codes with FP16 scales; whether the node was that."""
@@ -134,10 +132,14 @@ class _Rounding:
         if not codes.is_initializer():
             return False
         name = f"{codes.name}\tsingle"
-        self.single[node.outputs[0]] = initializer(
-            self.graph, name, self.keep(name, lambda: _dequantized(node, codes, scale))
-        )
+        assert codes.const_value is not None
+        weight = _lazy(name, codes.const_value.shape, lambda: _dequantized(node, codes, scale))
+        self.single[node.outputs[0]] = initializer(self.graph, name, weight)
         return True
+
+
+def _lazy(name: str, shape: ir.ShapeProtocol, make: Callable[[], Array]) -> ir.LazyTensor:
+    return ir.LazyTensor(lambda: ir.tensor(make()), SINGLE, ir.Shape(shape.numpy()), name=name)
 
 
 def _dequantized(node: ir.Node, codes: ir.Value, scale: ir.Value) -> Array:

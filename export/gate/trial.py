@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
 from xsam_edge.calibration.instrumented import EditedBackend, EditedGraph, Extra
+from xsam_edge.calibration.staged.run import fits_whole
+from xsam_edge.calibration.stored_weights import StoredWeight, load_graph
 from xsam_edge.export.gate.frame import write_half_frame
 from xsam_edge.export.gate.rounding import round_halves
 from xsam_edge.export.gate.weight_file import WeightFile
@@ -58,14 +61,23 @@ class EngineBackend(EditedBackend):
     ) -> None:
         def ready(path: Path) -> ir.Model:
             model = read(path)
-            round_halves(model, lambda name, make: weights.keep(f"{path.stem}:{name}", name, make))
-            for name, value in model.graph.initializers.items():
-                if isinstance(lazy := value.const_value, ir.LazyTensor):
-                    value.const_value = weights.keep(f"{path.stem}:{name}", name, lazy.numpy, lazy.dtype)
+            round_halves(model)
             edit(path.stem, model)
             return model
 
         super().__init__(ready, listen, threads, disabled=QUANTIZED_DISABLED if quantized else ())
+        self._weights = weights
+
+    def session(self, model: ir.Model, path: Path) -> Any:
+        """See ``EditedBackend``. Weights are made here: of a part of a graph, its own alone."""
+        for name, value in model.graph.initializers.items():
+            if isinstance(lazy := value.const_value, ir.LazyTensor) and not isinstance(lazy, StoredWeight):
+                value.const_value = self._weights.keep(f"{path.stem}:{name}", name, lazy.numpy, lazy.dtype)
+        return super().session(model, path)
+
+    def release(self) -> None:
+        """See ``EditedBackend``."""
+        self._weights.clear()
 
 
 def written_backend(
@@ -74,7 +86,7 @@ def written_backend(
     """A backend on the graphs of a bundle as they were written; ``weights`` is a file of its folder."""
 
     def read(path: Path) -> ir.Model:
-        model = ir.load(path)
+        model = load_graph(path)
         infer_types(model)
         return model
 
@@ -85,13 +97,14 @@ def written_backend(
 class Trials:
     """Makes the backends of trials on one FP32 bundle.
 
-    Where a trial leaves a whole graph in FP32, as most do, its session is opened once for all of them.
+    Where a trial leaves a whole graph in FP32, as most do, its session is opened once for all of them, unless the model
+    is too large for that.
     """
 
     def __init__(self, base: Path, ranges: Mapping[str, float], weights: WeightFile, threads: int = 0) -> None:
         """``ranges`` as for ``lowering.lower``; ``weights`` is a file in the folder of ``base``."""
         self._base, self._ranges, self._weights, self._threads = base, ranges, weights, threads
-        self._nodes = node_names(base)
+        self._nodes = node_names(base) if fits_whole(read_manifest(base)) else {}
         self._plain: dict[str, EditedGraph] = {}
 
     def bundle(self, float_type: FloatType) -> Path:

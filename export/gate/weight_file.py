@@ -30,7 +30,12 @@ class WeightFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all tensors, which nobody reads any more."""
         self.path.unlink(missing_ok=True)
+        self._tensors, self._end = {}, 0
 
     def keep(
         self, key: str, name: str, make: Callable[[], np.ndarray], dtype: ir.DataType = ir.DataType.FLOAT

@@ -39,6 +39,9 @@ class WeightSource(Protocol):
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name -> shape."""
 
+    def dtype(self, name: str) -> str:
+        """The type that a tensor is stored in, such as "bfloat16"."""
+
     def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows ``start:stop`` along the first axis."""
 
@@ -51,6 +54,10 @@ class RandomWeights:
     seed: int
 
     _ROWS = 1024  # a tensor is drawn in chunks of this many rows, whatever blocks are asked for
+
+    def dtype(self, _name: str) -> str:
+        """See :class:`WeightSource`."""
+        return "float32"
 
     def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows ``start:stop``: ones for scales of norms, zeros for biases, else normal with variance 1 / fan-in."""
@@ -86,7 +93,7 @@ def cast(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
     Raises:
         CheckpointError: NaN or infinity in the checkpoint, or a value outside of the range of ``dtype``.
     """
-    if not np.issubdtype(dtype, np.floating):
+    if not np.issubdtype(dtype, np.floating) and dtype.name != "bfloat16":
         return values.astype(dtype)
     if not np.isfinite(values).all():
         raise CheckpointError(f"{name} holds NaN or infinity; the checkpoint is damaged, download it again")
@@ -107,6 +114,18 @@ def read_blocks(source: WeightSource, name: str, multiple: int = 1) -> Iterator[
     """A whole tensor in float32, in blocks of rows with the index of each one's first."""
     for start, stop in blocks(source.shapes[name], multiple):
         yield start, cast(source.read_rows(name, start, stop), np.dtype(np.float32), name)
+
+
+def stored_types(plans: Mapping[str, WeightPlan], source: WeightSource) -> dict[str, ir.DataType]:
+    """The 16-bit types of the large weights that are one tensor of the checkpoint each, as it is or transposed."""
+    kinds = {"float16": ir.DataType.FLOAT16, "bfloat16": ir.DataType.BFLOAT16}
+    return {
+        name: kinds[kind]
+        for name, plan in plans.items()
+        if plan.program is None
+        and (kind := source.dtype(plan.parameters[0])) in kinds
+        and 4 * prod(source.shapes[plan.parameters[0]]) > SMALL_BYTES
+    }
 
 
 def write_external_data(
@@ -211,7 +230,7 @@ def _write_columns(file: int, offset: int, rows: np.ndarray, start: int, total: 
 
 
 def _pwrite(file: int, array: np.ndarray, offset: int) -> None:
-    view = np.ascontiguousarray(array).reshape(-1).data.cast("B")
+    view = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data  # bfloat16 has no buffer of its own
     while view:
         written = os.pwrite(file, view, offset)
         view, offset = view[written:], offset + written

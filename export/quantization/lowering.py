@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from xsam_edge.calibration.stored_weights import StoredWeight, load_graph, store, stored_weights
 from xsam_edge.export.graph import floats
 from xsam_edge.export.graph.floats import FloatTypes
 from xsam_edge.export.graph.passes import WeightPlan, infer_types
@@ -28,22 +29,27 @@ from xsam_edge.runtime.bundle import contract
 class FileWeights:
     """The weights of a graph in its external data file, mapped."""
 
-    tensors: Mapping[str, ir.ExternalTensor]
+    tensors: dict[str, StoredWeight]
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Name -> shape."""
-        return {name: tuple(tensor.shape.numpy()) for name, tensor in self.tensors.items()}
+        return {name: tensor.sizes for name, tensor in self.tensors.items()}
+
+    def dtype(self, _name: str) -> str:
+        """See :class:`~xsam_edge.export.graph.weights.WeightSource`."""
+        return "float32"
 
     def read_rows(self, name: str, start: int, stop: int) -> np.ndarray:
         """Rows ``start:stop`` along the first axis."""
-        return self.tensors[name].numpy()[start:stop]
+        return self.tensors[name].rows(start, stop)
 
 
 @dataclass(frozen=True, eq=False)
 class OpenGraph:
-    """An FP32 graph whose weights have plans instead of values; ``source`` reads them."""
+    """The FP32 graph in the file ``path``, whose weights have plans instead of values; ``source`` reads them."""
 
+    path: Path
     model: ir.Model
     plans: dict[str, WeightPlan]
     source: FileWeights
@@ -51,26 +57,33 @@ class OpenGraph:
 
 def open_graph(path: Path) -> OpenGraph:
     """Open an FP32 graph of a bundle."""
-    model = ir.load(path)
+    model = load_graph(path)
     infer_types(model)
-    tensors = stored_weights(model.graph)
+    tensors = dict(stored_weights(model.graph))
     for name in tensors:
         model.graph.initializers[name].const_value = None
-    return OpenGraph(model, {name: WeightPlan((name,)) for name in tensors}, FileWeights(tensors))
+    return OpenGraph(path, model, {name: WeightPlan((name,)) for name in tensors}, FileWeights(tensors))
 
 
-def stored_weights(graph: ir.Graph) -> dict[str, ir.ExternalTensor]:
-    """The weights of an FP32 graph that was loaded: what lies in its data file, but for tables of indices."""
-    return {
-        str(name): value.const_value
-        for name, value in graph.initializers.items()
-        if isinstance(value.const_value, ir.ExternalTensor) and value.dtype == ir.DataType.FLOAT
-    }
+def save_weights(opened: OpenGraph) -> None:
+    """Write the factors of weights into the graph's file."""
+    model = load_graph(opened.path)
+    for name, tensor in opened.source.tensors.items():
+        model.graph.initializers[name].const_value = tensor
+    store(model)
+    ir.save(model, opened.path)
 
 
 def node_names(bundle: Path) -> dict[str, tuple[str, ...]]:
     """Names of the nodes of a bundle's graphs, by graph."""
-    return {name: tuple(str(node.name) for node in ir.load(bundle / f"{name}.onnx").graph) for name in contract.GRAPHS}
+    graphs = {name: load_graph(bundle / f"{name}.onnx").graph for name in contract.GRAPHS}
+    return {name: tuple(str(node.name) for node in graph) for name, graph in graphs.items()}
+
+
+def weight_bytes(bundle: Path) -> dict[str, int]:
+    """Bytes of the weights of an FP32 bundle's graphs as float32, by their data files."""
+    tensors = {name: stored_weights(load_graph(bundle / f"{name}.onnx").graph) for name in contract.GRAPHS}
+    return {f"{name}.onnx.data": sum(4 * item.size for item in own.values()) for name, own in tensors.items()}
 
 
 def bundle_names(bundle: Path) -> GraphNames:

@@ -1,8 +1,7 @@
 """SmoothQuant on an FP32 graph: divisions folded into the weights before a product, multiplications into its own.
 
-Nothing is added to the graph. What makes an activation is divided per channel, the weights that read it are multiplied
-along their inputs; the product is the same in exact arithmetic. Weights are changed in place, in the graph's data
-file, in blocks of rows.
+What makes an activation is divided per channel, the weights that read it are multiplied along their inputs; the
+product is the same in exact arithmetic. Weights stay in the data file as they are, with their factors in the graph's.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import onnx_ir as ir
 
 from xsam_edge.calibration.statistics.smoothing import Smoothing, search
 from xsam_edge.calibration.statistics.stats import TensorStats
-from xsam_edge.export.graph.weights import blocks, read_blocks
-from xsam_edge.export.quantization.lowering import FileWeights, OpenGraph
+from xsam_edge.calibration.stored_weights import Factor
+from xsam_edge.export.graph.weights import blocks
+from xsam_edge.export.quantization.lowering import FileWeights, OpenGraph, save_weights
 from xsam_edge.export.quantization.sites import Site, find_sites
 from xsam_edge.export.quantization.smoothable import Predecessor, predecessor_of, readers
 
@@ -32,13 +32,11 @@ class Factors:
     values: np.ndarray
     start: int = 0
 
-    def apply(self, rows: np.ndarray, first: int, outputs: int) -> np.ndarray:
-        """Scaled rows of a weight, of which ``first`` is the first; ``outputs`` is the weight's size along ``axis``."""
-        whole = np.ones(outputs, np.float32)
+    def of(self, shape: tuple[int, ...]) -> Factor:
+        """The factor of a weight of a shape."""
+        whole = np.ones(shape[self.axis], np.float32)
         whole[self.start : self.start + len(self.values)] = self.values
-        if self.axis == 0:
-            return rows * whole[first : first + len(rows)].reshape(-1, *[1] * (rows.ndim - 1))
-        return rows * whole.reshape([-1 if axis == self.axis else 1 for axis in range(rows.ndim)])
+        return Factor(whole.reshape([-1 if axis == self.axis else 1 for axis in range(len(shape))]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +67,8 @@ def smooth(
 ) -> tuple[list[SmoothingGroup], dict[str, TensorStats]]:
     """Smooth behind every predecessor whose readers are all products that ``quantized`` names, where it gains enough.
 
-    Weights are changed in the data file; readers of the file see the new values. Linear layers whose outputs are
-    divided come first, so that the search at their inputs sees their changed weights.
+    The graph's file then has the weights' factors; who opens it again sees the new values. Linear layers whose outputs
+    are divided come first, so that the search at their inputs sees their changed weights.
 
     Args:
         opened: the FP32 graph.
@@ -95,10 +93,14 @@ def smooth(
         group = _search(opened, predecessor, tuple(products), current)
         if group is None:
             continue
-        _apply(opened, group)
+        for factors in group.factors():
+            weight = opened.source.tensors[factors.weight]
+            opened.source.tensors[factors.weight] = weight.multiplied(factors.of(weight.sizes))
         groups.append(group)
         for name in {str(site.activation.name) for site in products} & set(current):
             current[name] = current[name].smoothed(group.smoothing.divisors)
+    if groups:
+        save_weights(opened)
     return groups, current
 
 
@@ -118,16 +120,6 @@ def _rows(sites: tuple[Site, ...], source: FileWeights) -> Iterator[np.ndarray]:
     """Rows [outputs, inputs] of the weights of linear layers, which are stored [inputs, outputs]."""
     for site in sites:
         name = str(site.weight.name)
-        weight = source.tensors[name].numpy()
-        for start, stop in blocks(weight.shape[::-1]):
-            yield np.ascontiguousarray(weight[:, start:stop].T)
-
-
-def _apply(opened: OpenGraph, group: SmoothingGroup) -> None:
-    for factors in group.factors():
-        tensor = opened.source.tensors[factors.weight]
-        shape = tuple(tensor.shape.numpy())
-        stored = np.memmap(tensor.path, np.float32, "r+", offset=tensor.offset or 0, shape=shape)
-        for start, rows in read_blocks(opened.source, factors.weight):
-            stored[start : start + len(rows)] = factors.apply(rows, start, shape[factors.axis])
-        stored.flush()
+        weight = source.tensors[name]
+        for start, stop in blocks(weight.sizes[::-1]):
+            yield np.ascontiguousarray(weight.columns(start, stop).T)

@@ -70,6 +70,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
     outcome, score = measured.outcome, measured.score
     stages, blocks, errors = _observe(measured)
     passed = score is not None and score.mean_iou >= measured.min_iou
+    plain = lowering.weight_bytes(measured.base)
     return Report(
         precision=manifest.precision,
         float_type=measured.plan.float,
@@ -88,7 +89,7 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
         half_range=_half_range(measured.half_range),
         raised=tuple(RaisedNodes(rule.nodes, rule.precision, rule.why) for rule in _raised(measured)),
         sizes=tuple(
-            SizeFacts(name, entry.bytes, base.files[name].bytes)
+            SizeFacts(name, entry.bytes, plain.get(name, base.files[name].bytes))
             for name, entry in manifest.files.items()
             if name in base.files
         ),

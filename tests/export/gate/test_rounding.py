@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -33,13 +31,9 @@ def rounded(text: str, opset: int = 20, **weights: np.ndarray) -> tuple[ir.Model
         value.const_value = ir.tensor(array, dtype=value.dtype, name=name)
         model.graph.initializers[name] = value
     infer_types(model)
-    kept: list[str] = []
-
-    def keep(name: str, make: Callable[[], np.ndarray]) -> ir.TensorProtocol:
-        kept.append(name)
-        return ir.tensor(make(), name=name)
-
-    round_halves(model, keep)
+    round_halves(model)
+    values = model.graph.initializers.items()
+    kept = [name for name, value in values if isinstance(value.const_value, ir.LazyTensor)]
     onnx.checker.check_model(ir.to_proto(model))
     return model, kept
 
