@@ -99,16 +99,16 @@ def write_bundle(
 
 
 def fill_bundle(
-    request: BundleRequest, folder: Path, progress: Progress = silent, *, finished: bool = True
+    request: BundleRequest, folder: Path, progress: Progress = silent, *, finished: bool = True, spare: int = 0
 ) -> Manifest:
-    """Write a bundle into an empty folder; raises as :func:`write_bundle`.
+    """Write a bundle into an empty folder with ``spare`` bytes left on the disk; raises as :func:`write_bundle`.
 
     One that is not ``finished`` is to be lowered: its graphs lack what :func:`finish` does, and store weights in the
     checkpoint's own types (:mod:`xsam_edge.calibration.stored_weights`).
     """
     with fake_tensors():
         model = XSam(request.config, dialect=request.dialect)
-    check_space(folder, bundle_bytes(request, model, request.precision, stored=not finished))
+    check_space(folder, bundle_bytes(request, model, request.precision, stored=not finished) + spare)
     graphs = {}
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))

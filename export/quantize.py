@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import onnx_ir as ir
@@ -24,7 +25,7 @@ from xsam_edge.calibration.statistics.ranges import activation_range, parse_meth
 from xsam_edge.calibration.statistics.stats import TensorStats
 from xsam_edge.calibration.stored_weights import stored_weights
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, finish, seal, write_graph
-from xsam_edge.export.gate.measure import Exam, Score
+from xsam_edge.export.gate.measure import INTERVAL, Exam, Score
 from xsam_edge.export.gate.peaks import Peaks, half_range, half_values, measure, raise_peaks
 from xsam_edge.export.gate.search import Search, SearchResult, Trial
 from xsam_edge.export.gate.trial import Trials, written_backend
@@ -36,14 +37,15 @@ from xsam_edge.export.quantization import lowering, smoothing
 from xsam_edge.export.quantization.sites import find_sites
 from xsam_edge.export.quantize_plan import QuantizeOptions, precision_of
 from xsam_edge.export.report.facts import CalibrationFacts, Report
-from xsam_edge.export.report.gather import Measured, gather, pictures_of
+from xsam_edge.export.report.gather import Measured, gather, pictures_of, unmeasured
 from xsam_edge.export.report.write import write_report
-from xsam_edge.export.staging import staged
+from xsam_edge.export.staging import SPARE_BYTES, staged
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
     FileEntry,
     GraphSpec,
+    HalfRange,
     Manifest,
     hash_file,
     read_manifest,
@@ -65,6 +67,9 @@ def quantize_bundle(
         XSamError: an activation that is not finite, a full disk, or masks that stay below the bound.
     """
     start = time.perf_counter()
+    options = options.for_parameters(sum(map(prod, request.weights.shapes.values())))
+    if options.is_plain_half:
+        return _write_half(request, output, overwrite, progress)
     data = _open_data(options)  # before any work: it may not exist
     with staged(output, overwrite) as folder, _beside(output) as base:
         fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
@@ -79,12 +84,27 @@ def quantize_bundle(
     return manifest, report
 
 
+def _write_half(request: BundleRequest, output: Path, overwrite: bool, progress: Progress) -> tuple[Manifest, Report]:
+    """Round to FP16 what the checkpoint holds, on the way into the bundle."""
+    start = time.perf_counter()
+    with staged(output, overwrite) as folder:
+        manifest = replace(
+            fill_bundle(replace(request, precision="fp16"), folder, progress, spare=SPARE_BYTES),
+            half_range=HalfRange(0),
+        )
+        report = unmeasured(manifest, time.perf_counter() - start, _peak_memory())
+        write_report(folder, report, {})
+        manifest = _bind(folder, manifest, {path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST_FILE})
+    return manifest, report
+
+
 def _open_data(options: QuantizeOptions) -> CalibrationData | None:
     """The data of calibration and gate, None where neither is wanted."""
     if options.ranges is not None:
         parse_method(options.ranges)
     quantizes = options.plan.quantizes if options.plan else "int8" in (options.precision, options.encoders)
     if quantizes or options.precision == "int4" or options.min_iou > 0 or options.checked > 0:
+        assert options.samples is not None and options.held_out is not None, "set by for_parameters"
         return open_calibration(options.data, options.samples, options.held_out)
     return None
 
@@ -122,6 +142,7 @@ class _Quantization:
         self.ranges: dict[str, float] = {}
         self.peaks = Peaks(0, {})
         self.notes: list[str] = list(data.notes) if data else []
+        self.deadline: float | None = None
 
     def _plan(self) -> Plan:
         options = self.options
@@ -201,7 +222,14 @@ class _Quantization:
             self.notes.append("masks were not compared with FP32")
             return None
         assert self.data is not None
-        return Exam(self.base, self.data.held_out, threads=self.options.threads, progress=self.progress)
+        self.deadline = self.options.gate_minutes and time.monotonic() + 60 * self.options.gate_minutes
+        return Exam(
+            self.base,
+            self.data.held_out,
+            minutes=self.options.gate_minutes,
+            threads=self.options.threads,
+            progress=self.progress,
+        )
 
     def _smooth_and_range(self, stats: Mapping[str, TensorStats]) -> None:
         """Change the weights, and set the range of every int8 site. Sites that no data reached stay float."""
@@ -247,7 +275,7 @@ class _Quantization:
     def _search(self, exam: Exam, folder: Path) -> tuple[SearchResult, Manifest, Score]:
         """Write the first plan that holds the bound as it is written; where that is allowed, the best there was."""
         with WeightFile(self.base) as weights:
-            search = Search(self.names, self._trial(exam, weights), self.options.min_iou)
+            search = Search(self.names, self._trial(exam, weights), self.options.min_iou, self.deadline)
             for outcome in search.results(self.plan):
                 if not outcome.passed:
                     self._below(outcome)
@@ -286,12 +314,15 @@ class _Quantization:
         if self.options.allow_degraded:
             self.notes.append("the masks agree less with FP32 than was asked for; shipped because that was allowed")
             return
-        raised = len({item.pattern for item in outcome.raised})
+        raised, score = len({item.pattern for item in outcome.raised}), outcome.score
+        worst = sorted(outcome.alone, key=outcome.alone.__getitem__)[:3]
         raise XSamError(
-            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {outcome.score.mean_iou:.4f}, "
-            f"below the bound of {self.options.min_iou}; that is the best of {outcome.trials} trials, with {raised} of "
-            f"{outcome.blocks} blocks raised. Use a higher precision, more calibration samples, a lower --min-iou or "
-            "--allow-degraded"
+            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f} "
+            f"± {INTERVAL * score.stderr:.4f}, below the bound of {self.options.min_iou}; that is the best of "
+            f"{outcome.trials} trials, with {raised} of {outcome.blocks} blocks raised"
+            + (f", of which {', '.join(worst)} cost most" if worst else "")
+            + (" in the time of --gate-minutes" if outcome.out_of_time else "")
+            + ". Use a higher precision, more calibration samples, a lower --min-iou or --allow-degraded"
         )
 
 

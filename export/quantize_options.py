@@ -12,6 +12,9 @@ from xsam_edge.export.quantize_plan import (
     DEFAULT_HELD_OUT,
     DEFAULT_MIN_IOU,
     DEFAULT_SAMPLES,
+    LARGE_GATE_MINUTES,
+    LARGE_HELD_OUT,
+    LARGE_SAMPLES,
     QuantizeOptions,
 )
 from xsam_edge.runtime.cli.common import count
@@ -53,9 +56,9 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--calibration-samples",
         type=count,
-        default=DEFAULT_SAMPLES,
         metavar="N",
-        help="images that ranges come from (default: %(default)s)",
+        help=f"images that ranges come from (default: {DEFAULT_SAMPLES}, or {LARGE_SAMPLES} for more than a billion "
+        "parameters)",
     )
     group.add_argument("--calibration-cache", type=Path, metavar="DIR", help="where statistics are kept")
     group.add_argument(
@@ -68,9 +71,16 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--gate-samples",
         type=count,
-        default=DEFAULT_HELD_OUT,
         metavar="N",
-        help="further images on which masks are compared with FP32 (default: %(default)s)",
+        help=f"further images on which masks are compared with FP32 (default: {DEFAULT_HELD_OUT}, or {LARGE_HELD_OUT} "
+        "for more than a billion parameters)",
+    )
+    group.add_argument(
+        "--gate-minutes",
+        type=_minutes,
+        metavar="N",
+        help="what that comparison may take: fewer images are compared, and no block is looked for after it (default: "
+        f"no bound, or {LARGE_GATE_MINUTES:.0f} for more than a billion parameters)",
     )
     group.add_argument(
         "--min-iou",
@@ -111,10 +121,18 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         ranges=options.ranges,
         smoothing=False if options.no_smoothing else None,
         min_iou=min_iou,
+        gate_minutes=options.gate_minutes,
         checked=options.check_samples,
         allow_degraded=options.allow_degraded,
         cache=options.calibration_cache,
     )
+
+
+def _minutes(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
+    return value
 
 
 def _share(text: str) -> float:

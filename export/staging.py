@@ -15,6 +15,9 @@ from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Progress, Tally
 from xsam_edge.runtime.units import size
 
+SPARE_BYTES = 1 << 30
+"""What is left free on a disk beside the weights that are written: for graphs, reports and other programs."""
+
 
 @contextlib.contextmanager
 def staged(output: Path, overwrite: bool) -> Iterator[Path]:

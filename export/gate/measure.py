@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,6 +28,7 @@ from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step
 from xsam_edge.runtime.results.result import Result
 
+INTERVAL = 1.96  # standard errors on either side of a mean, within which the true one lies in 95 of 100 cases
 WORST = 6  # asks that are kept to be looked at
 
 
@@ -66,8 +68,22 @@ class Exam:
     captions are left out.
     """
 
-    def __init__(self, bundle: Path, pictures: Iterable[Picture], *, threads: int = 0, progress: Progress) -> None:
-        """Raises InputError if there is no picture that can be read, and no mask to compare."""
+    def __init__(
+        self,
+        bundle: Path,
+        pictures: Iterable[Picture],
+        *,
+        minutes: float | None = None,
+        threads: int = 0,
+        progress: Progress,
+    ) -> None:
+        """Ask the FP32 bundle.
+
+        ``minutes`` bounds the time of these answers and of another bundle's: only so many pictures are asked.
+
+        Raises:
+            InputError: there is no picture that can be read.
+        """
         self.bundle, self._threads, self._progress = bundle, threads, progress
         self._recorder = Recorder()
         self._whole = fits_whole(read_manifest(bundle))
@@ -76,7 +92,16 @@ class Exam:
         if not self._pictures:
             raise InputError("no held-out picture can be read; give calibration data with more pictures")
         backend = None if self._whole else EditedBackend(load_graph, None, threads)
-        self._ask_all(bundle, backend, self._pictures, "gate: FP32 answers", partial(_ask, watch=self._recorder.watch))
+        ask = partial(self._ask_all, bundle, backend, what="gate: FP32 answers", ask=self._record)
+        start = time.monotonic()
+        ask(pictures=self._pictures[:1])
+        each = time.monotonic() - start
+        if minutes is not None:
+            self._pictures = self._pictures[: max(1, int(60 * minutes / (2 * each)))]
+        ask(pictures=self._pictures[1:])
+
+    def _record(self, model: XSam, picture: Picture, options: AskOptions) -> None:
+        _ask(model, picture, options, self._recorder.watch)
 
     @property
     def pictures(self) -> int:
@@ -95,6 +120,8 @@ class Exam:
     def _ask_all(
         self, bundle: Path, backend: Backend | None, pictures: Sequence[Picture], what: str, ask: _Asking
     ) -> None:
+        if not pictures:
+            return
         options = AskOptions("greedy" if self._whole else "append", threshold=0.5)
         if self._whole or not isinstance(backend, EditedBackend):
             model = XSam.load(bundle, backend=backend, threads=self._threads, verify=False)

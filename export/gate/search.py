@@ -10,6 +10,7 @@ floating-point type, blocks in FP16 to FP32, and in the end the whole chain is F
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,11 @@ from xsam_edge.export.precision.plan import (
 
 Trial = Callable[[Assignment, "int | None", str], Score]
 """Scores an assignment on the first so many pictures (None: all); the text tells the user what is tried."""
+
+
+class _OutOfTimeError(Exception):
+    """The search's time is over."""
+
 
 FEW = 16  # pictures on which a block is measured alone
 
@@ -55,13 +61,16 @@ class SearchResult:
     blocks: int
     trials: int
     passed: bool
+    out_of_time: bool = False
 
 
 class Search:
-    """One search. ``min_iou`` is the bound of the mean mask IoU."""
+    """One search. ``min_iou`` is the bound of the mean mask IoU; after ``deadline`` (``time.monotonic``) only the plan
+    as it is is tried.
+    """
 
-    def __init__(self, names: GraphNames, trial: Trial, min_iou: float) -> None:
-        self._names, self._trial, self._min_iou = names, trial, min_iou
+    def __init__(self, names: GraphNames, trial: Trial, min_iou: float, deadline: float | None = None) -> None:
+        self._names, self._trial, self._min_iou, self._deadline = names, trial, min_iou, deadline
         self._trials = 0
         self._alone: dict[str, float] = {}
         self._blocks: set[str] = set()
@@ -73,11 +82,16 @@ class Search:
         The last one, where it is reached, is the best of those that do not, with ``passed`` false. Before asking for
         another, tell :meth:`below` of the one at hand.
         """
-        for result in self._stages(plan):
-            if result.passed:
-                yield result
+        late = False
+        try:
+            for result in self._stages(plan):
+                if result.passed:
+                    yield result
+        except _OutOfTimeError:
+            late = True
         if self._best is not None:
-            yield replace(self._best, trials=self._trials, blocks=len(self._blocks), alone=dict(self._alone))
+            found = replace(self._best, trials=self._trials, blocks=len(self._blocks), alone=dict(self._alone))
+            yield replace(found, out_of_time=late)
 
     def below(self, result: SearchResult, score: Score) -> None:
         """Count the measurement of a result that was written and missed the bound after all, as a trial."""
@@ -128,7 +142,7 @@ class Search:
         for number, (block, names) in enumerate(low.items(), 1):
             what = f"block {number} of {len(low)} alone"
             alone[block] = self._score(_alone(base, names, quantized), FEW, what).mean_iou
-        self._alone |= alone
+            self._alone[block] = alone[block]
         order = [RaisedBlock(block, to, alone[block]) for block in sorted(low, key=alone.__getitem__)]
         few = 0  # so many raised are known not to do
         while few < len(order):
@@ -169,6 +183,8 @@ class Search:
             self._best = result
 
     def _score(self, assignment: Assignment, limit: int | None, what: str) -> Score:
+        if self._trials and self._deadline is not None and time.monotonic() > self._deadline:
+            raise _OutOfTimeError
         self._trials += 1
         return self._trial(assignment, limit, what)
 

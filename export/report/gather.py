@@ -115,6 +115,36 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
     )
 
 
+def unmeasured(manifest: Manifest, seconds: float, peak: int) -> Report:
+    """The report of a bundle whose weights were rounded to FP16, and nothing was measured."""
+    return Report(
+        precision=manifest.precision,
+        float_type="fp16",
+        ranges="",
+        variant=manifest.variant,
+        source=manifest.source.checkpoint,
+        calibration=CalibrationFacts("", 0),
+        gate=None,
+        stages=(),
+        blocks=(),
+        half_range=_half_range(manifest.half_range),
+        raised=(),
+        sizes=tuple(
+            SizeFacts(name, entry.bytes, 2 * entry.bytes)
+            for name, entry in manifest.files.items()
+            if name.endswith(".onnx.data")
+        ),
+        tasks=(),
+        worst=(),
+        smoothing=(),
+        unquantised=(),
+        notes=("masks were not compared with FP32", "whether values fit into FP16 was not checked"),
+        degraded=False,
+        seconds=seconds,
+        peak_memory_bytes=peak,
+    )
+
+
 def pictures_of(score: Score | None) -> dict[WorstCase, bytes]:
     """The worst cases, each with its picture as JPEG."""
     return {

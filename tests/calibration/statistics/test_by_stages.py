@@ -50,7 +50,7 @@ def test_statistics_are_those_of_the_whole_chain(
 
 def test_a_caption_is_not_decoded(phi3_bundle: Path, tmp_path: Path, by_parts: None) -> None:
     steps: list[Step] = []
-    gather(phi3_bundle, tmp_path, [picture(0, asks=[Caption((), (), ())])], steps.append)
+    gather(phi3_bundle, tmp_path, [picture(0, asks=[Caption("", (), ())])], steps.append)
     assert {step.total for step in steps if "language model" in step.what} == {1}, "one run, of the prompt"
 
 
