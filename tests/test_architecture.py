@@ -106,6 +106,7 @@ ROOMS = {
         "quantized",
         "gpu_check",
         "pixels",
+        "full_size_checkpoint",
         "cli",
     ),
 }
