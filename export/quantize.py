@@ -7,9 +7,7 @@ the end.
 
 from __future__ import annotations
 
-import contextlib
 import resource
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -37,7 +35,7 @@ from xsam_edge.export.quantize_plan import QuantizeOptions, precision_of
 from xsam_edge.export.report.facts import CalibrationFacts, Report
 from xsam_edge.export.report.gather import Measured, gather, pictures_of
 from xsam_edge.export.report.write import write_report
-from xsam_edge.export.staging import staged
+from xsam_edge.export.staging import beside, staged
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
@@ -66,7 +64,7 @@ def quantize_bundle(
     """
     start = time.perf_counter()
     data = _open_data(options)  # before any work: it may not exist
-    with staged(output, overwrite) as folder, _beside(output) as base:
+    with staged(output, overwrite, progress) as folder, beside(output, ".fp32") as base:
         fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
         quantization = _Quantization(request, base, options, data, progress)
         manifest, measured = quantization.write(folder)
@@ -85,15 +83,6 @@ def _open_data(options: QuantizeOptions) -> CalibrationData | None:
     if quantizes or options.precision == "int4" or options.min_iou > 0 or options.checked > 0:
         return open_calibration(options.data, options.samples, options.held_out)
     return None
-
-
-@contextlib.contextmanager
-def _beside(output: Path) -> Iterator[Path]:
-    """A folder on the same disk, where large files fit."""
-    parent = output.resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".fp32", dir=parent) as folder:
-        yield Path(folder)
 
 
 class _Quantization:
