@@ -11,6 +11,8 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,11 @@ class BundleRequest:
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that the model has, in main-line names."""
+    return dict(_expected_tensors(config))
+
+
+@cache  # a model of full size takes seconds
+def _expected_tensors(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     with fake_tensors():
         return tensor_shapes(XSam(config))
 
@@ -86,7 +93,7 @@ def write_bundle(
         XSamError: the disk is too small.
         CheckpointError: a tensor cannot be read, or does not fit the precision.
     """
-    with staged(output, overwrite) as folder:
+    with staged(output, overwrite, progress) as folder:
         return fill_bundle(request, folder, progress)
 
 
@@ -99,7 +106,7 @@ def fill_bundle(
     """
     with fake_tensors():
         model = XSam(request.config, dialect=request.dialect)
-    check_space(folder, bundle_bytes(request, model, request.precision))
+    check_space(folder, bundle_bytes(request.config, tensor_shapes(model), request.precision))
     graphs = {}
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))
@@ -107,12 +114,11 @@ def fill_bundle(
     return seal(request, folder, request.precision, request.precision, graphs, progress)
 
 
-def bundle_bytes(request: BundleRequest, model: XSam, precision: FloatType) -> int:
-    """About how many bytes a bundle takes."""
-    shapes = tensor_shapes(model)
-    values = sum(int(np.prod(shape)) for shape in shapes.values())
-    if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
-        values += int(np.prod(shapes[EMBEDDINGS]))
+def bundle_bytes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], precision: FloatType) -> int:
+    """About how many bytes a bundle takes, of the tensors that :func:`expected_tensors` names."""
+    values = sum(prod(shape) for shape in shapes.values())
+    if config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
+        values += prod(shapes[EMBEDDINGS])
     return _NUMPY[precision].itemsize * values
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.export.config.overrides import Overrides, read_overrides
+from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.dialect import DIALECTS, dialect_of
 from xsam_edge.export.engines import command as engines
@@ -107,10 +108,16 @@ def _export(
     progress(Step("load torch"))
     # Here, not at the top: they take seconds, and a wrong option should not.
     from xsam_edge.export.bundle import write_bundle
+    from xsam_edge.export.disk import check_room, needed_bytes
     from xsam_edge.export.prepare import from_checkpoint, from_random
 
     check_output(output, options.overwrite)
-    common = {"inits": options.inits, "overrides": overrides, "dialect": dialect_of(options, precision)}
+
+    def accept(config: ModelConfig) -> None:
+        check_room(output, needed_bytes(config, quantization))
+
+    dialect = dialect_of(options, precision)
+    common = {"inits": options.inits, "overrides": overrides, "dialect": dialect, "accept": accept}
     if options.random_weights:
         request = from_random(options.variant, options.seed, **common)
     else:

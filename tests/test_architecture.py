@@ -81,6 +81,7 @@ ROOMS = {
         "dialect",
         "quantize",
         "engines",
+        "disk",
         "cli",
         "demo",
     ),
