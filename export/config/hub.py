@@ -185,8 +185,13 @@ def _cached(cache: HubCache, place: str, error: Exception, progress: Progress) -
     if form is not None:
         progress(Step(f"the hub cannot be reached ({_reason(error)}); taken as it is: {folder / form.head}", note=True))
         return folder / form.head
-    lacks = _lacking(folder, named)
-    where = f"put it into {folder}" if folder.is_dir() else f"copy {cache.folder} from a machine that has it"
+    lacks = f"{_lacking(folder, named)} of {place_in}"
+    if folder.is_dir():
+        where = f"put it into {folder}"
+    else:
+        where = (
+            f"copy {cache.folder} from a machine where `hf download {cache.repository} --include '{place}*'` was run"
+        )
     raise CheckpointError(
         f"cannot download {cache.repository}: {_reason(error)}; the cache has no {lacks}: check the id and the "
         f"network, {where}, or give the weights' own path with --checkpoint"
@@ -200,7 +205,7 @@ def _lacking(folder: Path, named: str) -> str:
         if absent := [name for name in sorted(index_shards(index)) if not (folder / name).is_file()]:
             more = f" and {len(absent) - _LISTED} more" if len(absent) > _LISTED else ""
             return ", ".join(absent[:_LISTED]) + more
-    return named or f"weights ({', '.join(CHECKPOINT_NAMES[:2])} or shards)"
+    return named or f"{', '.join(CHECKPOINT_NAMES[:2])} or shards"
 
 
 def _hint(listing: Listing) -> str:

@@ -279,7 +279,8 @@ def test_without_a_network_what_is_missing_is_named(both, tmp_path, monkeypatch,
     with pytest.raises(CheckpointError) as caught:
         resolve(REPOSITORY, tmp_path)
     assert "\n" not in str(caught.value)
-    assert f"copy {tmp_path / 'models--hao9610--X-SAM'} from a machine that has it" in str(caught.value)
+    assert f"the cache has no pytorch_model.bin, model.safetensors or shards of {FOLDER}: check" in str(caught.value)
+    assert f"copy {tmp_path / 'models--hao9610--X-SAM'} from a machine where `hf download " in str(caught.value)
     assert "or give the weights' own path with --checkpoint" in str(caught.value)
 
 
@@ -288,7 +289,9 @@ def test_without_a_network_a_missing_shard_is_named_and_may_be_put_there(both, t
     absent = path.with_name(SHARDS[1])
     absent.resolve().unlink()  # a link to nothing
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(CheckpointError, match=f"the cache has no {SHARDS[1]}: .*put it into {path.parent}, or give"):
+    with pytest.raises(
+        CheckpointError, match=f"the cache has no {SHARDS[1]} of {FOLDER}: .*put it into {path.parent}, or give"
+    ):
         resolve(REPOSITORY, tmp_path)
     absent.unlink()
     absent.write_bytes(both.files[f"{FOLDER}/{SHARDS[1]}"])
