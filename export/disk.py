@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,4 +42,5 @@ def _result_bytes(config: ModelConfig, shapes: Mapping[str, tuple[int, ...]], pr
 
 def check_room(output: Path, needed: int) -> None:
     """Raise XSamError if the disk that ``output`` will be on has less than ``needed`` bytes free."""
-    check_space(next(folder for folder in Path(output).absolute().parents if folder.is_dir()), needed)
+    parents = Path(os.path.realpath(output)).parents
+    check_space(next(folder for folder in parents if folder.is_dir()), needed)

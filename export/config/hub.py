@@ -18,7 +18,7 @@ from xsam_edge.export.checkpoint.checkpoint import (
 )
 from xsam_edge.export.config.hub_bars import silent_bars
 from xsam_edge.export.config.hub_cache import HubCache, whole_form
-from xsam_edge.export.config.hub_download import Listing, RemoteFile, link, list_repository, receive, received
+from xsam_edge.export.config.hub_download import Listing, RemoteFile, has_blob, link, list_repository, receive, received
 from xsam_edge.export.config.licence import LICENCE_FILES, MODEL_CARD
 from xsam_edge.export.config.variants import VARIANTS, Variant
 from xsam_edge.export.config.weight_forms import WeightForm, weight_forms
@@ -136,15 +136,16 @@ def _choose(cache: HubCache, listing: Listing, folder: PurePosixPath, named: str
             raise CheckpointError(f"{cache.repository} on the hub has no {folder / absent[0]}, which {index} names")
         return found.keys()
 
-    there = whole_form(cache.snapshot(listing.commit) / folder, names)
-    forms = [] if there else list(weight_forms(names, shards))
-    if len(forms) > 1 and {form.head for form in forms}.isdisjoint(CHECKPOINT_NAMES):
-        listed = ", ".join(form.head for form in forms[:_LISTED])
+    if there := whole_form(cache.snapshot(listing.commit) / folder, names):
+        return there
+    forms = weight_forms(names, shards)
+    best = next(forms, None)
+    if best is not None and best.head not in CHECKPOINT_NAMES and (other := next(forms, None)) is not None:
         raise CheckpointError(
-            f"{folder} of {cache.repository} has {len(forms)} files of weights ({listed}): name one, as "
-            f"{cache.repository}:{folder / forms[0].head}"
+            f"{folder} of {cache.repository} has several files of weights, such as {best.head} and {other.head}: name "
+            f"one, as {cache.repository}:{folder / best.head}"
         )
-    return there or next(iter(forms), None)
+    return best
 
 
 def _fetch_files(cache: HubCache, listing: Listing, wanted: Sequence[str], progress: Progress) -> None:
@@ -152,20 +153,21 @@ def _fetch_files(cache: HubCache, listing: Listing, wanted: Sequence[str], progr
     notices = [name for name in (MODEL_CARD, *LICENCE_FILES) if name in listing.files]
     remote = [listing.files[name] for name in (*wanted, *notices)]
     snapshot = cache.snapshot(listing.commit)
-    missing = [file for file in remote if not (snapshot / file.path).is_file()]
     for file in remote:
         _check_size(snapshot / file.path, file)
-    total, there = sum(file.bytes for file in missing), sum(received(cache, file) for file in missing)
-    if not missing:
-        return
-    told = f"{size(total)}, of which {size(there)} are there" if there else size(total)
-    weights = ", ".join(file.path for file in missing if file.path in wanted) or "its licence"
-    progress(Step(f"downloading {weights} of {cache.repository}, {told}, into {cache.folder}", note=True))
-    check_space(next(folder for folder in (cache.root, *cache.root.parents) if folder.is_dir()), total - there)
-    tally = Tally(progress, f"download {cache.repository}", total, "bytes")
-    for file in missing:
-        receive(cache, listing.commit, file, tally)
-    link(cache, listing.commit, [file.path for file in remote])
+    absent = [file for file in remote if not (snapshot / file.path).is_file()]
+    missing = [file for file in absent if file.path in wanted and not has_blob(cache, file)]
+    if missing:
+        total, there = sum(file.bytes for file in missing), sum(received(cache, file) for file in missing)
+        told = f"{size(total)}, of which {size(there)} are there" if there else size(total)
+        names = ", ".join(file.path for file in missing)
+        progress(Step(f"downloading {names} of {cache.repository}, {told}, into {cache.folder}", note=True))
+        check_space(next(folder for folder in (cache.root, *cache.root.parents) if folder.is_dir()), total - there)
+        tally = Tally(progress, f"download {cache.repository}", total, "bytes")
+        for file in missing:
+            receive(cache, listing.commit, file, tally)
+    if absent:
+        link(cache, listing.commit, [file.path for file in remote])
 
 
 def _check_size(path: Path, file: RemoteFile) -> None:
@@ -185,7 +187,7 @@ def _cached(cache: HubCache, place: str, error: Exception, progress: Progress) -
     if form is not None:
         progress(Step(f"the hub cannot be reached ({_reason(error)}); taken as it is: {folder / form.head}", note=True))
         return folder / form.head
-    lacks = f"{_lacking(folder, named)} of {place_in}"
+    lacks = f"{_lacking(folder, named)} of {place or cache.repository}"
     if folder.is_dir():
         where = f"put it into {folder}"
     else:

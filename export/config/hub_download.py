@@ -53,6 +53,11 @@ def list_repository(repository: str) -> Listing:
     return Listing(info.sha or "", files)
 
 
+def has_blob(cache: HubCache, file: RemoteFile) -> bool:
+    """Whether a file of LFS is in the cache, perhaps as that of another commit."""
+    return file.sha256 is not None and cache.blob(file.sha256).is_file()
+
+
 def received(cache: HubCache, file: RemoteFile) -> int:
     """Bytes of a file that an earlier try left."""
     if file.sha256 is None:
@@ -69,7 +74,7 @@ def receive(cache: HubCache, commit: str, file: RemoteFile, tally: Tally) -> Non
         XSamError: the disk fills up.
         Exception: what the client raises.
     """
-    if file.sha256 is None or cache.blob(file.sha256).exists():
+    if file.sha256 is None:
         return
     partial = _partial(cache, file.sha256)
     partial.parent.mkdir(parents=True, exist_ok=True)

@@ -124,8 +124,8 @@ def test_the_released_weights_and_nothing_else(hub, tmp_path, name):
     assert path.read_bytes() == hub.files[f"{FOLDER}/pytorch_model.bin"]
     assert hub.transferred == {f"{FOLDER}/pytorch_model.bin": 50_000}
     (note,) = notes.text
-    assert f"downloading {FOLDER}/pytorch_model.bin of {REPOSITORY}, 50.1 kB, into {tmp_path}" in note
-    assert notes.steps[-1].total == 50_000 + len(CARD)
+    assert f"downloading {FOLDER}/pytorch_model.bin of {REPOSITORY}, 50.0 kB, into {tmp_path}" in note
+    assert (notes.steps[-1].done, notes.steps[-1].total) == (50_000, 50_000)
     assert licence_of(path, path) == "apache-2.0"
 
 
@@ -133,6 +133,16 @@ def test_a_second_time_nothing_is_downloaded(hub, tmp_path):
     first, notes = resolve(REPOSITORY, tmp_path), Notes()
     hub.sent.clear()
     assert resolve(REPOSITORY, tmp_path, notes) == first
+    assert not hub.sent and not notes.text
+
+
+def test_a_new_commit_with_the_same_weights(hub, tmp_path):
+    first, notes = resolve(REPOSITORY, tmp_path), Notes()
+    hub.sent.clear()
+    hub.commit = "d" * 40
+    hub.files["README.md"] += b"more\n"
+    path = resolve(REPOSITORY, tmp_path, notes)
+    assert path != first and path.resolve() == first.resolve()
     assert not hub.sent and not notes.text
 
 
@@ -150,7 +160,13 @@ def test_a_form_that_is_there_is_not_downloaded_in_another(both, tmp_path):
     both.sent.clear()
     assert resolve(REPOSITORY, tmp_path) == there
     assert not both.sent
-    resolve(f"{REPOSITORY}:{FOLDER}/{INDEX}", tmp_path / "other")
+
+
+def test_a_form_that_lacks_a_shard_is_not_looked_at_behind_a_whole_one(both, tmp_path):
+    index = json.dumps({"weight_map": {"a": "absent.bin"}}).encode()
+    both.files[f"{FOLDER}/pytorch_model.bin.index.json"] = index
+    assert resolve(REPOSITORY, tmp_path).name == INDEX
+    assert resolve(f"{REPOSITORY}:{FOLDER}/{INDEX}", tmp_path / "other").name == INDEX
 
 
 def test_blobs_are_verified_and_linked(both, tmp_path):
@@ -185,13 +201,13 @@ def test_files_of_other_names(hub, tmp_path):
     assert resolve(f"{REPOSITORY}:run", tmp_path).name == "one.pth"
     hub.files["run/two.pth"] = bytes(3000)
     hub.commit = "d" * 40
-    with pytest.raises(CheckpointError, match=r"has 2 files of weights \(one.pth, two.pth\): name one"):
+    with pytest.raises(CheckpointError, match=r"has several files of weights, such as one.pth and two.pth: name one"):
         resolve(f"{REPOSITORY}:run", tmp_path / "other")
 
 
 def test_a_disk_that_is_too_small_is_foreseen(hub, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=40_000))
-    with pytest.raises(XSamError, match=r"40.0 kB free, 50.1 kB are needed"):
+    with pytest.raises(XSamError, match=r"40.0 kB free, 50.0 kB are needed"):
         resolve(REPOSITORY, tmp_path / "cache")
     assert not hub.sent
 
@@ -217,7 +233,7 @@ def test_the_next_run_goes_on_where_one_ended(hub, tmp_path):
     notes = Notes()
     assert resolve(REPOSITORY, tmp_path, notes).read_bytes() == hub.files[f"{FOLDER}/pytorch_model.bin"]
     assert [(first, count) for _, first, count in hub.sent] == [(30_000, 20_000)]
-    assert "50.1 kB, of which 30.0 kB are there" in notes.text[0]
+    assert "50.0 kB, of which 30.0 kB are there" in notes.text[0]
     assert [path.name for path in tmp_path.rglob("*.incomplete")] == []
 
 
