@@ -92,12 +92,12 @@ def _run(output: Path) -> Iterator[str]:
         name = f".{output.name}.{os.getpid()}-{secrets.token_hex(3)}"
         lock = output.with_name(name + _LOCK)
         with lock.open("x") as file:
-            if _locked(file, lock):
-                try:
+            try:
+                if _locked(file, lock):
                     yield name
-                finally:
-                    lock.unlink(missing_ok=True)
-                return
+                    return
+            finally:
+                lock.unlink(missing_ok=True)
             # A run that cleared up took the file for that of a dead one, in the moment before it was locked.
 
 
@@ -115,8 +115,8 @@ def _clear_up(output: Path, progress: Progress) -> None:
 
 
 def _removed(output: Path, run: str, progress: Progress) -> bool:
-    """Remove what one run left; false where some of it resists."""
-    left = [path for path in output.parent.iterdir() if path.name.startswith(f"{run}.") and path.suffix != _LOCK]
+    """Remove the folders that one run left; false where some of it resists."""
+    left = [path for path in output.parent.iterdir() if path.name.startswith(f"{run}.") and path.is_dir()]
     for path in left:
         if path.suffix == _OLD and not output.exists():
             path.rename(output)
@@ -124,17 +124,31 @@ def _removed(output: Path, run: str, progress: Progress) -> bool:
             continue
         amount = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            return False
         progress(Step(f"removed {path}, {size(amount)} that an export left which was killed", note=True))
-    return not any(path.exists() for path in left)
+    return True
 
 
 def _locked(file: IO[Any], path: Path) -> bool:
-    """Take the kernel's lock of an open file; false where another process has it, or the file is gone."""
+    """Take the kernel's lock of an open file; false where another process has it, or the file is gone.
+
+    Raises:
+        InputError: the file system has no locks.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise InputError(
+            f"the file system of {path.parent} has no locks ({error.strerror}); choose an output on another"
+        ) from None
+    try:
         # Not the file of one that has just ended, which nobody else would find.
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

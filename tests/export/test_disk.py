@@ -18,7 +18,7 @@ from xsam_edge.runtime.errors import XSamError
 
 
 def test_the_figure_of_the_released_model() -> None:
-    config = get_variant("phi3-aaai26").config
+    config = get_variant("phi3").config
     values = sum(map(prod, expected_tensors(config).values()))
     assert needed_bytes(config, None) == 4 * values + 10**9
     half = QuantizeOptions("fp16", min_iou=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 import signal
@@ -16,7 +17,7 @@ import pytest
 
 from xsam_edge.export.staging import beside, staged, told_when_full
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
-from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Step, silent
 
 # For each line of its input: a process that writes a bundle and a folder beside it, and kills itself at that change of
@@ -141,6 +142,19 @@ def test_what_no_run_made_stays(tmp_path: Path) -> None:
     assert write(tmp_path / "bundle", "new") == []
     assert hidden(tmp_path) == names | {".other.1-abcdef.lock"}
     assert all((tmp_path / name / "thesis.tex").is_file() for name in names)
+
+
+def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for context in (staged(tmp_path / "bundle", False), beside(tmp_path / "bundle", ".fp32")):
+        with (
+            pytest.raises(InputError, match=r"has no locks \(No locks available\); choose an output on another"),
+            context,
+        ):
+            pass
 
 
 def test_a_folder_beside_is_removed_at_the_end(tmp_path: Path) -> None:
