@@ -149,12 +149,11 @@ def test_a_file_system_without_locks_is_refused(tmp_path: Path, monkeypatch: pyt
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", flock)
+    message = r"has no locks \(No locks available\); choose an output on another"
     for context in (staged(tmp_path / "bundle", False), beside(tmp_path / "bundle", ".fp32")):
-        with (
-            pytest.raises(InputError, match=r"has no locks \(No locks available\); choose an output on another"),
-            context,
-        ):
+        with pytest.raises(InputError, match=message), context:
             pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_beside_is_removed_at_the_end(tmp_path: Path) -> None:
