@@ -21,7 +21,7 @@ from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.quantize_options import add_precision_options, quantize_options
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
-from xsam_edge.export.staging import check_output
+from xsam_edge.export.staging import check_output, clear_up
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.cli.common import Parser, command, package_version
@@ -111,6 +111,7 @@ def _export(
     from xsam_edge.export.disk import check_room, needed_bytes
     from xsam_edge.export.prepare import from_checkpoint, from_random
 
+    clear_up(output, progress)  # before the disk is looked at, which may be full of it
     check_output(output, options.overwrite)
 
     def accept(config: ModelConfig) -> None:

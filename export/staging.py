@@ -41,7 +41,7 @@ def staged(output: Path, overwrite: bool, progress: Progress = silent) -> Iterat
     check_output(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(output):
-        _clear_up(output, progress)
+        clear_up(output, progress)
         check_output(output, overwrite)
         with _run(output) as run:
             yield from _staged(output, overwrite, run)
@@ -74,7 +74,7 @@ def beside(output: Path, suffix: str, progress: Progress = silent) -> Iterator[P
     """
     output = Path(os.path.realpath(output))
     output.parent.mkdir(parents=True, exist_ok=True)
-    _clear_up(output, progress)
+    clear_up(output, progress)
     with _run(output) as run:
         folder = output.with_name(run + suffix)
         try:
@@ -101,8 +101,11 @@ def _run(output: Path) -> Iterator[str]:
             # A run that cleared up took the file for that of a dead one, in the moment before it was locked.
 
 
-def _clear_up(output: Path, progress: Progress) -> None:
-    """Remove what killed runs left beside an output; an old bundle that one had moved away goes back first."""
+def clear_up(output: Path, progress: Progress) -> None:
+    """Remove what killed runs left beside an output; an old bundle that one had moved away goes back to its place."""
+    output = Path(os.path.realpath(output))
+    if not output.parent.is_dir():
+        return
     name = re.compile(rf"\.{re.escape(output.name)}\.\d+-[0-9a-f]{{6}}{re.escape(_LOCK)}")
     for lock in sorted(path for path in output.parent.iterdir() if name.fullmatch(path.name)):
         try:
