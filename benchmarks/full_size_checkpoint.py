@@ -229,13 +229,18 @@ def write_checkpoint(
 
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
-    options = Parser(
-        PROGRAM, description=__doc__.partition("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    options = Parser(PROGRAM, description=__doc__.partition("\n")[0])
     options.add_argument("folder", type=Path, help="a folder that does not exist yet")
-    options.add_argument("--variant", default="phi3-aaai26", choices=list(VARIANTS), help="whose sizes and names")
-    options.add_argument("--form", default="safetensors", choices=["safetensors", "bin"], help="shards, or one file")
-    options.add_argument("--seed", type=count, default=0, help="of the weights")
+    options.add_argument(
+        "--variant", default="phi3-aaai26", choices=list(VARIANTS), help="whose sizes and names (default: %(default)s)"
+    )
+    options.add_argument(
+        "--form",
+        default="safetensors",
+        choices=["safetensors", "bin"],
+        help="shards, or one file (default: %(default)s)",
+    )
+    options.add_argument("--seed", type=count, default=0, help="of the weights (default: %(default)s)")
     options.add_argument("--layers", type=count, metavar="N", help="of the language model (default: all)")
     return options
 

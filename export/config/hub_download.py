@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,11 @@ def list_repository(repository: str) -> Listing:
         item.rfilename: RemoteFile(item.rfilename, item.size or 0, item.lfs.sha256 if item.lfs else None)
         for item in info.siblings or ()
     }
-    return Listing(info.sha or "", files)
+    # Both become names of files.
+    hashes = [(info.sha, 40), *((file.sha256, 64) for file in files.values() if file.sha256 is not None)]
+    if odd := next((text for text, digits in hashes if not re.fullmatch(f"[0-9a-f]{{{digits}}}", text or "")), None):
+        raise CheckpointError(f"{repository} on the hub has {odd!r} in the place of a hash; check HF_ENDPOINT")
+    return Listing(str(info.sha), files)
 
 
 def has_blob(cache: HubCache, file: RemoteFile) -> bool:
