@@ -214,7 +214,7 @@ def test_a_disk_that_is_too_small_is_foreseen(hub, tmp_path, monkeypatch):
 
 def test_a_hash_that_is_none_names_no_file(hub, tmp_path):
     hub.commit = "../../escaped"
-    with pytest.raises(CheckpointError, match="has '../../escaped' in the place of a hash; check HF_ENDPOINT"):
+    with pytest.raises(CheckpointError, match=r"has '../../escaped' in the place of a hash; check HF_ENDPOINT"):
         resolve(REPOSITORY, tmp_path)
 
 
