@@ -11,6 +11,8 @@ import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,11 @@ class BundleRequest:
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor that the model has, in main-line names."""
+    return dict(_expected_tensors(config))
+
+
+@cache  # a model of full size takes seconds
+def _expected_tensors(config: ModelConfig) -> Mapping[str, tuple[int, ...]]:
     with fake_tensors():
         return tensor_shapes(XSam(config))
 
@@ -94,21 +101,23 @@ def write_bundle(
         XSamError: the disk is too small.
         CheckpointError: a tensor cannot be read, or does not fit the precision.
     """
-    with staged(output, overwrite) as folder:
+    with staged(output, overwrite, progress) as folder:
         return fill_bundle(request, folder, progress)
 
 
 def fill_bundle(
-    request: BundleRequest, folder: Path, progress: Progress = silent, *, finished: bool = True, spare: int = 0
+    request: BundleRequest, folder: Path, progress: Progress = silent, *, finished: bool = True
 ) -> Manifest:
-    """Write a bundle into an empty folder with ``spare`` bytes left on the disk; raises as :func:`write_bundle`.
+    """Write a bundle into an empty folder; raises as :func:`write_bundle`.
 
     One that is not ``finished`` is to be lowered: its graphs lack what :func:`finish` does, and store weights in the
     checkpoint's own types (:mod:`xsam_edge.calibration.stored_weights`).
     """
     with fake_tensors():
         model = XSam(request.config, dialect=request.dialect)
-    check_space(folder, bundle_bytes(request, model, request.precision, stored=not finished) + spare)
+    shapes = tensor_shapes(model)
+    narrow = narrow_names(request.weights) if not finished else frozenset()
+    check_space(folder, bundle_bytes(request.config, shapes, request.precision, narrow))
     graphs = {}
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))
@@ -116,14 +125,25 @@ def fill_bundle(
     return seal(request, folder, request.precision, request.precision, graphs, progress)
 
 
-def bundle_bytes(request: BundleRequest, model: XSam, precision: FloatType, *, stored: bool = False) -> int:
-    """About how many bytes a bundle takes; ``stored``, one whose graphs have weights in the checkpoint's own types."""
-    shapes, size = tensor_shapes(model), _NUMPY[precision].itemsize
+def narrow_names(weights: WeightSource) -> frozenset[str]:
+    """Names of the tensors that are stored in 16 bits."""
+    return frozenset(name for name in weights.shapes if weights.dtype(name) in ("float16", "bfloat16"))
+
+
+def bundle_bytes(
+    config: ModelConfig,
+    shapes: Mapping[str, tuple[int, ...]],
+    precision: FloatType,
+    narrow: frozenset[str] = frozenset(),
+) -> int:
+    """About how many bytes a bundle takes, of the tensors that :func:`expected_tensors` names.
+
+    Those of ``narrow`` take 16 bits at any precision.
+    """
     sizes = {
-        name: int(np.prod(shape)) * (2 if stored and request.weights.dtype(name).endswith("float16") else size)
-        for name, shape in shapes.items()
+        name: prod(shape) * (2 if name in narrow else _NUMPY[precision].itemsize) for name, shape in shapes.items()
     }
-    if request.config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
+    if config.llm.tie_word_embeddings:  # written twice: as embeddings and as the head of the graph
         sizes["head"] = sizes[EMBEDDINGS]
     return sum(sizes.values())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.export.config.overrides import Overrides, read_overrides
+from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.dialect import DIALECTS, dialect_of
 from xsam_edge.export.engines import command as engines
@@ -20,7 +21,7 @@ from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.quantize_options import add_precision_options, quantize_options
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
-from xsam_edge.export.staging import check_output
+from xsam_edge.export.staging import check_output, clear_up
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.cli.common import Parser, command, package_version
@@ -106,11 +107,18 @@ def _export(
     quantization = quantize_options(options, precision)
     progress(Step("load torch"))
     # Here, not at the top: they take seconds, and a wrong option should not.
-    from xsam_edge.export.bundle import write_bundle
+    from xsam_edge.export.bundle import narrow_names, write_bundle
+    from xsam_edge.export.disk import check_room, needed_bytes
     from xsam_edge.export.prepare import from_checkpoint, from_random
 
+    clear_up(output, progress)  # before the disk is looked at, which may be full of it
     check_output(output, options.overwrite)
-    common = {"inits": options.inits, "overrides": overrides, "dialect": dialect_of(options, precision)}
+
+    def accept(config: ModelConfig, weights: Any) -> None:
+        check_room(output, needed_bytes(config, quantization, narrow_names(weights)))
+
+    dialect = dialect_of(options, precision)
+    common = {"inits": options.inits, "overrides": overrides, "dialect": dialect, "accept": accept}
     if options.random_weights:
         request = from_random(options.variant, options.seed, **common)
     else:

@@ -7,9 +7,7 @@ the end.
 
 from __future__ import annotations
 
-import contextlib
 import resource
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -39,7 +37,7 @@ from xsam_edge.export.quantize_plan import QuantizeOptions, precision_of
 from xsam_edge.export.report.facts import CalibrationFacts, Report
 from xsam_edge.export.report.gather import Measured, gather, pictures_of, unmeasured
 from xsam_edge.export.report.write import write_report
-from xsam_edge.export.staging import SPARE_BYTES, staged
+from xsam_edge.export.staging import beside, staged
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import (
     MANIFEST_FILE,
@@ -71,7 +69,7 @@ def quantize_bundle(
     if options.is_plain_half:
         return _write_half(request, output, overwrite, progress)
     data = _open_data(options)  # before any work: it may not exist
-    with staged(output, overwrite) as folder, _beside(output) as base:
+    with staged(output, overwrite, progress) as folder, beside(output, ".fp32") as base:
         fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
         quantization = _Quantization(request, base, options, data, progress)
         manifest, measured = quantization.write(folder)
@@ -87,9 +85,9 @@ def quantize_bundle(
 def _write_half(request: BundleRequest, output: Path, overwrite: bool, progress: Progress) -> tuple[Manifest, Report]:
     """Round to FP16 what the checkpoint holds, on the way into the bundle."""
     start = time.perf_counter()
-    with staged(output, overwrite) as folder:
+    with staged(output, overwrite, progress) as folder:
         manifest = replace(
-            fill_bundle(replace(request, precision="fp16"), folder, progress, spare=SPARE_BYTES),
+            fill_bundle(replace(request, precision="fp16"), folder, progress),
             half_range=HalfRange(0),
         )
         report = unmeasured(manifest, time.perf_counter() - start, _peak_memory())
@@ -107,15 +105,6 @@ def _open_data(options: QuantizeOptions) -> CalibrationData | None:
         assert options.samples is not None and options.held_out is not None, "set by for_parameters"
         return open_calibration(options.data, options.samples, options.held_out)
     return None
-
-
-@contextlib.contextmanager
-def _beside(output: Path) -> Iterator[Path]:
-    """A folder on the same disk, where large files fit."""
-    parent = output.resolve().parent
-    parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", suffix=".fp32", dir=parent) as folder:
-        yield Path(folder)
 
 
 class _Quantization:

@@ -11,7 +11,8 @@ class Step:
     """A state of long work: ``done`` of ``total`` ``unit`` of ``what``, ``total`` None where it is not known.
 
     ``unit`` is a plural such as "pictures"; "bytes" and "seconds" are shown as sizes and times. ``detail`` names what
-    of the work it is, such as a file, and may change from step to step.
+    of the work it is, such as a file, and may change from step to step. A ``note`` is no state of work but something
+    that its reader should know; ``what`` is the whole of it.
     """
 
     what: str
@@ -19,6 +20,7 @@ class Step:
     total: int | None = None
     unit: str = ""
     detail: str = ""
+    note: bool = False
 
 
 Progress = Callable[[Step], None]

@@ -83,6 +83,7 @@ ROOMS = {
         "dialect",
         "quantize",
         "engines",
+        "disk",
         "cli",
         "demo",
     ),
@@ -108,6 +109,7 @@ ROOMS = {
         "quantized",
         "gpu_check",
         "pixels",
+        "full_size_checkpoint",
         "cli",
     ),
 }

@@ -23,7 +23,7 @@ from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.progress import Progress, Tally, silent
 
-#: File names that are looked for in a folder, before any other file with a suffix of ``_SUFFIXES``.
+#: File names that are looked for in a folder, before any other file with a suffix of ``CHECKPOINT_SUFFIXES``.
 CHECKPOINT_NAMES = (
     "pytorch_model.bin",
     "model.safetensors",
@@ -31,7 +31,8 @@ CHECKPOINT_NAMES = (
     "pytorch_model.bin.index.json",
     "model.safetensors.index.json",
 )
-_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+CHECKPOINT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+INDEX_SUFFIX = ".index.json"
 _SEARCH_DEPTH = 2  # the official repository keeps checkpoints two folders deep
 _WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
 
@@ -156,15 +157,28 @@ def _file_refs(path: Path) -> dict[str, TensorRef]:
     raise CheckpointError(f"{path} is not a checkpoint: neither torch.save nor safetensors wrote it")
 
 
-def _shards(index: Path) -> dict[Path, set[str] | None]:
-    """File -> tensor names, of an index in the Hugging Face form."""
+def index_shards(index: Path) -> dict[str, set[str]]:
+    """File name -> tensor names, of an index in the Hugging Face form; whether the files are there is not looked at.
+
+    Raises CheckpointError when it is no index, or names a file of another folder.
+    """
     advice = "it is not the index of a sharded checkpoint, which is a weight_map of file names"
     shards: dict[str, set[str]] = {}
     for name, shard in read_json(index, _Index, CheckpointError, advice=advice).weight_map.items():
         # An index may name only its neighbours: anything else could make the reader open any file of this machine.
-        if PurePosixPath(shard).name != shard or PureWindowsPath(shard).name != shard or not shard.endswith(_SUFFIXES):
+        if (
+            PurePosixPath(shard).name != shard
+            or PureWindowsPath(shard).name != shard
+            or not shard.endswith(CHECKPOINT_SUFFIXES)
+        ):
             raise CheckpointError(f"{index} names {shard!r}; expected checkpoint files in its own folder only")
         shards.setdefault(shard, set()).add(name)
+    return shards
+
+
+def _shards(index: Path) -> dict[Path, set[str] | None]:
+    """File -> tensor names, of an index whose files are all there."""
+    shards = index_shards(index)
     for shard in shards:
         if not (index.parent / shard).is_file():
             raise CheckpointError(f"{index} names {shard}, which is missing: download it into {index.parent}")
@@ -192,7 +206,7 @@ def _candidates(folder: Path) -> list[Path]:
     if indexes:
         sharded = {shard for index in indexes for shard in _shards(index)}
         return [file for file in named if file not in sharded]
-    return named or sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES and file.is_file())
+    return named or sorted(file for file in folder.iterdir() if file.suffix in CHECKPOINT_SUFFIXES and file.is_file())
 
 
 def _is_part(folder: Path) -> bool:

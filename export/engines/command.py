@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from xsam_edge.export.engines.footprint import config_footprint
 from xsam_edge.export.engines.parity import Parity, parity_check
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.export.infer.model import open_model
-from xsam_edge.export.staging import check_output
+from xsam_edge.export.staging import beside, check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device.memory_plan import footprint, summary, table
@@ -105,10 +104,9 @@ def _graphs(
     # Before hours of export, and again of the bundle, whose sizes are exact.
     fit = _fit(options, overrides, target, progress)
     check_fits(fit)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{options.output.name}.", dir=options.output.parent) as folder:
-        export(Path(folder) / "onnx", options.precision or target.precision, progress)
-        yield Path(folder) / "onnx"
+    with beside(options.output, ".graphs", progress) as folder:
+        export(folder / "onnx", options.precision or target.precision, progress)
+        yield folder / "onnx"
 
 
 def _plan(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target) -> int:

@@ -69,7 +69,7 @@ def convert(
         InputError: the engines cannot be put at ``output``.
     """
     paths = check_files(bundle, manifest, progress=progress)
-    with staged(output, overwrite) as folder:
+    with staged(output, overwrite, progress) as folder:
         check_space(folder, sum(entry.bytes for entry in manifest.files.values()))
         _copy_rest(paths, folder)
         profiles = {

@@ -20,7 +20,7 @@ import onnx_ir as ir
 
 from xsam_edge.export.graph.passes import INLINE_BYTES, WeightPlan, evaluate
 from xsam_edge.export.graph.weight_codes import WeightQuantization, pack_int4
-from xsam_edge.export.staging import check_space
+from xsam_edge.export.staging import check_space, told_when_full
 from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.progress import Tally
 
@@ -140,9 +140,10 @@ def write_external_data(
     The type of each initialiser says what it is cast to. Bytes that are written are added to ``tally``.
     """
     layout = external_layout(model, plans)
-    check_space(path.parent, sum(length for _, length in layout.values()))
+    needed = sum(length for _, length in layout.values())
+    check_space(path.parent, needed)
     values = model.graph.initializers
-    with path.open("wb") as file:
+    with told_when_full(path.parent, needed), path.open("wb") as file:
         for name, (offset, length) in layout.items():
             value = values[name]
             assert value.dtype is not None and value.shape is not None
@@ -190,7 +191,8 @@ def _write(
     name: str,
 ) -> None:
     if plan.program is not None:
-        result = evaluate(plan.program, {p: read(source, p).astype(np.float32) for p in plan.parameters})
+        read_parameters = {p: cast(read(source, p), np.dtype(np.float32), p) for p in plan.parameters}
+        result = evaluate(plan.program, read_parameters)
         _pwrite(file, cast(result.reshape(shape), dtype, name), offset)
         return
     (parameter,) = plan.parameters

@@ -9,7 +9,7 @@ from typing import Any
 
 from xsam_edge.export.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from xsam_edge.export.config.hub import resolve
-from xsam_edge.export.config.naming import main_name
+from xsam_edge.export.config.naming import detect_line, main_name
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import Variant, get_variant
 from xsam_edge.export.infer.config import config_from_checkpoint
@@ -40,6 +40,7 @@ def open_model(
     """
     path = resolve(checkpoint, progress=progress)
     opened = open_checkpoint(path)
+    detect_line(opened)  # also where the variant is given: names of both lines would become one
     inits = inits or opened.inits
     chosen = guess_variant(opened.shapes, inits) if variant == "auto" else get_variant(variant)
     weights = opened.renamed(main_name)

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Annotated, Literal
@@ -115,11 +115,22 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights came from. ``sha256`` is that of the checkpoint's files, "" for random weights."""
+    """Where the weights came from. ``sha256`` is that of the checkpoint's files, "" for random weights.
+
+    ``files`` are the same by their names, in that order. ``licence`` is what lies with the checkpoint: an SPDX id of
+    a model card, or the name of a file; "" where nothing does. Bundles of before have neither.
+    """
 
     checkpoint: str
     sha256: Annotated[str, matching("([0-9a-f]{64}([+][0-9a-f]{64})*)?", "64 hexadecimal digits of each file")]
     line: Annotated[str, one_of("main", "aaai26")]  # the branch of the official code that the variant follows
+    files: Mapping[str, Sha256] = field(default_factory=dict)
+    licence: str = ""
+
+    def check(self) -> None:
+        """Raise ValueError where ``files`` and ``sha256`` are not of the same files."""
+        if self.files and "+".join(self.files.values()) != self.sha256:
+            raise ValueError("files has other hashes than sha256; expected the same in the same order")
 
 
 @dataclass(frozen=True)

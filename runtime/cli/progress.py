@@ -20,7 +20,7 @@ class ProgressPrinter:
     """Prints the steps that it is called with, and their speed.
 
     On a terminal one line is overwritten. In a file or pipe there is a line of its own every half minute, or none at
-    all unless ``plain``.
+    all unless ``plain``. A note has a line that stays, at once.
 
     >>> with ProgressPrinter(sys.stderr) as progress:
     ...     progress(Step("hash", 1 << 20, 1 << 30, "bytes"))
@@ -40,6 +40,11 @@ class ProgressPrinter:
     def __call__(self, step: Step) -> None:
         """Show a step, unless the last one was shown just now."""
         if not self._shown:
+            return
+        if step.note:
+            self.clear()
+            self._stream.write(f"note: {step.what}\n")
+            self._stream.flush()
             return
         now = self._clock()
         fresh = self._first is None or not _follows(step, self._last)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -60,6 +61,39 @@ def test_facts_of_a_checkpoint(phi3_reference: Path) -> None:
     assert request.settings.regions == RegionSampling(256, 4, "mean")
     assert not request.settings.vision_input.pad_to_square
     assert request.settings.interactive_match == "mask"
+
+
+def test_a_checkpoint_in_shards_is_told_by_its_files(phi3_reference: Path, tmp_path: Path) -> None:
+    tensors = load_file(phi3_reference / "state_dict.safetensors")
+    shards = {"2.safetensors": sorted(tensors)[:9], "1.safetensors": sorted(tensors)[9:]}
+    for file, names in shards.items():
+        save_file({name: tensors[name] for name in names}, tmp_path / file)
+    weight_map = {name: file for file, names in shards.items() for name in names}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (tmp_path / "inits").symlink_to(phi3_reference / "inits")
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    source = open_(tmp_path).source
+    hashes = {file: hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() for file in shards}
+    assert source.files == hashes
+    assert source.sha256 == "+".join(source.files.values())
+    assert source.licence == "apache-2.0"
+    assert open_(phi3_reference).source.licence == ""
+
+
+def test_a_blob_of_the_hub_that_is_not_its_hash(phi3_reference: Path, tmp_path: Path) -> None:
+    """The cache's name of a file is its hash, by which damage is seen without a network."""
+    content = (phi3_reference / "state_dict.safetensors").read_bytes()
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "c0ffee"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    (snapshot / "inits").symlink_to(phi3_reference / "inits")
+    name = hashlib.sha256(content).hexdigest()
+    (blobs / name).write_bytes(content)
+    (snapshot / "model.safetensors").symlink_to(blobs / name)
+    assert open_(snapshot).source.files == {"model.safetensors": name}
+    (blobs / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is damaged: its SHA-256 .*; remove .*blobs.*again"):
+        open_(snapshot)
 
 
 def test_the_aaai26_line_differs_in_its_rules_only(phi3_reference: Path, aaai26_checkpoint: Path) -> None:

@@ -7,6 +7,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer as BaseTokenizer
 from torch.multiprocessing.spawn import spawn
 
+from xsam_edge.export.config.inits import Part
+from xsam_edge.export.config.save_inits import save_inits
 from xsam_edge.export.config.variants import Variant
 from xsam_edge.export.demo.training.exercises import ExerciseMaker, view
 from xsam_edge.export.demo.training.forward import forward
@@ -25,7 +28,7 @@ from xsam_edge.export.demo.training.losses import loss
 from xsam_edge.export.demo.training.optimizer import linear_matrices, optimizers, schedule, set_rates, share
 from xsam_edge.export.demo.training.packing import Batch, pack
 from xsam_edge.export.demo.training.recipe import Recipe
-from xsam_edge.export.demo.training.save import save_inits, save_weights
+from xsam_edge.export.demo.training.save import save_weights
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
 from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
@@ -37,6 +40,12 @@ from xsam_edge.runtime.progress import Step
 
 _CURVE_STEPS = 20  # between lines of the curve
 _VALIDATION_SEED = 10_000
+_FOLDERS: Mapping[Part, str] = {
+    "llm": "language-model",
+    "vision_encoder": "vision-encoder",
+    "mask_encoder": "mask-encoder",
+    "mask_decoder": "mask-decoder",
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ def train(job: Job) -> None:
     recipe = job.recipe
     tokenizer_json = train_tokenizer(job.variant.prompt)
     job = replace(job, variant=with_vocabulary(job.variant, tokenizer_json))
-    save_inits(job.variant, tokenizer_json, job.folder / "inits")
+    save_inits(job.variant, tokenizer_json, job.folder / "inits", _FOLDERS)
     (job.folder / "curve.jsonl").write_text(json.dumps({"recipe": asdict(recipe)}) + "\n", encoding="utf-8")
     with tempfile.TemporaryDirectory() as meeting:
         address = f"file://{meeting}/store"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import tracemalloc
 from itertools import pairwise
@@ -65,6 +66,42 @@ def test_blocks_cover_a_tensor(monkeypatch: pytest.MonkeyPatch, shape: tuple[int
 def test_a_weight_that_is_not_finite_is_named(value: float) -> None:
     with pytest.raises(CheckpointError, match=r"a\.weight holds NaN or infinity"):
         w.cast(np.array([1, value], np.float32), np.dtype(np.float32), "a.weight")
+
+
+def test_a_weight_that_another_is_computed_from_is_named_too(tmp_path: Path) -> None:
+    model = graph("(float[3] x, float[3] bias) => (float[3] y) { two = Add(bias, bias) y = Add(x, two) }", ["bias"])
+    plans = extract_weights(model)
+    assert any(plan.program is not None for plan in plans.values())
+    with pytest.raises(CheckpointError, match=r"^bias holds NaN or infinity"):
+        write(tmp_path, model, plans, ArrayWeights(bias=np.float32([0, np.inf, 0])))
+
+
+def test_a_weight_that_becomes_codes_or_scales_is_named_too() -> None:
+    weights = np.ones((4, 4), np.float32)
+    weights[3, 2] = -np.inf
+    with pytest.raises(CheckpointError, match="a holds NaN or infinity"):
+        list(w.read_blocks(ArrayWeights(a=weights), "a"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_half_way_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    model = graph(
+        "(float[2,64] x, float[64,64] a, float[64,64] b) => (float[2,64] y) { m = MatMul(x, a) y = MatMul(m, b) }",
+        ["a", "b"],
+    )
+    plans = extract_weights(model)
+    pwrite, written = os.pwrite, []
+
+    def full(file: int, data: bytes, offset: int) -> int:
+        if written:
+            raise OSError(code, os.strerror(code))
+        written.append(offset)
+        return pwrite(file, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", full)
+    values = np.zeros((64, 64), np.float32)
+    with pytest.raises(XSamError, match=r"filled up: \S+ GB are free, 32\.8 kB are needed; free some space"):
+        write(tmp_path, model, plans, ArrayWeights(a=values, b=values))
 
 
 def test_a_weight_out_of_range_is_named() -> None:

@@ -52,6 +52,19 @@ def test_what_is_known_of_the_range_of_fp16_is_optional(bundle: Path) -> None:
         m.read_manifest(bundle)
 
 
+def test_files_and_licence_of_a_checkpoint_are_optional(bundle: Path) -> None:
+    hashes = ["a" * 64, "b" * 64]
+    edit(bundle, lambda data: [data["source"].pop(name) for name in ("files", "licence")])  # as bundles of before
+    assert m.read_manifest(bundle).source == m.Provenance("a.bin", "", "main")
+    files = dict(zip(("1.safetensors", "2.safetensors"), hashes, strict=True))
+    edit(bundle, lambda data: data["source"].update(sha256="+".join(hashes), files=files, licence="apache-2.0"))
+    source = m.read_manifest(bundle).source
+    assert (source.files, source.licence) == (files, "apache-2.0")
+    edit(bundle, lambda data: data["source"].update(sha256="+".join(reversed(hashes))))
+    with pytest.raises(BundleError, match=r"source\.files has other hashes than sha256"):
+        m.read_manifest(bundle)
+
+
 def test_retired_fields_are_ignored_in_their_class_only(bundle: Path) -> None:
     edit(bundle, lambda data: data["settings"]["prompt"].update(separator="\n"))
     assert m.read_manifest(bundle).settings == SETTINGS

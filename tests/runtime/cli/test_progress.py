@@ -80,6 +80,21 @@ def test_speed_is_that_of_the_work_at_hand() -> None:
     assert stream.getvalue().rpartition("\r")[2].rstrip() == "gate: FP32 answers   0%  0 of 10 pictures"
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_note_stays(plain: bool) -> None:
+    """At once, whatever the time between two lines; of plain output that was not asked for there is none."""
+    stream, terminal = io.StringIO(), Terminal()
+    ProgressPrinter(stream, plain=plain)(Step("removed what was left", note=True))
+    assert stream.getvalue() == ("note: removed what was left\n" if plain else "")
+    with ProgressPrinter(terminal, plain=plain) as progress:
+        progress(Step("hash", 1, 2, "files"))
+        progress(Step("removed " + "x" * 200, note=True))
+        progress(Step("hash", 2, 2, "files"))
+    lines = terminal.getvalue().split("\n")
+    assert lines[0].endswith("\rnote: removed " + "x" * 200)
+    assert "note" not in lines[1]
+
+
 def test_a_line_fits_its_terminal() -> None:
     stream = Terminal()
     ProgressPrinter(stream)(Step("download " + "x" * 200, 1, 2, "bytes"))
