@@ -13,11 +13,13 @@ from pathlib import Path
 from xsam_edge.calibration.data.samples import Caption, Picture
 from xsam_edge.calibration.evaluation.run import AskOptions, ask_scene
 from xsam_edge.calibration.instrumented import EditedBackend
+from xsam_edge.calibration.staged.estimate import seconds_per_picture
 from xsam_edge.calibration.staged.run import PICTURES, StagedRun
 from xsam_edge.calibration.statistics.store import Saved, save
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.units import duration
 
 # The last rows that the language model's head is asked for: those of an answer of a known form.
 ANSWER_ROWS = 16
@@ -70,6 +72,11 @@ class Collector:
     def go_on(self, pictures: Sequence[Picture]) -> None:
         """Look at all that are left; raises as :meth:`StagedRun.run`, and what ``unreadable`` raises."""
         state = self._state
+        left = state.total - state.done
+        asks = sum(len(pictures[index].asks) for index in range(state.done, min(state.done + PICTURES, state.total)))
+        each = seconds_per_picture(self._bundle, asks / max(min(left, PICTURES), 1))
+        about = f"calibration: {left} pictures will take about {duration(left * each)}, {duration(each)} each"
+        self._progress(Step(about, note=True))
         while not state.is_whole:
             stop = min(state.done + PICTURES, state.total)
             run = StagedRun(
