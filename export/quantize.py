@@ -45,7 +45,6 @@ from xsam_edge.runtime.bundle.manifest import (
     GraphSpec,
     HalfRange,
     Manifest,
-    hash_file,
     read_manifest,
 )
 from xsam_edge.runtime.errors import XSamError
@@ -318,7 +317,7 @@ def _without(names: GraphNames, unreached: Mapping[str, str]) -> GraphNames:
 def _bind(folder: Path, manifest: Manifest, degraded: bool, half_range: HalfRange | None) -> Manifest:
     """Add files that were written after the manifest to it."""
     new = sorted(path for path in folder.iterdir() if path.name not in {*manifest.files, MANIFEST_FILE})
-    files = {path.name: FileEntry(path.stat().st_size, hash_file(path)) for path in new}
+    files = {path.name: FileEntry.of(path) for path in new}
     manifest = replace(manifest, files={**manifest.files, **files}, degraded=degraded, half_range=half_range)
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -24,6 +24,7 @@ ROOMS = {
         "errors",
         "progress",
         "units",
+        "cores",
         "user_cache",
         "turns",
         "bundle",
@@ -106,6 +107,7 @@ ROOMS = {
         "quantized",
         "gpu_check",
         "pixels",
+        "verification",
         "cli",
     ),
 }

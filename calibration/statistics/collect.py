@@ -34,9 +34,9 @@ from xsam_edge.runtime.bundle.manifest import (
     TOKENIZER_FILE,
     Manifest,
     bundle_path,
-    check_files,
     read_manifest,
 )
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step, silent
@@ -112,14 +112,14 @@ def collect(
         BundleError, BackendError: the bundle cannot be loaded.
     """
     manifest = read_manifest(bundle)
-    check_files(bundle, manifest, hashes=False)
+    check_files(bundle, manifest, verify="none")
     prepare_folder(cache)
     path = cache / f"{cache_key(manifest, data, answer)}.npz"
     wanted = _wanted(bundle, manifest, choose)
     state = _resumed(path, wanted, len(data.calibration))
     if not state.is_whole:
         backend = ProbedBackend(lambda model: [probe for probe, _ in choose(model)], partial(_listen, state), threads)
-        model = XSam.load(bundle, backend=backend, verify=False)
+        model = XSam.load(bundle, backend=backend, verify="none")
         _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
     tensors = {name: state.tensors[name] for name in wanted}
     return Statistics(tensors, state.done - len(state.unreadable), tuple(state.unreadable))

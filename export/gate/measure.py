@@ -60,7 +60,7 @@ class Exam:
         self._recorder = Recorder()
         self._pictures = list(pictures)  # their pixels and masks are made when they are asked for
         unreadable: set[str] = set()
-        model = XSam.load(bundle, threads=threads, verify=False)
+        model = XSam.load(bundle, threads=threads, verify="none")
         for picture, image in self._images(len(self._pictures), "gate: FP32 answers"):
             if image is None:
                 unreadable.add(picture.name)
@@ -80,7 +80,7 @@ class Exam:
 
         ``what`` tells the user what is being measured. An ask that the bundle fails at has lost all of its masks.
         """
-        model = XSam.load(bundle, backend=backend, threads=self._threads, verify=False)
+        model = XSam.load(bundle, backend=backend, threads=self._threads, verify="none")
         agreement = Agreement(self._recorder)
         ious: list[list[float]] = []
         worst: list[tuple[float, int, Worst]] = []

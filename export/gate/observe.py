@@ -160,7 +160,7 @@ def _run(
 ) -> None:
     with WeightFile(bundle) as weights:
         backend = written_backend(bundle, weights, threads, edit=edit, listen=listen)
-        model = XSam.load(bundle, backend=backend, verify=False)
+        model = XSam.load(bundle, backend=backend, verify="none")
         for picture in pictures:
             with model.look(picture.image()) as scene:
                 ask_appended(scene, picture)

@@ -111,7 +111,7 @@ def measure(
 
     backend = EditedBackend(edit, listen, threads)
     backend.runs_without_logits = False  # the head's products are of interest, though no token is
-    model = XSam.load(base, backend=backend, verify=False)
+    model = XSam.load(base, backend=backend, verify="none")
     done = 0
     for picture in pictures:
         if done == count:
