@@ -79,6 +79,12 @@ def test_bundles_that_are_not_whole(copy: Path, tmp_path: Path) -> None:
         XSam.load(copy, verify="none")
 
 
+@pytest.mark.parametrize("verify", [True, False])
+def test_verify_is_no_bool_any_more(phi3_bundle: Path, verify: bool) -> None:
+    with pytest.raises(InputError, match=f"verify is {verify}; write 'full' .which True was., 'changed' or 'none'"):
+        XSam.load(phi3_bundle, verify=verify)  # type: ignore[arg-type]
+
+
 def test_a_graph_that_is_no_graph(copy: Path) -> None:
     size = (copy / "llm.onnx").stat().st_size
     (copy / "llm.onnx").write_bytes(b"\0" * size)
