@@ -9,9 +9,10 @@ from typing import Any, Literal
 from xsam_edge.benchmarks.measure import Pixels, Sample
 from xsam_edge.benchmarks.watch import Script, WatchedBackend
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
+from xsam_edge.runtime.bundle.verification import Verify
 from xsam_edge.runtime.cli.common import load_bundle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
-from xsam_edge.runtime.doctor.machine import usable_cores
+from xsam_edge.runtime.cores import usable_cores
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.model import XSam, choose_backend
@@ -121,7 +122,7 @@ def open_bundle(
     device: str,
     threads: int,
     context: int | None,
-    verify: bool,
+    verify: Verify,
 ) -> RuntimeSide:
     """Load a bundle to be measured; ``answering`` None is greedy, and scripted where weights are random.
 

@@ -236,7 +236,7 @@ def _open(options: argparse.Namespace, bundle: Path, answering: Any, progress: P
         device=options.device,
         threads=options.threads,
         context=options.context,
-        verify=not options.no_verify,
+        verify=options.verify,
     )
 
 

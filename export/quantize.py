@@ -45,7 +45,6 @@ from xsam_edge.runtime.bundle.manifest import (
     GraphSpec,
     HalfRange,
     Manifest,
-    hash_file,
     read_manifest,
 )
 from xsam_edge.runtime.errors import XSamError
@@ -340,7 +339,7 @@ def _without(names: GraphNames, unreached: Mapping[str, str]) -> GraphNames:
 
 def _bind(folder: Path, manifest: Manifest, names: Collection[str]) -> Manifest:
     """Write a manifest that binds files that were written after it, or again."""
-    files = {name: FileEntry((folder / name).stat().st_size, hash_file(folder / name)) for name in sorted(names)}
+    files = {name: FileEntry.of(folder / name) for name in sorted(names)}
     manifest = replace(manifest, files={**manifest.files, **files})
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry, hash_file
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, FileEntry
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Progress, Step, Tally, silent
 from xsam_edge.runtime.units import size
@@ -209,7 +209,7 @@ def told_when_full(folder: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def hash_files(folder: Path, progress: Progress) -> dict[str, FileEntry]:
-    """Size and SHA-256 of every file of a folder."""
+    """Size and hashes of every file of a folder."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     tally = Tally(progress, "hash", sum(path.stat().st_size for path in paths), "bytes")
-    return {path.name: FileEntry(path.stat().st_size, hash_file(path, tally)) for path in paths}
+    return {path.name: FileEntry.of(path, tally) for path in paths}

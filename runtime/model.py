@@ -27,9 +27,9 @@ from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     TOKENIZER_FILE,
     Manifest,
-    check_files,
     read_manifest,
 )
+from xsam_edge.runtime.bundle.verification import Verify, check_files
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.device.compatibility import check_engine, find_environment, kernel_path
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
@@ -71,7 +71,7 @@ class XSam:
         device: str = "cpu",
         context: int | None = None,
         threads: int = 0,
-        verify: bool = True,
+        verify: Verify = "full",
         backend: Backend | None = None,
         progress: Progress = silent,
         speculative: bool = True,
@@ -90,8 +90,9 @@ class XSam:
             context: tokens that the key-value cache holds, prompt and answer; at most what the model was trained
                 for, and what its engines were built for. The default is 4,096 or that limit.
             threads: of ONNX Runtime on a CPU; 0 takes every core.
-            verify: check the SHA-256 of every file before it is opened. Engines are native code: their bundles are
-                always checked.
+            verify: whose hashes are checked before a file is opened: "full", of every file; "changed", of those that
+                changed since a check found them whole, which a record in the user's cache tells; "none". Engines are
+                native code: their bundles are always checked in full.
             backend: another implementation of the backend interface, in place of ``device`` and ``threads``.
             progress: told what of the files was hashed, and that graphs are loaded.
             speculative: check the answer that a task is expected to have along with the prompt, in one forward,
@@ -104,6 +105,7 @@ class XSam:
 
         Raises:
             BundleError: no bundle, another schema, or an altered file.
+            InputError: an option that is none of these.
             BackendError: the backend is not installed or cannot load a graph; its subclasses say that engines need
                 another version of their library, another GPU, a GPU at all, or more memory.
         """
@@ -113,7 +115,7 @@ class XSam:
         bundle = Path(bundle)
         manifest = read_manifest(bundle)
         engine = manifest.engine
-        check_files(bundle, manifest, hashes=verify or engine is not None, progress=progress)
+        check_files(bundle, manifest, verify=verify, progress=progress)
         progress(Step("load"))
         limit = longest_context(manifest)
         if context is not None and not 1 <= context <= limit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ def silent(_step: Step) -> None:
 
 
 class Tally:
-    """Adds up how far one piece of work is, and tells it.
+    """Adds up how far one piece of work is, and tells it; any thread may add.
 
     >>> tally = Tally(progress, "hash", 3 << 20, "bytes")
     >>> tally.add(1 << 20)
@@ -41,8 +42,10 @@ class Tally:
     def __init__(self, progress: Progress, what: str, total: int | None, unit: str) -> None:
         self._progress, self._what, self._total, self._unit = progress, what, total, unit
         self._done = 0
+        self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
         """So much more is done."""
-        self._done += count
-        self._progress(Step(self._what, self._done, self._total, self._unit))
+        with self._lock:
+            self._done += count
+            self._progress(Step(self._what, self._done, self._total, self._unit))

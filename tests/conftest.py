@@ -34,6 +34,17 @@ def no_spinning() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_records(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of bundles that were found whole is not kept among the user's own."""
+    from xsam_edge.runtime.bundle import verified
+
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verified, "user_cache", lambda: cache)
+        yield
+
+
 @pytest.fixture(scope="session")
 def phi3_reference() -> Path:
     """Folder of the recorded Phi-3 reference (both naming lines)."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
+    MANIFEST_FILE,
+    TOKENIZER_FILE,
     EmbeddingTable,
     FileEntry,
     GraphSpec,
@@ -89,3 +94,18 @@ MANIFEST = Manifest(
     producer={"xsam-edge": "0.1.0"},
 )
 """A whole manifest, small and of no files."""
+
+
+def write_files(folder: Path, manifest: Manifest, graph: bytes, **others: bytes) -> Manifest:
+    """Write what a bundle has to hold, and the manifest that describes it; each graph is ``graph``.
+
+    Of ``others`` "__" in the name stands for a dot.
+    """
+    contents = {TOKENIZER_FILE: b"{}", EMBEDDINGS_FILE: b"\0" * EMBEDDINGS.nbytes}
+    contents |= {spec.file: graph for spec in manifest.graphs.values()}
+    contents |= {name.replace("__", "."): content for name, content in others.items()}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    written = replace(manifest, files={name: FileEntry.of(folder / name) for name in contents})
+    (folder / MANIFEST_FILE).write_text(written.to_json())
+    return written

@@ -24,6 +24,7 @@ ROOMS = {
         "errors",
         "progress",
         "units",
+        "cores",
         "user_cache",
         "turns",
         "bundle",
@@ -110,6 +111,7 @@ ROOMS = {
         "gpu_check",
         "pixels",
         "full_size_checkpoint",
+        "verification",
         "cli",
     ),
 }

@@ -8,8 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from xsam_edge.benchmarks import environment
 from xsam_edge.benchmarks.gpu_check.records import Recorder
 from xsam_edge.benchmarks.gpu_check.steps import Setting
+from xsam_edge.runtime.cores import usable_cores
 from xsam_edge.runtime.doctor.host import Host
-from xsam_edge.runtime.doctor.machine import usable_cores
 from xsam_edge.runtime.doctor.software import show
 
 # Of `nvidia-smi --query-gpu`: what a card may do, and what it does now.

@@ -26,7 +26,7 @@ from xsam_edge.export.models.vision_encoder import VisionLayer
 from xsam_edge.export.models.xsam import XSam as TorchXSam
 from xsam_edge.export.prepare import from_random
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.doctor.machine import usable_cores
+from xsam_edge.runtime.cores import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 from xsam_edge.runtime.model import XSam
 

@@ -184,7 +184,7 @@ def _evaluate(
     model = load_bundle(
         bundle,
         progress,
-        verify=not options.no_verify,
+        verify=options.verify,
         device=options.device,
         threads=options.threads,
         context=options.context,

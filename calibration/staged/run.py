@@ -166,7 +166,7 @@ class StagedRun:
         self._ask_all(stand_in, "mask decoder", last=True)
 
     def _ask_all(self, stand_in: Callable[[Path, GraphSpec], Any | None], what: str, *, last: bool) -> None:
-        model = XSam.load(self.bundle, backend=_StagedBackend(self.backend, stand_in), verify=False)
+        model = XSam.load(self.bundle, backend=_StagedBackend(self.backend, stand_in), verify="none")
         for index, picture in enumerate(self.pictures):
             self.progress(Step(what, index, len(self.pictures), "pictures"))
             self.ask(model, picture, last)

@@ -37,9 +37,9 @@ from xsam_edge.runtime.bundle.manifest import (
     TOKENIZER_FILE,
     Manifest,
     bundle_path,
-    check_files,
     read_manifest,
 )
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Progress, Step, silent
@@ -117,7 +117,7 @@ def collect(
         BundleError, BackendError: the bundle cannot be loaded.
     """
     manifest = read_manifest(bundle)
-    check_files(bundle, manifest, hashes=False)
+    check_files(bundle, manifest, verify="none")
     prepare_folder(cache)
     whole = fits_whole(manifest)
     path = cache / f"{cache_key(manifest, data, answer if whole else 'append')}.npz"
@@ -127,7 +127,7 @@ def collect(
         chosen = partial(_probes, choose)
         if whole:
             backend = ProbedBackend(chosen, partial(_listen, state), threads)
-            model = XSam.load(bundle, backend=backend, verify=False)
+            model = XSam.load(bundle, backend=backend, verify="none")
             _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
         else:
             _collect_by_stages(state, path, bundle, chosen, data.calibration, threads, progress)

@@ -16,13 +16,8 @@ from xsam_edge.export.engines.profiles import input_shapes, profiles_for
 from xsam_edge.export.staging import check_space, hash_files, staged
 from xsam_edge.runtime.bundle.contract import PIXELS
 from xsam_edge.runtime.bundle.engine_info import EngineFigures, EngineInfo, EngineProfile, ProfileFigures
-from xsam_edge.runtime.bundle.manifest import (
-    MANIFEST_FILE,
-    GraphSpec,
-    Manifest,
-    check_files,
-    read_manifest,
-)
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, GraphSpec, Manifest, read_manifest
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.device.memory_plan import MemoryPlan
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress
@@ -68,7 +63,7 @@ def convert(
         EngineBuildError: a graph cannot be compiled; names the node.
         InputError: the engines cannot be put at ``output``.
     """
-    paths = check_files(bundle, manifest, progress=progress)
+    paths = check_files(bundle, manifest, progress=progress).paths
     with staged(output, overwrite, progress) as folder:
         check_space(folder, sum(entry.bytes for entry in manifest.files.values()))
         _copy_rest(paths, folder)

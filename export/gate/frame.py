@@ -18,7 +18,6 @@ from xsam_edge.runtime.bundle.manifest import (
     FileEntry,
     GraphSpec,
     TensorSpec,
-    hash_file,
     read_manifest,
 )
 
@@ -43,7 +42,7 @@ def write_half_frame(base: Path, folder: Path) -> None:
     with path.open("wb") as file:
         for start, stop in blocks((table.rows, table.columns)):
             file.write(cast(source[start:stop], np.dtype(_HALF), "token embeddings").data)
-    kept[EMBEDDINGS_FILE] = FileEntry(path.stat().st_size, hash_file(path))
+    kept[EMBEDDINGS_FILE] = FileEntry.of(path)
     manifest = replace(
         manifest,
         embeddings=EmbeddingTable(_HALF, table.rows, table.columns),

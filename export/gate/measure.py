@@ -124,7 +124,7 @@ class Exam:
             return
         options = AskOptions("greedy" if self._whole else "append", threshold=0.5)
         if self._whole or not isinstance(backend, EditedBackend):
-            model = XSam.load(bundle, backend=backend, threads=self._threads, verify=False)
+            model = XSam.load(bundle, backend=backend, threads=self._threads, verify="none")
             for done, picture in enumerate(pictures):
                 self._progress(Step(what, done, len(pictures), "pictures"))
                 ask(model, picture, options)

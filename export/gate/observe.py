@@ -172,7 +172,7 @@ def _run(
         if not whole:
             StagedRun(bundle, backend, pictures, _ask, bundle / "stages").run_all()
             return
-        model = XSam.load(bundle, backend=backend, verify=False)
+        model = XSam.load(bundle, backend=backend, verify="none")
         for picture in pictures:
             _ask(model, picture)
 

@@ -117,7 +117,7 @@ def measure(
         raise InputError("no calibration picture can be read, so that peaks are unknown; give pictures that can")
     what = "range of FP16"
     if fits_whole(read_manifest(base)):
-        model = XSam.load(base, backend=backend, verify=False)
+        model = XSam.load(base, backend=backend, verify="none")
         for done, picture in enumerate(chosen):
             progress(Step(what, done, len(chosen), "pictures"))
             _ask(model, picture)

@@ -1,7 +1,8 @@
 """The manifest of a bundle: what its files are, what its graphs take and give, and the hash of every file.
 
-A bundle is one directory, the contract between export and runtime. ``manifest.json`` describes it completely;
-the runtime trusts nothing else and opens no file before its SHA-256 was checked (a graph or an engine is code).
+A bundle is one directory, the contract between export and runtime. ``manifest.json`` describes it completely; the
+runtime trusts nothing else and opens no file before it was checked (a graph or an engine is code), as
+:mod:`xsam_edge.runtime.bundle.verification` does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -34,8 +36,8 @@ from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.bundle.signatures import Signatures
 from xsam_edge.runtime.bundle.typed_json import from_json, load_json
-from xsam_edge.runtime.errors import AlteredFileError, BundleError
-from xsam_edge.runtime.progress import Progress, Tally, silent
+from xsam_edge.runtime.errors import BundleError
+from xsam_edge.runtime.progress import Tally
 
 MANIFEST_FILE = "manifest.json"
 # Of the manifest and of what graphs do with their inputs (``contract``): 2 since pasts may be padded and the language
@@ -50,6 +52,9 @@ EMBEDDINGS_FILE = "token_embeddings.bin"
 
 #: Bytes of a value of each dtype that a tensor may have.
 ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
+# Files that are larger have a hash of each run of so many bytes, which threads check side by side. Shorter runs would
+# make a longer manifest, longer ones leave threads without work at the end.
+CHUNK_BYTES = 16 << 20
 # Values of a tensor: TensorRT counts them in 31 bits.
 _MOST_VALUES = (1 << 31) - 1
 
@@ -106,11 +111,63 @@ class GraphSpec:
 
 
 @dataclass(frozen=True)
+class Chunks:
+    """SHA-256 of each run of ``bytes`` bytes of a file in turn; the last run is what is left."""
+
+    bytes: PositiveInt
+    sha256: tuple[Sha256, ...]
+
+
+@dataclass(frozen=True)
 class FileEntry:
-    """Size and SHA-256 of one file."""
+    """Size and SHA-256 of one file, and of a large one the hashes of its chunks.
+
+    Where there are chunks, they alone are checked. That is as strong as the hash of the whole: each is a SHA-256 at its
+    place, together they cover every byte, and the size is checked too, so that a file which passes is the one that was
+    described, or somebody found two runs of bytes with one hash. Whoever could write other chunks into the manifest
+    could write another hash of the whole.
+    """
 
     bytes: Count
     sha256: Sha256
+    chunks: Chunks | None = None  # None: it is one chunk, or an export of before there were chunks
+
+    @classmethod
+    def of(cls, path: Path, tally: Tally | None = None) -> FileEntry:
+        """Describe a file, which is read once; its bytes are added to ``tally``."""
+        size = path.stat().st_size
+        if size <= CHUNK_BYTES:
+            return cls(size, hash_file(path, tally))
+        whole, chunks = hashlib.sha256(), []
+        with path.open("rb") as file, ThreadPoolExecutor(1) as beside:
+            while chunk := file.read(CHUNK_BYTES):
+                hashing = beside.submit(hashlib.sha256, chunk)
+                whole.update(chunk)
+                chunks.append(hashing.result().hexdigest())
+                if tally:
+                    tally.add(len(chunk))
+        return cls(size, whole.hexdigest(), Chunks(CHUNK_BYTES, tuple(chunks)))
+
+    @property
+    def identity(self) -> str:
+        """A SHA-256 that differs between files which pass the check of different entries.
+
+        That is not ``sha256`` where chunks are what is checked.
+        """
+        if self.chunks is None:
+            return self.sha256
+        return hashlib.sha256(" ".join([str(self.chunks.bytes), *self.chunks.sha256]).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Raise ValueError where chunks do not cover the file."""
+        if self.chunks is None:
+            return
+        expected = -(-self.bytes // self.chunks.bytes)
+        if (count := len(self.chunks.sha256)) != expected:
+            raise ValueError(
+                f"chunks.sha256 has {count} values; expected {expected} for {self.bytes} bytes in chunks of "
+                f"{self.chunks.bytes}"
+            )
 
 
 @dataclass(frozen=True)
@@ -276,37 +333,3 @@ def bundle_path(bundle: Path, name: str) -> Path:
     if not is_inside(name):
         raise BundleError(f"{bundle / MANIFEST_FILE} names a file outside of the bundle: {name!r}")
     return path
-
-
-def check_files(
-    bundle: Path, manifest: Manifest, *, hashes: bool = True, progress: Progress = silent
-) -> dict[str, Path]:
-    """Check that every file of the manifest is there, has its size and, with ``hashes``, its SHA-256.
-
-    Returns:
-        Name -> path of every file.
-
-    Raises:
-        BundleError: names the first file that is missing or altered.
-    """
-    again = "export the bundle again" if manifest.engine is None else "build it again with `xsam-export --from`"
-    named = {TOKENIZER_FILE, EMBEDDINGS_FILE} | {graph.file for graph in manifest.graphs.values()}
-    if unlisted := sorted(named - set(manifest.files)):
-        raise BundleError(f"{bundle / MANIFEST_FILE} has no hash of {', '.join(unlisted)}; {again}")
-    paths = {}
-    for name, entry in manifest.files.items():
-        path = paths[name] = bundle_path(bundle, name)
-        if not path.is_file():
-            raise BundleError(f"{path} is missing; {again}")
-        if (size := path.stat().st_size) != entry.bytes:
-            raise AlteredFileError(f"{path} has {size} bytes, its manifest says {entry.bytes}; {again}")
-    if not hashes:
-        return paths
-    tally = Tally(progress, "check", sum(entry.bytes for entry in manifest.files.values()), "bytes")
-    for name, path in paths.items():
-        expected = manifest.files[name].sha256
-        if (actual := hash_file(path, tally)) != expected:
-            raise AlteredFileError(
-                f"{path} was altered: its SHA-256 is {actual[:12]}..., its manifest says {expected[:12]}...; {again}"
-            )
-    return paths

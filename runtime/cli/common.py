@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from xsam_edge.runtime.backends.onnxruntime import DEVICES
+from xsam_edge.runtime.bundle.verification import VERIFY, Verify
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device import memory_plan
 from xsam_edge.runtime.errors import XSamError
@@ -126,13 +127,24 @@ def package_version() -> str:
         return "unknown"
 
 
+def add_verify_option(options: argparse._ActionsContainer) -> None:
+    """Add ``--verify``."""
+    options.add_argument(
+        "--verify",
+        default="full",
+        choices=VERIFY,
+        help="whose hashes are checked before a file is opened: full, of every file; changed, of those that changed "
+        "since they were last found whole; none. Of engines always full (default: %(default)s)",
+    )
+
+
 def add_running_options(options: argparse.ArgumentParser) -> None:
-    """Add what ``load_bundle`` is told of the machine: device, threads, context, and whether hashes are checked."""
+    """Add what ``load_bundle`` is told of the machine: device, threads, context, and whose hashes are checked."""
     run_on = options.add_argument_group("running")
     run_on.add_argument("--device", default="cpu", choices=DEVICES, help="default: %(default)s")
     run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
     run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
-    run_on.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+    add_verify_option(run_on)
 
 
 @contextmanager
@@ -149,7 +161,7 @@ def _warnings_after(progress: ProgressPrinter) -> Iterator[None]:
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
-def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True, **options: Any) -> XSam:
+def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: Verify = "full", **options: Any) -> XSam:
     """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
     with _warnings_after(progress):
         model = XSam.load(bundle, verify=verify, progress=progress, **options)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.runtime.cli.common import Parser, command, package_version
+from xsam_edge.runtime.cli.common import Parser, add_verify_option, command, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor import bundle, machine, software
 from xsam_edge.runtime.doctor.bundle import Verdict
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     options.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="say what of it can run here")
-    options.add_argument("--no-verify", action="store_true", help="do not check the hashes of the bundle's files")
+    add_verify_option(options)
     options.add_argument("--json", action="store_true", help="print one JSON object")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, host: Host | None = None) -> int:
         if options.bundle is not None:
             available = memory.values().get("available")
             section, verdicts = bundle.examine(
-                options.bundle, environment, found, available, hashes=not options.no_verify, progress=progress
+                options.bundle, environment, found, available, verify=options.verify, progress=progress
             )
             sections.append(section)
     print(json.dumps(as_json(sections, verdicts)) if options.json else as_text(sections, verdicts))

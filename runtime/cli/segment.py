@@ -111,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
         model = load_bundle(
             options.bundle,
             progress,
-            verify=not options.no_verify,
+            verify=options.verify,
             device=options.device,
             threads=options.threads,
             context=options.context,

@@ -89,7 +89,7 @@ def run_stream(options: argparse.Namespace) -> int:
         if options.output is not None:
             check_output(options.output, options.overwrite)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
-        model = load_bundle(options.bundle, progress, verify=not options.no_verify, **running)
+        model = load_bundle(options.bundle, progress, verify=options.verify, **running)
     latest = False if options.every_frame else None
     stream = model.stream(source, ask=task.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
     start = time.perf_counter()

@@ -107,7 +107,8 @@ def kernel_path(bundle: Path, manifest: Manifest, gpu: DeviceInfo) -> Path | Non
     engine = manifest.engine
     if engine is None or engine.flavour != "tensorrt-rtx":
         return None
-    identity = sha256("".join(sorted(entry.sha256 for entry in manifest.files.values())).encode()).hexdigest()
+    # Of what was checked: kernels are code, and a bundle must not get at those of another one by claiming to be it.
+    identity = sha256("".join(sorted(entry.identity for entry in manifest.files.values())).encode()).hexdigest()
     parts = {"version": engine.version, "gpu": f"{gpu.name} {gpu.compute_capability}", "driver": gpu.driver}
     return kernel_file(bundle, identity, parts)
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xsam_edge.runtime.bundle.manifest import Manifest, check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.bundle.settings import RejectionRule
+from xsam_edge.runtime.bundle.verification import Verify, check_files
 from xsam_edge.runtime.device.compatibility import Environment, check_engine, kernel_path
 from xsam_edge.runtime.device.memory_plan import check_memory, footprint, plan
 from xsam_edge.runtime.device.transfers import transfers
@@ -35,7 +36,7 @@ def examine(
     onnxruntime: OnnxRuntime,
     memory: int | None,
     *,
-    hashes: bool = True,
+    verify: Verify = "full",
     progress: Progress = silent,
 ) -> tuple[Section, tuple[Verdict, ...]]:
     """Compare a bundle with a machine; loads nothing of it.
@@ -45,12 +46,12 @@ def examine(
         environment: of the machine.
         onnxruntime: what of ONNX Runtime it has.
         memory: bytes that are available to a program, None where not known.
-        hashes: check the SHA-256 of every file.
+        verify: whose hashes are checked, see ``check_files``.
         progress: told what of the files was hashed.
     """
     try:
         manifest = read_manifest(bundle)
-        check_files(bundle, manifest, hashes=hashes, progress=progress)
+        checked = check_files(bundle, manifest, verify=verify, progress=progress)
     except (XSamError, OSError) as error:
         return Section("bundle", (Fact("bundle", str(bundle)),)), (Verdict("files", False, str(error)),)
     context = min(_CONTEXT, manifest.settings.model.context_length)
@@ -58,10 +59,10 @@ def examine(
         context = min(context, manifest.engine.context)
     facts = [*_facts(manifest, context), *_kernels(bundle, manifest, environment)]
     section = Section("bundle", (Fact("bundle", str(bundle)), *facts))
-    checked = Verdict("files", True, "" if hashes else "sizes only; hashes were not checked")
+    files = Verdict("files", True, checked.note)
     if manifest.engine is not None:
-        return section, (checked, _engines(manifest, environment, context))
-    return section, (checked, *_onnx(manifest, environment, onnxruntime, memory, context))
+        return section, (files, _engines(manifest, environment, context))
+    return section, (files, *_onnx(manifest, environment, onnxruntime, memory, context))
 
 
 def _facts(manifest: Manifest, context: int) -> list[Fact]:

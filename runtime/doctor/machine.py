@@ -6,6 +6,7 @@ import os
 import platform
 import re
 
+from xsam_edge.runtime.cores import usable_cores
 from xsam_edge.runtime.doctor.host import Fact, Host, Section
 
 # L4T release -> JetPack, for boards where the package of JetPack itself is not installed.
@@ -105,11 +106,6 @@ def processor(host: Host) -> Section:
             Fact("features", features, note),
         ),
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory(host: Host) -> Section:

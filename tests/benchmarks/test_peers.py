@@ -40,7 +40,7 @@ def model(phi3_bundle: Path, phi3_reference: Path) -> XSam:
 def test_torch_gives_the_same_answers(phi3_bundle: Path, model: XSam, answering, capsys) -> None:
     with ProgressPrinter(sys.stderr) as progress:
         ours = open_bundle(
-            phi3_bundle, progress, answering=answering, device="cpu", threads=1, context=None, verify=False
+            phi3_bundle, progress, answering=answering, device="cpu", threads=1, context=None, verify="none"
         )
     theirs = TorchSide(model, ours.xsam, answering, 1)
     picture, _ = inputs.pictures()
@@ -60,7 +60,7 @@ def test_torch_computes_in_half(phi3_bundle: Path, model: XSam) -> None:
     """Every part in FP16, as a model in half is on a GPU; its masks are those of FP32 but for rounding."""
     with ProgressPrinter(sys.stderr) as progress:
         ours = open_bundle(
-            phi3_bundle, progress, answering="append", device="cpu", threads=1, context=None, verify=False
+            phi3_bundle, progress, answering="append", device="cpu", threads=1, context=None, verify="none"
         )
     side = TorchSide(copy.deepcopy(model), ours.xsam, "append", 1, dtype=torch.float16)
     picture, _ = inputs.pictures()

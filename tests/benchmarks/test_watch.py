@@ -58,7 +58,7 @@ def test_everything_of_a_backend_is_there(phi3_bundle: Path, name: str) -> None:
 
 def open_engines(engines: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> RuntimeSide:
     monkeypatch.setattr(chain, "choose_backend", lambda *_: fake_backend(engines))
-    given = {"answering": None, "device": "cpu", "threads": 1, "context": 512, "verify": True, **options}
+    given = {"answering": None, "device": "cpu", "threads": 1, "context": 512, "verify": "full", **options}
     with ProgressPrinter(sys.stderr, plain=True) as progress:
         return open_bundle(engines, progress, **given)
 

@@ -15,7 +15,8 @@ from xsam_edge.export import bundle as b
 from xsam_edge.export.config.variants import get_variant
 from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.staging import staged
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.errors import CheckpointError, InputError, XSamError
 from xsam_edge.runtime.progress import silent
 

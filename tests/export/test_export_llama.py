@@ -27,7 +27,7 @@ from xsam_edge.runtime.scene import Scene
 
 @pytest.fixture
 def model(llama_bundle: Path) -> XSam:
-    return XSam.load(llama_bundle, threads=2, verify=False)
+    return XSam.load(llama_bundle, threads=2, verify="none")
 
 
 @pytest.fixture

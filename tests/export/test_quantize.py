@@ -22,7 +22,8 @@ from xsam_edge.export.precision.presets import FP32_ISLANDS, preset
 from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.quantization.lowering import bundle_names
 from xsam_edge.export.quantize_plan import QuantizeOptions
-from xsam_edge.runtime.bundle.manifest import HalfRange, check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import HalfRange, read_manifest
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import silent
 

@@ -49,7 +49,7 @@ def test_a_gpu_makes_the_pixels_that_the_host_makes(
     phi3_bundle: Path, phi3_pixels_bundle: Path, size: tuple[int, int]
 ) -> None:
     backend = FakeGpu()
-    model = XSam.load(phi3_pixels_bundle, backend=backend, verify=False)
+    model = XSam.load(phi3_pixels_bundle, backend=backend, verify="none")
     assert backend.opened == ["image_encoder", "llm", "mask_decoder", "pixels"]
     backend.uploaded.clear()
     assert prepare(noise(*size), model.pipeline, model.manifest.settings).pixels is None
@@ -63,7 +63,7 @@ def test_a_gpu_makes_the_pixels_that_the_host_makes(
 
 def test_a_picture_that_is_too_long_is_resized_by_the_host(phi3_bundle: Path, phi3_pixels_bundle: Path) -> None:
     backend = FakeGpu()
-    model = XSam.load(phi3_pixels_bundle, backend=backend, verify=False)
+    model = XSam.load(phi3_pixels_bundle, backend=backend, verify="none")
     backend.uploaded.clear()
     on_device = features(model, noise(3, 4097))
     assert set(backend.uploaded) == {"float32"}
@@ -71,7 +71,7 @@ def test_a_picture_that_is_too_long_is_resized_by_the_host(phi3_bundle: Path, ph
 
 
 def test_features_that_were_dropped_come_back(phi3_pixels_bundle: Path) -> None:
-    model = XSam.load(phi3_pixels_bundle, backend=FakeGpu(), verify=False)
+    model = XSam.load(phi3_pixels_bundle, backend=FakeGpu(), verify="none")
     with model.look(noise(50, 60)) as scene:
         first = np.array(scene.features.image_embeds)
         scene.drop_features()
@@ -80,7 +80,7 @@ def test_features_that_were_dropped_come_back(phi3_pixels_bundle: Path) -> None:
 
 def test_a_stream_of_frames(phi3_bundle: Path, phi3_pixels_bundle: Path) -> None:
     backend = FakeGpu()
-    model = XSam.load(phi3_pixels_bundle, backend=backend, verify=False)
+    model = XSam.load(phi3_pixels_bundle, backend=backend, verify="none")
     frames = [noise(40, 60), noise(40, 60)[::-1]]
     answers = [item.results[0] for item in model.stream(frames, refer="a cat", latest=False)]
     expected = [item.results[0] for item in load(phi3_bundle).stream(frames, refer="a cat", latest=False)]
@@ -92,7 +92,7 @@ def test_a_stream_of_frames(phi3_bundle: Path, phi3_pixels_bundle: Path) -> None
 
 def test_a_cpu_and_a_bundle_without_the_graph_resize_on_the_host(phi3_bundle: Path, phi3_pixels_bundle: Path) -> None:
     backend = FakeGpu()
-    without = XSam.load(phi3_bundle, backend=backend, verify=False)
+    without = XSam.load(phi3_bundle, backend=backend, verify="none")
     assert backend.opened == ["image_encoder", "llm", "mask_decoder"]
     for model in (without, load(phi3_pixels_bundle)):
         assert prepare(noise(20, 30), model.pipeline, model.manifest.settings).pixels is not None

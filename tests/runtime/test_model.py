@@ -76,19 +76,25 @@ def test_bundles_that_are_not_whole(copy: Path, tmp_path: Path) -> None:
         XSam.load(tmp_path / "none")
     (copy / TOKENIZER_FILE).rename(copy / "elsewhere")
     with pytest.raises(BundleError, match=f"{TOKENIZER_FILE} is missing"):
-        XSam.load(copy, verify=False)
+        XSam.load(copy, verify="none")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_verify_is_no_bool_any_more(phi3_bundle: Path, verify: bool) -> None:
+    with pytest.raises(InputError, match=f"verify is {verify}; write 'full' .which True was., 'changed' or 'none'"):
+        XSam.load(phi3_bundle, verify=verify)  # type: ignore[arg-type]
 
 
 def test_a_graph_that_is_no_graph(copy: Path) -> None:
     size = (copy / "llm.onnx").stat().st_size
     (copy / "llm.onnx").write_bytes(b"\0" * size)
     with pytest.raises(BackendError, match=r"llm\.onnx cannot be loaded by ONNX Runtime"):
-        XSam.load(copy, verify=False)
+        XSam.load(copy, verify="none")
 
 
 def test_devices(phi3_bundle: Path) -> None:
     with pytest.raises(BackendError, match="device 'tpu' is unknown; choose one of cpu, cuda"):
-        XSam.load(phi3_bundle, device="tpu", verify=False)
+        XSam.load(phi3_bundle, device="tpu", verify="none")
 
 
 def test_half_precision_finds_the_same(phi3_bundle: Path, phi3_fp16_bundle: Path) -> None:
@@ -101,5 +107,5 @@ def test_half_precision_finds_the_same(phi3_bundle: Path, phi3_fp16_bundle: Path
 
 def test_the_former_name_of_speculative_warns(phi3_bundle: Path) -> None:
     with pytest.warns(FutureWarning, match="drafts is now speculative"):
-        model = XSam.load(phi3_bundle, threads=1, verify=False, drafts=False)
+        model = XSam.load(phi3_bundle, threads=1, verify="none", drafts=False)
     assert model.language.drafter is None

@@ -73,7 +73,7 @@ def images() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def expected(phi3_bundle: Path, images: list[np.ndarray]) -> dict[tuple[int, str], Result]:
     """What one thread is told, by image and question."""
-    model = XSam.load(phi3_bundle, threads=1, verify=False)
+    model = XSam.load(phi3_bundle, threads=1, verify="none")
     found = {}
     for number, image in enumerate(images):
         with model.look(image) as scene:
@@ -86,7 +86,7 @@ def test_every_question_from_several_threads(
     phi3_bundle: Path, images: list[np.ndarray], expected: dict[tuple[int, str], Result], scene_bytes: int
 ) -> None:
     """Scenes that threads share, in an order of each thread's own."""
-    model = XSam.load(phi3_bundle, threads=1, verify=False, scene_bytes=scene_bytes)
+    model = XSam.load(phi3_bundle, threads=1, verify="none", scene_bytes=scene_bytes)
     scenes = [model.look(image) for image in images]
     wrong: list[tuple[int, str]] = []
     answered = []
@@ -108,7 +108,7 @@ def test_every_question_from_several_threads(
 def test_scenes_open_and_close_in_several_threads(
     phi3_bundle: Path, images: list[np.ndarray], expected: dict[tuple[int, str], Result], scene_bytes: int
 ) -> None:
-    model = XSam.load(phi3_bundle, threads=1, verify=False, scene_bytes=scene_bytes)
+    model = XSam.load(phi3_bundle, threads=1, verify="none", scene_bytes=scene_bytes)
     wrong: list[tuple[int, str]] = []
 
     def work(seed: int) -> None:
@@ -127,7 +127,7 @@ def test_scenes_open_and_close_in_several_threads(
 
 
 def test_questions_are_answered_in_the_order_in_which_they_came(phi3_bundle: Path, images: list[np.ndarray]) -> None:
-    model = XSam.load(phi3_bundle, threads=1, verify=False)
+    model = XSam.load(phi3_bundle, threads=1, verify="none")
     scenes = [model.look(image) for image in images]
     order: list[int] = []
     turn = model.pipeline._turn
@@ -164,7 +164,7 @@ def test_questions_are_answered_in_the_order_in_which_they_came(phi3_bundle: Pat
 def test_a_question_that_came_before_the_scene_was_closed_is_answered(
     phi3_bundle: Path, images: list[np.ndarray], expected: dict[tuple[int, str], Result]
 ) -> None:
-    model = XSam.load(phi3_bundle, threads=1, verify=False)
+    model = XSam.load(phi3_bundle, threads=1, verify="none")
     scene, results = model.look(images[0]), []
     thread = threading.Thread(target=lambda: results.append(scene.refer("a car")))
     with model.pipeline.turn():
@@ -181,7 +181,7 @@ def test_a_question_that_came_before_the_scene_was_closed_is_answered(
 
 
 def test_looking_and_closing_do_not_wait_for_an_answer(phi3_bundle: Path, images: list[np.ndarray]) -> None:
-    model = XSam.load(phi3_bundle, threads=1, verify=False, scene_bytes=0)
+    model = XSam.load(phi3_bundle, threads=1, verify="none", scene_bytes=0)
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -203,7 +203,7 @@ def test_looking_and_closing_do_not_wait_for_an_answer(phi3_bundle: Path, images
 def test_a_stream_beside_questions(
     phi3_bundle: Path, images: list[np.ndarray], expected: dict[tuple[int, str], Result]
 ) -> None:
-    model = XSam.load(phi3_bundle, threads=1, verify=False)
+    model = XSam.load(phi3_bundle, threads=1, verify="none")
     wrong: list[Any] = []
 
     def watch(overlap: bool) -> None:
@@ -229,7 +229,7 @@ def test_two_models_work_in_parallel(
     both = threading.Barrier(2)
 
     def work() -> None:
-        model = XSam.load(phi3_bundle, threads=1, verify=False)
+        model = XSam.load(phi3_bundle, threads=1, verify="none")
         with model.look(images[0]) as scene:
             for name, ask in ASKS.items():
                 if not alike(ask(scene), expected[0, name]):

@@ -97,7 +97,7 @@ def test_loading_tells_once_what_was_not_tested(phi3_bundle: Path, monkeypatch: 
     monkeypatch.setattr(onnxruntime, "__version__", "1.33.0")
     monkeypatch.setattr(platform, "python_version", lambda: "3.12.1")
     with pytest.warns(UntestedVersionWarning) as caught:
-        XSam.load(phi3_bundle, threads=1, verify=False)
+        XSam.load(phi3_bundle, threads=1, verify="none")
     assert [str(warning.message) for warning in caught] == [
         "ONNX Runtime 1.33.0 is newer than 1.32.0, the newest that was tested; should anything fail, install one from "
         "1.20.0 to there"
@@ -105,13 +105,13 @@ def test_loading_tells_once_what_was_not_tested(phi3_bundle: Path, monkeypatch: 
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        XSam.load(phi3_bundle, threads=1, verify=False)
+        XSam.load(phi3_bundle, threads=1, verify="none")
     monkeypatch.setattr(PIL, "__version__", "9.5.0")
     with pytest.warns(UntestedVersionWarning, match=r"^Pillow 9\.5\.0 is older than 10\.3\.0, the oldest"):
-        XSam.load(phi3_bundle, threads=1, verify=False)
+        XSam.load(phi3_bundle, threads=1, verify="none")
 
 
 def test_loading_with_tested_versions_tells_nothing(phi3_bundle: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        XSam.load(phi3_bundle, threads=1, verify=False)
+        XSam.load(phi3_bundle, threads=1, verify="none")

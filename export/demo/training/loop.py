@@ -34,7 +34,7 @@ from xsam_edge.export.demo.training.validate import Scores
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.settings import settings_for
 from xsam_edge.runtime.cli.progress import ProgressPrinter
-from xsam_edge.runtime.doctor.machine import usable_cores
+from xsam_edge.runtime.cores import usable_cores
 from xsam_edge.runtime.language.tokenizer import Tokenizer
 from xsam_edge.runtime.progress import Step
 

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from xsam_edge.export.cli import main
 from xsam_edge.export.engines.build import EngineJob, build_engine, timing_cache
 from xsam_edge.runtime import XSam
-from xsam_edge.runtime.bundle.manifest import check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import read_manifest
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import AlteredFileError, EngineBuildError, NoDeviceError
 from xsam_edge.runtime.progress import silent
@@ -99,7 +100,7 @@ def test_one_changed_byte_is_refused_before_anything_is_deserialised(engines: Pa
         file.seek(1000)
         file.write(bytes([byte[0] ^ 1]))
     with pytest.raises(AlteredFileError, match=r"llm\.engine was altered"):
-        XSam.load(copy, verify=False)
+        XSam.load(copy, verify="none")
 
 
 @pytest.mark.engines

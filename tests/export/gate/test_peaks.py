@@ -69,7 +69,7 @@ def infinite(base: Path, assignment: Assignment) -> set[str]:
     with WeightFile(base) as weights, contextlib.suppress(XSamError):  # the runtime refuses what is not finite
         trials = Trials(base, {}, weights)
         backend = trials.backend(assignment, edit=edit, listen=listen)
-        model = XSam.load(trials.bundle(assignment.float), backend=backend, verify=False)
+        model = XSam.load(trials.bundle(assignment.float), backend=backend, verify="none")
         with model.look(DATA.held_out[0].image()) as scene:
             scene.refer("the red circle", answer="append")
     return found

@@ -110,7 +110,7 @@ def test_a_trial_without_half_types_is_float32_between_graphs(base: Path, exam: 
         trials = Trials(base, {}, weights)
         assert exam.score(base, trials.backend(Assignment("fp32", nodes)), what="").mean_iou > 0.9999
         half = trials.backend(Assignment("fp16", nodes))
-        model = XSam.load(trials.bundle("fp16"), backend=half, verify=False)
+        model = XSam.load(trials.bundle("fp16"), backend=half, verify="none")
         image = DATA.held_out[0].image()
         with model.look(image) as scene:
             features = scene.refer("the red circle")

@@ -63,7 +63,7 @@ def test_a_model_leaves_the_rounding_of_its_callers_alone(phi3_bundle: Path) -> 
     seen: list[bool] = []
 
     def use() -> None:
-        with XSam.load(phi3_bundle, threads=1, verify=False).look(DATA / "golden-phi3" / "image.png") as scene:
+        with XSam.load(phi3_bundle, threads=1, verify="none").look(DATA / "golden-phi3" / "image.png") as scene:
             seen.append(are_flushed())
             scene.refer("a car", answer="append")
             seen.append(are_flushed())

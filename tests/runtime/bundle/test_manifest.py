@@ -1,25 +1,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tests.samples import EMBEDDINGS, MANIFEST, SETTINGS
+from tests.samples import MANIFEST, SETTINGS, write_files
 from xsam_edge.runtime.bundle import manifest as m
 from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.errors import BundleError
+from xsam_edge.runtime.progress import Step, Tally
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    files = {m.TOKENIZER_FILE: b"{}", m.EMBEDDINGS_FILE: b"\0" * EMBEDDINGS.nbytes}
-    files |= {graph.file: b"graph" for graph in MANIFEST.graphs.values()}
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    entries = {name: m.FileEntry(len(content), m.hash_file(tmp_path / name)) for name, content in files.items()}
-    (tmp_path / m.MANIFEST_FILE).write_text(replace(MANIFEST, files=entries).to_json())
+    write_files(tmp_path, MANIFEST, b"graph")
     return tmp_path
 
 
@@ -35,7 +32,6 @@ def test_manifest_survives_json(bundle: Path) -> None:
     assert manifest.settings == SETTINGS
     assert manifest.graphs["llm"].input("inputs_embeds").shape == ("batch", "sequence", 8)
     assert from_json(m.Manifest, json.loads(manifest.to_json()), "manifest") == manifest
-    m.check_files(bundle, manifest)
 
 
 def test_what_is_known_of_the_range_of_fp16_is_optional(bundle: Path) -> None:
@@ -73,28 +69,31 @@ def test_retired_fields_are_ignored_in_their_class_only(bundle: Path) -> None:
         m.read_manifest(bundle)
 
 
-def test_one_changed_byte_is_refused(bundle: Path) -> None:
-    (bundle / "llm.onnx").write_bytes(b"grapH")
-    manifest = m.read_manifest(bundle)
-    with pytest.raises(BundleError, match=r"llm\.onnx was altered"):
-        m.check_files(bundle, manifest)
-    m.check_files(bundle, manifest, hashes=False)
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 200, 250])
+def test_a_file_is_described_by_one_reading(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(m, "CHUNK_BYTES", 100)
+    content = bytes(value % 251 for value in range(size))
+    (tmp_path / "file").write_bytes(content)
+    steps: list[Step] = []
+    entry = m.FileEntry.of(tmp_path / "file", Tally(steps.append, "hash", size, "bytes"))
+    assert (entry.bytes, entry.sha256) == (size, sha256(content).hexdigest())
+    assert entry.sha256 == m.hash_file(tmp_path / "file")
+    runs = [content[start : start + 100] for start in range(0, size, 100)]
+    assert entry.chunks == (m.Chunks(100, tuple(sha256(run).hexdigest() for run in runs)) if size > 100 else None)
+    assert sum(after.done - before.done for before, after in pairwise([Step("hash"), *steps])) == size
 
 
-def test_missing_and_resized_files_are_refused_without_hashing(bundle: Path) -> None:
-    manifest = m.read_manifest(bundle)
-    (bundle / "llm.onnx").write_bytes(b"graph and more")
-    with pytest.raises(BundleError, match="has 14 bytes, its manifest says 5"):
-        m.check_files(bundle, manifest, hashes=False)
-    (bundle / "llm.onnx").unlink()
-    with pytest.raises(BundleError, match="is missing"):
-        m.check_files(bundle, manifest, hashes=False)
-
-
-def test_a_graph_without_a_hash_is_refused(bundle: Path) -> None:
-    edit(bundle, lambda data: data["files"].pop("llm.onnx"))
-    with pytest.raises(BundleError, match=r"no hash of llm\.onnx"):
-        m.check_files(bundle, m.read_manifest(bundle))
+def test_chunks_are_optional_and_cover_the_file(bundle: Path) -> None:
+    entry = {"bytes": 250, "sha256": "0" * 64, "chunks": {"bytes": 100, "sha256": ["1" * 64] * 3}}
+    edit(bundle, lambda data: data["files"].update(more=entry))
+    assert m.read_manifest(bundle).files["more"].chunks == m.Chunks(100, ("1" * 64,) * 3)
+    entry["chunks"]["sha256"].pop()
+    edit(bundle, lambda data: data["files"].update(more=entry))
+    with pytest.raises(BundleError, match=r"files\.more\.chunks\.sha256 has 2 values; expected 3 for 250 bytes in"):
+        m.read_manifest(bundle)
+    entry.pop("chunks")  # as exports of before have it
+    edit(bundle, lambda data: data["files"].update(more=entry))
+    assert m.read_manifest(bundle).files["more"] == m.FileEntry(250, "0" * 64)
 
 
 @pytest.mark.parametrize(

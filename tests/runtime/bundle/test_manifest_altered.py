@@ -16,9 +16,17 @@ import pytest
 
 from tests.altered import alterations
 from tests.runtime.device.test_compatibility import ENGINE
-from tests.samples import MANIFEST
+from tests.samples import EMBEDDINGS, MANIFEST
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, HalfRange, Manifest, read_manifest
+from xsam_edge.runtime.bundle.manifest import (
+    EMBEDDINGS_FILE,
+    MANIFEST_FILE,
+    Chunks,
+    FileEntry,
+    HalfRange,
+    Manifest,
+    read_manifest,
+)
 from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.cli.doctor import as_json, as_text
 from xsam_edge.runtime.device.compatibility import Environment
@@ -29,6 +37,7 @@ from xsam_edge.runtime.model import XSam
 
 WHOLE = replace(
     MANIFEST,
+    files={EMBEDDINGS_FILE: FileEntry(EMBEDDINGS.nbytes, "0" * 64, Chunks(256, ("0" * 64, "1" * 64)))},
     engine=ENGINE,
     activations=ActivationSizes(1, 2, 3, 4, 5),
     half_range=HalfRange(4, 9.5, "llm: /llm/MatMul_output_0", 2),
@@ -138,7 +147,7 @@ def links(phi3_bundle: Path, tmp_path: Path) -> Path:
 
 
 def use(bundle: Path) -> None:
-    scene = XSam.load(bundle, verify=False, threads=2).look(IMAGE)
+    scene = XSam.load(bundle, verify="none", threads=2).look(IMAGE)
     scene.refer("a car", answer="append")
     scene.categories(["car"], ["road"])
     scene.regions(points=[(20, 20)])
@@ -157,7 +166,7 @@ def test_the_doctor_says_what_is_wrong(phi3_bundle: Path, links: Path) -> None:
     for what, altered in some(phi3_bundle, 200):
         (links / MANIFEST_FILE).write_text(json.dumps(altered))
         section, verdicts = examine(
-            links, Environment({}, None), OnnxRuntime(("CPUExecutionProvider",)), 1 << 34, hashes=False
+            links, Environment({}, None), OnnxRuntime(("CPUExecutionProvider",)), 1 << 34, verify="none"
         )
         assert as_text([section], verdicts).encode() and json.dumps(as_json([section], verdicts)), what
         assert verdicts[0].way == "files" and (verdicts[0].runs or one_line(Exception(verdicts[0].reason))), what

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, read_manifest
 from xsam_edge.runtime.bundle.typed_json import from_json
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.errors import BundleError
 
 
@@ -19,7 +20,7 @@ def test_a_bundle_with_it_is_read_as_it_was_written(phi3_pixels_bundle: Path, ph
     assert manifest.graphs["pixels"].axes == {"height", "width", "vision_taps", "mask_taps"}
     assert manifest.graphs["pixels"].input("picture").dtype == "uint8"
     assert from_json(Manifest, json.loads(manifest.to_json()), "x", BundleError, advice="x") == manifest
-    assert "pixels.onnx" in check_files(phi3_pixels_bundle, manifest)
+    assert "pixels.onnx" in check_files(phi3_pixels_bundle, manifest).paths
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ class Spy:
 @pytest.fixture
 def spied(phi3_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[XSam, Spy]:
     backend = CountingBackend()
-    model = XSam.load(phi3_bundle, backend=backend, verify=False, speculative=False, context=256)
+    model = XSam.load(phi3_bundle, backend=backend, verify="none", speculative=False, context=256)
     spy = Spy(model, backend)
     monkeypatch.setitem(model.pipeline._graphs, "llm", spy)
     monkeypatch.setattr(model.language, "stops", lambda ids: False)

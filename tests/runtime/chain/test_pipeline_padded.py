@@ -34,8 +34,8 @@ class Spy:
 @pytest.fixture(params=["phi3_bundle", "phi3_fp16_bundle", "qwen3_bundle"])
 def pipelines(request: pytest.FixtureRequest) -> tuple[Pipeline, Pipeline, Spy]:
     bundle: Path = request.getfixturevalue(request.param)
-    exact = XSam.load(bundle, threads=1, verify=False, context=CONTEXT).pipeline
-    padding = XSam.load(bundle, backend=Padding("cpu", 1), verify=False, context=CONTEXT).pipeline
+    exact = XSam.load(bundle, threads=1, verify="none", context=CONTEXT).pipeline
+    padding = XSam.load(bundle, backend=Padding("cpu", 1), verify="none", context=CONTEXT).pipeline
     exact.backend.prefill_rows = None
     padding.backend.prefill_rows = 16
     spy = padding._graphs[contract.LLM] = Spy(padding._graphs[contract.LLM])

@@ -144,7 +144,7 @@ def ask_everything(scene: Scene) -> None:
 def test_no_question_leaves_another_axis_empty(
     request: pytest.FixtureRequest, bundle: str, speculative: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = XSam.load(request.getfixturevalue(bundle), threads=1, verify=False, speculative=speculative)
+    model = XSam.load(request.getfixturevalue(bundle), threads=1, verify="none", speculative=speculative)
     assert model.pipeline.backend.prefill_rows == 512
     used = USED if model.pipeline.backend.runs_without_logits else USED - {(LLM, ROWS)}
     with least(model) as sizes:
@@ -160,7 +160,7 @@ def test_no_question_leaves_another_axis_empty(
 
 def test_more_tokens_than_are_prefilled_at_once(shapes_bundle: Path) -> None:
     """A prompt of several parts, all but the last of which want no logits, and behind it an answer."""
-    model = XSam.load(shapes_bundle, threads=1, verify=False)
+    model = XSam.load(shapes_bundle, threads=1, verify="none")
     text = "the " * 600 + "circle"
     with model.look(IMAGE) as scene, least(model) as sizes:
         given = scene.refer(text, answer="append")

@@ -115,7 +115,7 @@ def test_an_untested_version_is_told_where_loading_fails(
     monkeypatch.setattr(PIL, "__version__", "13.1.0")
 
     def body(options: argparse.Namespace) -> int:
-        load_bundle(bundle, ProgressPrinter(sys.stderr), verify=False)
+        load_bundle(bundle, ProgressPrinter(sys.stderr), verify="none")
         return 0
 
     assert command("tool", parser(), body, ["x"]) == 2

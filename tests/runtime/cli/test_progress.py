@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 
+from tests.runtime.cli.timeless import Clock, Timeless
 from xsam_edge.runtime.cli.progress import ProgressPrinter, line
 from xsam_edge.runtime.progress import Step
 
@@ -13,14 +15,6 @@ from xsam_edge.runtime.progress import Step
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_it_shows_the_share_and_clears_itself() -> None:
@@ -101,6 +95,92 @@ def test_a_line_fits_its_terminal() -> None:
     assert len(stream.getvalue().removeprefix("\r")) == 79
 
 
+PICTURES = [Step("calibration", done, 16, "pictures") for done in (1, 2)]
+
+
+def waiting(stream: io.StringIO, count: int) -> str:
+    """What is printed where one picture takes 60 seconds and the next one ``count`` beats."""
+    clock = Clock()
+    condition = Timeless(clock, 0)
+    with ProgressPrinter(stream, clock=clock, condition=condition) as progress:
+        progress(PICTURES[0])
+        assert condition.done.wait(60)
+        clock.now += 60
+        condition.done.clear()
+        condition.count = count
+        progress(PICTURES[1])
+        with condition:
+            condition.notify()
+        assert condition.done.wait(60)
+    return stream.getvalue()
+
+
+def test_a_step_that_takes_long_is_told_every_half_minute_in_a_file() -> None:
+    done = "calibration  12%  2 of 16 pictures, 60.0 s each"
+    assert waiting(io.StringIO(), 4).splitlines() == [
+        f"{done}, 14 min left",
+        f"{done}, 14 min left, at it for 30 s",
+        f"{done}, 13 min left, at it for 60 s",
+        f"{done}, 13 min left, at it for 90 s",
+        f"{done}, 13 min left, at it for 2 min",
+    ]
+
+
+def test_a_terminal_counts_on() -> None:
+    shown = waiting(Terminal(), 2).split("\r")
+    assert [text.rstrip().rpartition(", ")[2] for text in shown[-4:-2]] == ["at it for 2 s", "at it for 4 s"]
+    assert not shown[-2].strip() and not shown[-1]
+
+
+def test_nothing_is_repeated_once_the_line_is_cleared() -> None:
+    """What is printed then would stand in its line; the next step brings it back."""
+    stream, clock = Terminal(), Clock()
+    condition = Timeless(clock, 0)
+    with ProgressPrinter(stream, clock=clock, condition=condition) as progress:
+        progress(Step("load"))
+        assert condition.done.wait(60)
+        progress.clear()
+        cleared = stream.getvalue()
+        condition.done.clear()
+        clock.now += 100
+        with condition:
+            condition.notify()
+        assert condition.done.wait(60)
+        assert condition.waits[-1] is None and stream.getvalue() == cleared
+        progress(Step("segment"))
+        assert stream.getvalue().removeprefix(cleared).startswith("\rsegment ...")
+
+
+def test_nothing_is_printed_after_the_block() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with ProgressPrinter(stream, clock=clock) as progress:
+        progress(Step("load"))
+        (thread,) = [thread for thread in threading.enumerate() if thread.name == "heartbeat"]
+    assert not thread.is_alive()
+    clock.now += 100
+    progress(Step("load"))
+    assert stream.getvalue() == ""
+
+
+def test_what_nobody_stops_or_reads_starts_no_thread() -> None:
+    ProgressPrinter(io.StringIO())(Step("load"))
+    with ProgressPrinter(io.StringIO(), plain=False) as progress:
+        progress(Step("load"))
+    assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_reader_that_went_away_ends_the_lines_not_the_work() -> None:
+    clock = Clock()
+    condition = Timeless(clock, 2)
+    stream = io.StringIO()
+    with ProgressPrinter(stream, clock=clock, condition=condition) as progress:
+        stream.close()
+        progress(Step("load"))
+        assert condition.done.wait(60)
+        assert condition.waits == [30.0, 30.0, None]
+        progress(Step("write"))
+
+
 @pytest.mark.parametrize(
     ("step", "speed", "text"),
     [
@@ -115,3 +195,23 @@ def test_a_line_fits_its_terminal() -> None:
 )
 def test_lines(step: Step, speed: float | None, text: str) -> None:
     assert line(step, speed) == text
+
+
+@pytest.mark.parametrize(
+    ("step", "speed", "waited", "text"),
+    [
+        (Step("load"), None, 1.0, "load ..."),
+        (Step("load"), None, 31.0, "load ..., at it for 31 s"),
+        (Step("download", 3_000_000, None, "bytes"), 1e6, 5.0, "download  3.0 MB, 1.0 MB/s, at it for 5 s"),
+        (Step("gate", 1, 3, "pictures"), 0.1, 8.0, "gate  33%  1 of 3 pictures, 10.0 s each, 12 s left, at it for 8 s"),
+        (
+            Step("gate", 2, 3, "pictures"),
+            0.1,
+            90.0,
+            "gate  67%  2 of 3 pictures, 10.0 s each, 0 s left, at it for 90 s",
+        ),
+        (Step("gate", 3, 3, "pictures"), 0.1, 9.0, "gate 100%  3 of 3 pictures, 10.0 s each, 0 s left, at it for 9 s"),
+    ],
+)
+def test_lines_of_a_step_that_takes_long(step: Step, speed: float | None, waited: float, text: str) -> None:
+    assert line(step, speed, waited) == text

@@ -112,7 +112,7 @@ def test_an_altered_bundle_is_refused(
     assert main(arguments) == 2
     assert "llm.onnx.data was altered" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    assert main([*arguments, "--no-verify"]) == 0
+    assert main([*arguments, "--verify", "none"]) == 0
 
 
 @pytest.mark.parametrize(

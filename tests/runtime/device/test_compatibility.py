@@ -9,12 +9,13 @@ from types import ModuleType
 
 import pytest
 
-from tests.samples import EMBEDDINGS, graph_specs
 from tests.samples import MANIFEST as ONNX
+from tests.samples import graph_specs, write_files
 from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle import manifest as m
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
 from xsam_edge.runtime.bundle.typed_json import from_json
+from xsam_edge.runtime.bundle.verification import VERIFY
 from xsam_edge.runtime.device import compatibility, cuda_device
 from xsam_edge.runtime.device.compatibility import Environment, check_engine, find_environment, release
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, driver_version, find_device
@@ -126,12 +127,7 @@ def test_a_library_that_does_not_load_is_a_problem_not_a_crash(monkeypatch: pyte
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    contents = {m.TOKENIZER_FILE: b"{}", m.EMBEDDINGS_FILE: b"\0" * EMBEDDINGS.nbytes}
-    contents |= {graph.file: b"engine" for graph in MANIFEST.graphs.values()}
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    files = {path.name: m.FileEntry(path.stat().st_size, m.hash_file(path)) for path in sorted(tmp_path.iterdir())}
-    (tmp_path / m.MANIFEST_FILE).write_text(manifest_of(ENGINE, files).to_json())
+    write_files(tmp_path, MANIFEST, b"engine")
     return tmp_path
 
 
@@ -141,9 +137,22 @@ def test_hashes_come_first(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     (bundle / "llm.engine").write_bytes(b"enginE")
     monkeypatch.setattr("xsam_edge.runtime.model.find_environment", never)
-    for verify in (True, False):  # an engine is native code: there is no way around its hash
+    for verify in VERIFY:  # an engine is native code: there is no way around its hash
         with pytest.raises(AlteredFileError, match=r"llm\.engine was altered: .*xsam-export --from"):
             XSam.load(bundle, verify=verify)
+
+
+def test_kernels_are_those_of_what_was_checked(tmp_path: Path) -> None:
+    """Not of what a manifest claims beside that, or one could leave its kernels for another one's engines."""
+    rtx = replace(ENGINE, flavour="tensorrt-rtx")
+
+    def kernels(entry: m.FileEntry) -> Path | None:
+        return compatibility.kernel_path(tmp_path / "read only", manifest_of(rtx, {"llm.engine": entry}), ORIN)
+
+    one, other = (m.Chunks(4, (digit * 64, "0" * 64)) for digit in "12")
+    assert kernels(m.FileEntry(8, "a" * 64, one)) == kernels(m.FileEntry(8, "b" * 64, one))
+    assert kernels(m.FileEntry(8, "a" * 64, one)) != kernels(m.FileEntry(8, "a" * 64, other))
+    assert kernels(m.FileEntry(8, "a" * 64)) != kernels(m.FileEntry(8, "b" * 64))
 
 
 def test_the_machine_is_asked_before_a_library_is(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

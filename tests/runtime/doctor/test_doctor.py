@@ -5,13 +5,16 @@ import json
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import PIL
 import pytest
 
 from tests.runtime.doctor.recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
+from xsam_edge.runtime.bundle import verification
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
 from xsam_edge.runtime.bundle.settings import RejectionRule
@@ -296,7 +299,19 @@ def test_an_altered_bundle(orin: Host, phi3_bundle: Path, tmp_path: Path, capsys
     (copy / "llm.onnx").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     found = report(capsys, orin, str(copy))["runs"]
     assert list(found) == ["files"] and "llm.onnx was altered" in found["files"]["reason"]
-    assert report(capsys, orin, str(copy), "--no-verify")["runs"]["CPU"]["runs"] is True
+    unchecked = report(capsys, orin, str(copy), "--verify", "none")["runs"]
+    assert unchecked["files"] == {"runs": True, "reason": "sizes only; hashes were not checked"}
+    assert unchecked["CPU"]["runs"] is True
+
+
+def test_an_unchanged_bundle_is_not_read_again(
+    orin: Host, phi3_bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = time.time_ns() + 10_000_000_000  # by then no file is so young that it could change unnoticed
+    monkeypatch.setattr(verification, "time", SimpleNamespace(time_ns=lambda: now))
+    assert report(capsys, orin, str(phi3_bundle))["runs"]["files"] == {"runs": True, "reason": ""}
+    files = report(capsys, orin, str(phi3_bundle), "--verify", "changed")["runs"]["files"]
+    assert files == {"runs": True, "reason": "unchanged since all hashes were checked"}
 
 
 def test_parsing() -> None:

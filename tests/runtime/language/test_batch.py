@@ -33,7 +33,7 @@ def close(found: list[Result], expected: list[Result]) -> None:
 @pytest.mark.parametrize("bundle", ["phi3_bundle", "qwen3_bundle"])
 def test_many_equal_one_by_one(request: pytest.FixtureRequest, bundle: str, answer: str) -> None:
     """Random weights: decoded answers go their own ways, each from another place."""
-    model = XSam.load(request.getfixturevalue(bundle), threads=1, verify=False, context=140)
+    model = XSam.load(request.getfixturevalue(bundle), threads=1, verify="none", context=140)
     with model.look(IMAGE) as scene:
         for ask, asked in ((scene.refer, PHRASES), (scene.reason, ["What can one drive?", "What is far away?"])):
             one_by_one = [ask(text, answer=answer) for text in asked]
@@ -45,7 +45,7 @@ def test_many_equal_one_by_one(request: pytest.FixtureRequest, bundle: str, answ
 
 def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
     """The demo model answers in the known form: the image, then all prompts, then all masks."""
-    model = XSam.load(shapes_bundle, threads=1, verify=False)
+    model = XSam.load(shapes_bundle, threads=1, verify="none")
     phrases = ["the circle", "the red shape", "the largest shape", "the star", "the blue square"]
     pixels = draw(compose(11), 160).pixels
     with model.look(pixels) as scene:
@@ -57,14 +57,14 @@ def test_a_batch_is_one_forward(shapes_bundle: Path) -> None:
         assert len(counts) == 3
     assert [result.llm_forwards for result in results] == [1] * 5
     assert {"llm", "mask_decoder", "postprocess"} <= set(results[0].timings)
-    plain = XSam.load(shapes_bundle, threads=1, verify=False, speculative=False)
+    plain = XSam.load(shapes_bundle, threads=1, verify="none", speculative=False)
     with plain.look(pixels) as scene:
         close(scene.refer(phrases), one_by_one)
 
 
 def test_only_an_answer_of_its_own_is_decoded(shapes_bundle: Path) -> None:
     """One prompt departs from what is expected, the others do not wait for it."""
-    model = XSam.load(shapes_bundle, threads=1, verify=False)
+    model = XSam.load(shapes_bundle, threads=1, verify="none")
     pixels = draw(compose(11), 160).pixels
     phrases = ["the circle", "the star", "the largest shape"]
     language = model.language
@@ -85,11 +85,11 @@ def test_only_an_answer_of_its_own_is_decoded(shapes_bundle: Path) -> None:
 def test_a_small_context_divides_the_batch(shapes_bundle: Path) -> None:
     phrases = ["the circle", "the star", "the largest shape", "the red shape on the left"]
     pixels = draw(compose(11), 160).pixels
-    wide = XSam.load(shapes_bundle, threads=1, verify=False)
+    wide = XSam.load(shapes_bundle, threads=1, verify="none")
     with wide.look(pixels) as scene:
         expected = scene.refer(phrases)
     longest = max(len(encode(wide.language, result.prompt)) + 6 for result in expected)
-    model = XSam.load(shapes_bundle, threads=1, verify=False, context=longest)
+    model = XSam.load(shapes_bundle, threads=1, verify="none", context=longest)
     with model.look(pixels) as scene, counted(model) as counts:
         close(scene.refer(phrases), expected)
     assert len(counts) == 5  # the image, and each prompt by itself: their rows do not fit beside each other
@@ -124,7 +124,7 @@ def test_a_prompt_that_is_too_long_among_others(phi3_bundle: Path) -> None:
 
 
 def test_a_bundle_for_one_prompt_at_a_time(shapes_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = XSam.load(shapes_bundle, threads=1, verify=False)
+    model = XSam.load(shapes_bundle, threads=1, verify="none")
     with model.look(draw(compose(11), 160).pixels) as scene:
         for answer in ("greedy", "append"):
             expected = scene.refer(["the circle", "the star"], answer=answer)

@@ -28,14 +28,14 @@ def pictures() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def sizes(phi3_bundle: Path) -> tuple[int, int]:
     """Bytes of a cache and of an image's features."""
-    model = XSam.load(phi3_bundle, context=CONTEXT, threads=1, verify=False)
+    model = XSam.load(phi3_bundle, context=CONTEXT, threads=1, verify="none")
     return model.pipeline.cache.nbytes, model.look(DATA / "golden-phi3" / "image.png").features.nbytes
 
 
 @pytest.fixture
 def open_scenes(phi3_bundle: Path, pictures: list[np.ndarray]) -> Callable[[int, int], tuple[XSam, list[Scene]]]:
     def run(scene_bytes: int, count: int) -> tuple[XSam, list[Scene]]:
-        model = XSam.load(phi3_bundle, context=CONTEXT, threads=1, verify=False, scene_bytes=scene_bytes)
+        model = XSam.load(phi3_bundle, context=CONTEXT, threads=1, verify="none", scene_bytes=scene_bytes)
         return model, [model.look(picture) for picture in pictures[:count]]
 
     return run
@@ -70,7 +70,7 @@ def test_the_scene_that_was_used_least_recently_gives_way(open_scenes, sizes: tu
 
 def test_one_scene_needs_one_cache(phi3_bundle: Path, pictures: list[np.ndarray]) -> None:
     """Also where scenes follow each other, closed or forgotten."""
-    model = XSam.load(phi3_bundle, context=CONTEXT, threads=1, verify=False)
+    model = XSam.load(phi3_bundle, context=CONTEXT, threads=1, verify="none")
     for picture in pictures[:2]:
         with model.look(picture) as scene:
             scene.refer("a car", answer="append")
@@ -145,4 +145,4 @@ def test_two_beginnings_of_one_image_share_its_cache(phi3_bundle: Path) -> None:
 
 def test_a_limit_below_zero_is_refused(phi3_bundle: Path) -> None:
     with pytest.raises(InputError, match="scene_bytes is -1"):
-        XSam.load(phi3_bundle, scene_bytes=-1, verify=False)
+        XSam.load(phi3_bundle, scene_bytes=-1, verify="none")

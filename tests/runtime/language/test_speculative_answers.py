@@ -146,7 +146,7 @@ def test_no_draft_exceeds_the_context(phi3_bundle: Path, monkeypatch: pytest.Mon
 def models(shapes_bundle: Path) -> tuple[XSam, XSam]:
     """The demo model, which ends its answers, without and with drafts."""
     return tuple(
-        XSam.load(shapes_bundle, threads=1, verify=False, speculative=speculative) for speculative in (False, True)
+        XSam.load(shapes_bundle, threads=1, verify="none", speculative=speculative) for speculative in (False, True)
     )  # type: ignore[return-value]
 
 
@@ -204,8 +204,8 @@ def test_a_book_of_wrong_answers(models: tuple[XSam, XSam], task: str) -> None:
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_random_weights_learn_from_their_answers(phi3_bundle: Path, name: str) -> None:
     """Answers that are of no known form, cut by the context."""
-    plain = XSam.load(phi3_bundle, threads=1, verify=False, context=260, speculative=False)
-    drafted = XSam.load(phi3_bundle, threads=1, verify=False, context=260)
+    plain = XSam.load(phi3_bundle, threads=1, verify="none", context=260, speculative=False)
+    drafted = XSam.load(phi3_bundle, threads=1, verify="none", context=260)
     with plain.look(FOLDER / "image.png") as one, drafted.look(FOLDER / "image.png") as other:
         expected = QUESTIONS[name](one)
         for _ in range(2):

@@ -28,7 +28,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(shapes_bundle: Path) -> XSam:
-    return XSam.load(shapes_bundle, threads=2, verify=False)
+    return XSam.load(shapes_bundle, threads=2, verify="none")
 
 
 @pytest.mark.parametrize("options", [{}, {"overlap": True}, {"deadline": 60_000}])

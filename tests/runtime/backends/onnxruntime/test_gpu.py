@@ -38,7 +38,7 @@ def sessions_of(ort: FakeOrt) -> dict[str, Any]:
 @pytest.mark.parametrize("capture", [False, True])
 def test_answers_are_those_of_a_cpu(phi3_bundle: Path, capture: bool) -> None:
     backend, ort, _ = open_backend(capture=capture)
-    gpu, cpu = XSam.load(phi3_bundle, backend=backend), XSam.load(phi3_bundle, threads=1, verify=False)
+    gpu, cpu = XSam.load(phi3_bundle, backend=backend), XSam.load(phi3_bundle, threads=1, verify="none")
     for ask in (
         lambda scene: scene.refer("a car"),
         lambda scene: scene.refer(["a car", "the road"], answer="append"),
@@ -78,7 +78,7 @@ def test_the_image_stays_on_the_device(phi3_bundle: Path) -> None:
 def test_steps_are_captured_within_a_length(phi3_bundle: Path, first: int) -> None:
     backend, ort, _ = open_backend(capture=True)
     gpu = XSam.load(phi3_bundle, backend=backend, context=512).pipeline
-    cpu = XSam.load(phi3_bundle, threads=1, verify=False, context=512).pipeline
+    cpu = XSam.load(phi3_bundle, threads=1, verify="none", context=512).pipeline
     session = sessions_of(ort)["llm"]
     width = gpu.manifest.settings.model.hidden_size
     rows = np.random.default_rng(0).standard_normal((1, first + 7, width), np.float32)

@@ -26,7 +26,6 @@ from xsam_edge.runtime.bundle.manifest import (
     FileEntry,
     GraphSpec,
     TensorSpec,
-    hash_file,
     read_manifest,
 )
 from xsam_edge.runtime.bundle.typed_json import from_json
@@ -62,7 +61,7 @@ def engine_bundle(onnx: Path, output: Path, flavour: Flavour = "tensorrt", conte
         content = json.dumps({**text, "spec": dataclasses.asdict(spec)})
         (output / file).write_text(content)
         graphs[name] = dataclasses.replace(spec, file=file)
-        files[file] = FileEntry(len(content), hash_file(output / file))
+        files[file] = FileEntry.of(output / file)
     engine = EngineInfo(
         flavour, VERSION, "auto", ("8.7",), "Orin", "540.4.0", "12.6", context, KVCacheChoice("decomposed", "test"),
         {}, profiles, {}, {},

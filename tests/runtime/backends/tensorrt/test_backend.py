@@ -31,7 +31,7 @@ IMAGE = DATA / "golden-phi3" / "image.png"
 
 
 def test_answers_are_those_of_the_onnx_graphs(model: XSam, phi3_bundle: Path) -> None:
-    onnx = XSam.load(phi3_bundle, threads=1, verify=False)
+    onnx = XSam.load(phi3_bundle, threads=1, verify="none")
     for ask in (
         lambda scene: scene.refer("a car"),
         lambda scene: scene.refer("a car", answer="append"),
@@ -76,7 +76,7 @@ def test_a_step_moves_its_own_rows_only(model: XSam, backend: Any) -> None:
 
 @pytest.mark.parametrize("first", [PAST_STEP - 3, 9])
 def test_steps_are_captured_within_a_length(model: XSam, backend: Any, phi3_bundle: Path, first: int) -> None:
-    pipeline, plain = model.pipeline, XSam.load(phi3_bundle, threads=1, verify=False, context=512).pipeline
+    pipeline, plain = model.pipeline, XSam.load(phi3_bundle, threads=1, verify="none", context=512).pipeline
     cudart, trt = backend.fake_cudart, backend.fake_trt
     width = model.manifest.settings.model.hidden_size
     rows = np.random.default_rng(0).standard_normal((1, first + 7, width), np.float32)

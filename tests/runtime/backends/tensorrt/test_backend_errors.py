@@ -97,7 +97,7 @@ def test_nothing_is_deserialised_before_it_was_checked(engine_folder: Path, monk
     try:
         path.write_bytes(content[:-1] + b"]")
         monkeypatch.setattr("xsam_edge.runtime.model.find_environment", lambda *_: environment(tensorrt=VERSION))
-        for verify in (True, False):
+        for verify in ("full", "changed", "none"):
             with pytest.raises(AlteredFileError, match=r"llm\.engine was altered"):
                 XSam.load(engine_folder, verify=verify)
     finally:

@@ -67,7 +67,7 @@ def test_every_run_has_its_profile(model: XSam) -> None:
 
 
 def test_suffixes_are_replayed_wherever_they_stand(model: XSam, phi3_bundle: Path) -> None:
-    plain = XSam.load(phi3_bundle, threads=1, verify=False, context=512)
+    plain = XSam.load(phi3_bundle, threads=1, verify="none", context=512)
     backend: Any = model.pipeline.backend
     for one in (model, plain):
         one.pipeline.cache.truncate(0)
@@ -85,7 +85,7 @@ def test_suffixes_are_replayed_wherever_they_stand(model: XSam, phi3_bundle: Pat
 
 
 def test_answers_are_those_of_the_onnx_graphs(model: XSam, phi3_bundle: Path) -> None:
-    onnx = XSam.load(phi3_bundle, threads=1, verify=False)
+    onnx = XSam.load(phi3_bundle, threads=1, verify="none")
     for ask in (
         lambda scene: [scene.refer("a car")],
         lambda scene: [scene.refer("a car", answer="append")],
