@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime import encoding
+from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
-from xsam_edge.runtime.backends.onnxruntime import open_device
+from xsam_edge.runtime.backends.onnxruntime import open_device, thread_count
 from xsam_edge.runtime.backends.subnormals import kept_subnormals
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache
@@ -30,7 +30,7 @@ from xsam_edge.runtime.bundle.manifest import (
     check_files,
     read_manifest,
 )
-from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
+from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline, longest_context
 from xsam_edge.runtime.device.compatibility import check_engine, find_environment, kernel_path
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
 from xsam_edge.runtime.device.memory_plan import check_free_memory, check_memory
@@ -89,7 +89,7 @@ class XSam:
                 A GPU is the calling thread's, as CUDA counts them, and every thread that uses the model uses that one.
             context: tokens that the key-value cache holds, prompt and answer; at most what the model was trained
                 for, and what its engines were built for. The default is 4,096 or that limit.
-            threads: of ONNX Runtime on a CPU; 0 takes every core.
+            threads: of ONNX Runtime on a CPU, up to four for each logical core; 0 takes every core.
             verify: check the SHA-256 of every file before it is opened. Engines are native code: their bundles are
                 always checked.
             backend: another implementation of the backend interface, in place of ``device`` and ``threads``.
@@ -103,6 +103,7 @@ class XSam:
             drafts: the former name of ``speculative``.
 
         Raises:
+            InputError: an argument of another type or out of range.
             BundleError: no bundle, another schema, or an altered file.
             BackendError: the backend is not installed or cannot load a graph; its subclasses say that engines need
                 another version of their library, another GPU, a GPU at all, or more memory.
@@ -110,17 +111,19 @@ class XSam:
         if drafts is not None:
             warnings.warn("drafts is now speculative, with the same meaning", FutureWarning, stacklevel=2)
             speculative = drafts
-        bundle = Path(bundle)
+        bundle = arguments.path("bundle", bundle, "the folder of a bundle")
+        device, threads = arguments.text("device", device), thread_count(threads)
+        verify, speculative = arguments.flag("verify", verify), arguments.flag("speculative", speculative)
+        scene_bytes = arguments.count("scene_bytes", scene_bytes)
+        arguments.function("progress", progress)
+        if backend is not None:
+            arguments.instance("backend", backend, Backend, "a Backend of runtime.backends.base")
         manifest = read_manifest(bundle)
         engine = manifest.engine
+        limit = longest_context(manifest)
+        context = min(limit, DEFAULT_CONTEXT) if context is None else _checked_context(context, limit)
         check_files(bundle, manifest, hashes=verify or engine is not None, progress=progress)
         progress(Step("load"))
-        limit = longest_context(manifest)
-        if context is not None and not 1 <= context <= limit:
-            raise InputError(f"context is {context}; this model takes 1 to {limit} tokens")
-        if scene_bytes < 0:
-            raise InputError(f"scene_bytes is {scene_bytes}; it must not be negative")
-        context = context or min(limit, DEFAULT_CONTEXT)
         backend = backend or choose_backend(bundle, manifest, device, threads, context)
         warn_of_untested("onnxruntime" if engine is None else engine.flavour)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
@@ -150,7 +153,17 @@ class XSam:
     def encode(
         self, pixel_values: npt.NDArray[np.float32], mask_pixel_values: npt.NDArray[np.float32]
     ) -> ImageFeatures:
-        """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W]."""
+        """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W].
+
+        Raises:
+            InputError: other than float32 arrays of the encoder's sizes.
+        """
+        sizes = self.manifest.settings
+        for name, pixels, rule in (
+            ("pixel_values", pixel_values, sizes.vision_input),
+            ("mask_pixel_values", mask_pixel_values, sizes.mask_input),
+        ):
+            arguments.array(name, pixels, np.float32, (1, 3, rule.height, rule.width))
         return self.pipeline.encode_image(pixel_values, mask_pixel_values)
 
     def stream(
@@ -186,7 +199,8 @@ class XSam:
             reconnect: how often a live source that stopped is opened again, and how long a frame is waited for.
 
         Raises:
-            InputError: no question or two, or a source that cannot be read.
+            InputError: no question or two, an argument of another type or out of range, or a source that cannot be
+                read.
             BackendError: the package that reads the source is not installed.
         """
         return stream(
@@ -213,12 +227,6 @@ class XSam:
         return self.stream(frames, **options)
 
 
-def longest_context(manifest: Manifest) -> int:
-    """Tokens that a bundle's graphs take at most: what the model was trained for, and its engines were built for."""
-    limit = manifest.settings.model.context_length
-    return limit if manifest.engine is None else min(limit, manifest.engine.context)
-
-
 def choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, context: int | None) -> Backend:
     """The backend of a bundle, as :meth:`XSam.load` chooses it; raises its BackendError."""
     context = context or min(longest_context(manifest), DEFAULT_CONTEXT)
@@ -237,6 +245,13 @@ def choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, 
     backend = TensorRTBackend(manifest, overlap=not gpu.integrated, kernels=KernelCache(file) if file else None)
     _check_free(manifest, context, gpu, backend)
     return backend
+
+
+def _checked_context(context: object, limit: int) -> int:
+    try:
+        return arguments.count("context", context, 1, limit)
+    except InputError:
+        raise InputError(f"context is {arguments.found(context)}; this model takes 1 to {limit} tokens") from None
 
 
 def _check_free(manifest: Manifest, context: int, gpu: DeviceInfo, backend: DeviceTensors) -> None:

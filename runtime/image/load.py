@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 
 ImageSource = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
@@ -45,7 +46,7 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, (str, os.PathLike)):
-        return _from_file(Path(source))
+        return _from_file(arguments.path("the image", source, "the path of one image file"))
     raise InputError(
         f"an image must be a path, a Pillow image or a uint8 array, not {type(source).__name__}; "
         "convert it with numpy.asarray first"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.bundle.settings import RegionSampling
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import ImageSource, load_image
@@ -33,7 +34,7 @@ def box_mask(box: Sequence[float], size: tuple[int, int]) -> BoolMask:
 
     Raises InputError for a box that is not four finite numbers, is empty, or exceeds the image by more than a pixel.
     """
-    x0, y0, x1, y1 = _finite(box, 4, "box (x0, y0, x1, y1)")
+    x0, y0, x1, y1 = box = arguments.reals("a box", box, 4, "four finite numbers (x0, y0, x1, y1)")
     height, width = size
     if x1 <= x0 or y1 <= y0:
         raise InputError(f"the box {_show(box)} is empty; it must have x0 < x1 and y0 < y1")
@@ -58,7 +59,7 @@ def point_mask(point: Sequence[float], size: tuple[int, int]) -> BoolMask:
 
     Raises InputError for a point that is not two finite numbers or lies outside the image.
     """
-    x, y = _finite(point, 2, "point (x, y)")
+    x, y = point = arguments.reals("a point", point, 2, "two finite numbers (x, y)")
     height, width = size
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(
@@ -177,16 +178,6 @@ def _thresholded(values: npt.NDArray[Any]) -> BoolMask:
         return values.astype(bool)
     threshold = 0 if values.size == 0 or values.max() <= 1 else 128
     return np.asarray(values > threshold)
-
-
-def _finite(values: Sequence[float], count: int, what: str) -> list[float]:
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        raise InputError(f"a {what} must be {count} numbers, not {values!r}") from None
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise InputError(f"a {what} must be {count} finite numbers, not {values!r}")
-    return numbers
 
 
 def _show(values: Sequence[float]) -> str:

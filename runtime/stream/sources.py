@@ -17,6 +17,7 @@ from typing import Protocol
 
 from PIL import Image
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.stream import video
@@ -65,7 +66,7 @@ class Folder:
     """
 
     def __init__(self, path: str | Path, rate: float | None = None) -> None:
-        folder = Path(path)
+        folder = arguments.path("the folder", path, "a folder of images")
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; a folder of images was expected")
         Image.init()
@@ -101,7 +102,7 @@ class Video:
     """
 
     def __init__(self, path: str | Path, rate: float | None = None) -> None:
-        self.path = Path(path)
+        self.path = arguments.path("the file", path, "a video")
         if not self.path.is_file():
             raise InputError(f"{self.path} is not a file; a video was expected")
         self.live = rate is not None
@@ -139,7 +140,7 @@ class Camera:
     live = True
 
     def __init__(self, address: int | str, reconnect: Reconnect | None = None) -> None:
-        self._policy = reconnect or Reconnect()
+        self._policy = _policy(reconnect) or Reconnect()
         self._address = locate(address)
         if self._address.kind in (Kind.FOLDER, Kind.FILE):
             raise InputError(f"{self._address.name} is a {self._address.kind.name.lower()}; a camera was expected")
@@ -213,8 +214,7 @@ def open_source(address: str, rate: float | None = None, reconnect: Reconnect | 
         InputError: none of these, ``rate`` not above 0 or for what is live, or ``reconnect`` for what is not.
         BackendError: the package that reads it is not installed.
     """
-    if rate is not None and not 0 < rate < float("inf"):
-        raise InputError(f"the rate is {rate}; expected frames per second, above 0")
+    _policy(reconnect)
     found = locate(address)
     if found.kind not in (Kind.FOLDER, Kind.FILE):
         if rate is not None:
@@ -227,11 +227,15 @@ def open_source(address: str, rate: float | None = None, reconnect: Reconnect | 
     return Folder(address, rate) if found.kind is Kind.FOLDER else Video(address, rate)
 
 
+def _policy(reconnect: Reconnect | None) -> Reconnect | None:
+    return None if reconnect is None else arguments.instance("reconnect", reconnect, Reconnect, "a Reconnect")
+
+
 class _Pace:
     """When the frames of a recording are due, counted from the first."""
 
     def __init__(self, rate: float | None) -> None:
-        self._rate = rate
+        self._rate = None if rate is None else arguments.number("rate", rate, above=0, what="frames per second")
         self._start = 0.0
         self._stopped = threading.Event()
 
@@ -241,7 +245,8 @@ class _Pace:
             return not self._stopped.is_set()
         if number == 0:
             self._start = time.monotonic()
-        return not self._stopped.wait(max(0.0, self._start + number / self._rate - time.monotonic()))
+        due = self._start + number / self._rate - time.monotonic()
+        return not self._stopped.wait(min(max(0.0, due), threading.TIMEOUT_MAX))
 
     def time(self, number: int) -> float | None:
         return None if self._rate is None else number / self._rate

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set, Sized
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.runtime import encoding
+import numpy as np
+
+from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.preprocess import Prepared
+from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
+
+_ANSWER = "the Result that ask returns, or a list of several"
+_FRAMES = "a folder, a video, what is live, or a collection of images"
 
 FrameQuestion = Callable[[Scene], "Result | Sequence[Result]"]
 Frames = str | Path | int | Iterable[Any]
@@ -38,16 +45,30 @@ def stream(
     """Ask the same of every frame; see :meth:`XSam.stream`."""
     if (refer is None) == (ask is None):
         raise InputError("a stream needs one question: either refer or ask")
-    if isinstance(frames, int):
-        frames = Camera(frames, reconnect)
-    elif isinstance(frames, (str, Path)):
-        frames = open_source(str(frames), reconnect=reconnect)
-    elif reconnect is not None:
-        raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
+    question = _refer(refer, language) if refer is not None else arguments.function("ask", ask)
+    source = _source(frames, reconnect)
     if latest is None:
-        latest = bool(getattr(frames, "live", not isinstance(frames, Sized)))
+        latest = bool(getattr(source, "live", not isinstance(source, Sized)))
     policy = Policy(latest, deadline, overlap, clock)
-    return FrameStream(frames, stages_of(pipeline, language, ask or _refer(refer or "")), policy)
+    return FrameStream(source, stages_of(pipeline, language, question), policy)
+
+
+def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
+    """What gives the frames.
+
+    Raises:
+        InputError: nothing that can be iterated in an order, or a single image, whose rows could be.
+    """
+    if isinstance(frames, (str, PathLike)):
+        return open_source(str(arguments.path("frames", frames, _FRAMES)), reconnect=reconnect)
+    if isinstance(frames, (int, np.integer)) and not isinstance(frames, bool):
+        return Camera(int(frames), reconnect)
+    if reconnect is not None:
+        raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
+    one_image = isinstance(frames, np.ndarray) and frames.ndim < 3
+    if not isinstance(frames, Iterable) or isinstance(frames, (bytes, bytearray, Mapping, Set)) or one_image:
+        raise arguments.wrong("frames", frames, _FRAMES)
+    return frames
 
 
 def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -> Stages:
@@ -63,9 +84,11 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
         looked = {"preprocess": prepared.ms, "image_encoder": ms}
         with Scene(pipeline, language, prepared, features, looked) as scene:
             answers = ask(scene)
-        results = (answers,) if isinstance(answers, Result) else tuple(answers)
+        results = (answers,) if isinstance(answers, Result) else tuple(arguments.items("the answer", answers, _ANSWER))
         if not results:
             raise InputError("the question gave no result; it must return a Result or several")
+        for result in results:
+            arguments.instance("the answer", result, Result, _ANSWER)
         timings = dict(looked)
         for result in results:
             for stage, taken in result.timings.items():
@@ -76,5 +99,11 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
     return Stages(lambda image: encoding.prepare(image, pipeline, language.settings), encode, answer)
 
 
-def _refer(phrases: str | Phrases) -> FrameQuestion:
-    return lambda scene: scene.refer(phrases)
+def _refer(phrases: str | Phrases, language: LanguageModel) -> FrameQuestion:
+    """Raises InputError for what no frame could be asked."""
+    texts = [phrases] if isinstance(phrases, str) else arguments.items("refer", phrases, "text, or a list of texts")
+    for text in texts:
+        prompts.refer(text, language.settings.prompt, language.tokenizer.reserved)
+    if not texts:
+        raise InputError("refer has no phrase; give at least one")
+    return lambda scene: scene.refer(texts)

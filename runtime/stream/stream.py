@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.slot import Slot, relay
@@ -92,8 +93,12 @@ class Policy:
     clock: Callable[[], float] | None = None
 
     def __post_init__(self) -> None:
-        if self.deadline is not None and not 0 < self.deadline < float("inf"):
-            raise InputError(f"the deadline is {self.deadline} ms; it must be above 0")
+        arguments.flag("latest", self.latest)
+        arguments.flag("overlap", self.overlap)
+        if self.deadline is not None:
+            arguments.number("deadline", self.deadline, above=0, what="milliseconds")
+        if self.clock is not None:
+            arguments.function("clock", self.clock)
 
 
 @dataclass
@@ -159,7 +164,7 @@ class _Item:
     def age(self, policy: Policy) -> float:
         """Seconds."""
         if policy.clock is not None and self.frame.timestamp is not None:
-            return policy.clock() - self.frame.timestamp
+            return arguments.number("what clock gives", policy.clock(), what="seconds") - self.frame.timestamp
         return time.monotonic() - self.since
 
 
@@ -211,7 +216,7 @@ def _answer(
         return stages.answer(item.value)
 
     def left(item: _Item) -> float:
-        return max(0.0, 1e-3 * (policy.deadline or 0.0) - item.age(policy))
+        return min(max(0.0, 1e-3 * (policy.deadline or 0.0) - item.age(policy)), threading.TIMEOUT_MAX)
 
     def dropped(item: _Item) -> int:
         skipped = item.index - last - 1
@@ -291,7 +296,7 @@ def _frame(item: Any) -> SourceFrame:
     if isinstance(item, SourceFrame):
         return item
     if isinstance(item, tuple):
-        if len(item) != 2 or not isinstance(item[0], (int, float)):
+        if len(item) != 2:
             raise InputError("a frame must be an image or (seconds, image), not another tuple")
-        return SourceFrame(item[1], float(item[0]))
+        return SourceFrame(item[1], arguments.number("a frame's timestamp", item[0], what="seconds"))
     return SourceFrame(item)
