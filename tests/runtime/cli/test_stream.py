@@ -58,6 +58,20 @@ def test_lines(
     assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
 
 
+def test_several_phrases(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    asked = ["--refer", "the largest shape", "--refer", "the smallest shape", "--threshold", "official"]
+    arguments = [str(shapes_bundle), "--source", scenes, *asked, "--max-frames", "1", "-o", str(out)]
+    assert main([*arguments, "--json"]) == 0
+    (entry,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(result["overlay"]).name for result in entry["results"]] == ["000000-1.jpg", "000000-2.jpg"]
+    labels = [result["segments"][0]["label"] for result in entry["results"]]
+    assert labels == ["the largest shape", "the smallest shape"]
+    assert main([*arguments, "--overwrite"]) == 0
+    line = capsys.readouterr().out
+    assert all(label in line for label in labels) and line.count("\n") == 1
+
+
 def test_late_frames(
     shapes_bundle: Path, scenes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -148,7 +162,10 @@ def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.Capt
         (["--refer", "a"], "no image was given"),
         (["IMAGE", "--refer", "a", "--deadline", "5"], "--deadline applies to --source"),
         (["IMAGE", "--refer", "a", "--every-frame"], "--every-frame applies to --source"),
-        (["IMAGE", "--refer", "a", "--max-frames", "0"], "--max-frames applies to --source"),
+        (["IMAGE", "--refer", "a", "--max-frames", "1"], "--max-frames applies to --source"),
+        (["--refer", "a", "--source", ".", "--max-frames", "0"], "'0' is not a whole number from 1 on"),
+        (["--refer", "a", "--source", ""], "--source is empty"),
+        (["--refer", "a", "--source", ".", "--overwrite"], "--source writes none without --output"),
         (["IMAGE", "--refer", "a", "--reconnect", "0"], "--reconnect applies to --source"),
         (["IMAGE", "--refer", "a", "--timeout", "5"], "--timeout applies to --source"),
         (["--refer", "a", "--source", "0", "--timeout", "0"], "not a number above 0"),
