@@ -23,9 +23,8 @@ from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.held_image import HeldImage
 from xsam_edge.runtime.image import preprocess
-from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import Prepared
-from xsam_edge.runtime.image.regions import box_mask, point_mask, region_mask, sample_points
+from xsam_edge.runtime.image.regions import MaskSource, box_mask, point_mask, region_mask, sample_points
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS
 from xsam_edge.runtime.language.generate import LanguageModel
@@ -164,12 +163,14 @@ class Scene:
         *,
         boxes: Sequence[Box] = (),
         points: Sequence[Point] = (),
-        masks: Sequence[ImageSource] = (),
+        masks: Sequence[MaskSource] = (),
         similar: bool | None = None,
         threshold: Threshold | None = None,
         answer: AnswerMode = "greedy",
     ) -> Result:
         """Segment what boxes (x0, y0, x1, y1), points (x, y) and masks point at, in pixels of the image.
+
+        A mask is an array, a Pillow image or a path, or such a map of ids with the id that is meant: ``(id_map, 3)``.
 
         A single region gives the object under it (intseg). Several, or ``similar=True``, give everything in the
         image that resembles one of them (vgdseg); ``label_id`` then counts the regions, boxes before points before

@@ -73,7 +73,12 @@ def parser() -> argparse.ArgumentParser:
     )
     task.add_argument("--point", action="append", default=[], metavar="X,Y", help="a region in pixels; repeatable")
     task.add_argument(
-        "--mask", type=file_path, action="append", default=[], metavar="FILE", help="a region as an image; repeatable"
+        "--mask",
+        type=file_path,
+        action="append",
+        default=[],
+        metavar="FILE[:ID]",
+        help="a region as an image, or an id of one such as ids.png; repeatable",
     )
     task.add_argument("--describe", action="store_true", help="a caption with a mask for each phrase")
     task.add_argument("--chat", action="append", metavar="TEXT", help="ask anything; the answer is text; repeatable")

@@ -104,11 +104,19 @@ def _categories(options: argparse.Namespace) -> Question:
 def _regions(options: argparse.Namespace) -> Question:
     boxes = [_numbers(text, 4, "--box") for text in options.box]
     points = [_numbers(text, 2, "--point") for text in options.point]
-    masks = options.mask
+    masks = [_mask(path) for path in options.mask]
     chosen = _common(options)
     if options.similar:
         chosen["similar"] = True
     return Question(lambda scene: scene.regions(boxes=boxes, points=points, masks=masks, **chosen))
+
+
+def _mask(path: Path) -> Path | tuple[Path, int]:
+    """A file, or with :ID behind it the pixels of an id."""
+    name, colon, chosen = path.name.rpartition(":")
+    if not name or not colon or not chosen.isdecimal() or path.exists():
+        return path
+    return path.with_name(name), int(chosen)
 
 
 def _describe(options: argparse.Namespace) -> Question:

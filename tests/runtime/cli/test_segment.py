@@ -61,6 +61,25 @@ def test_regions(
     assert (entry["task"], len(entry["segments"])) == ("intseg", 1)
 
 
+def test_the_ids_of_a_result_are_regions(
+    phi3_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    categories = ["--things", "person,car", "--stuff", "road,tree", "--threshold", "0.1"]
+    assert main([str(phi3_bundle), image, *categories, "-o", str(tmp_path / "map"), "--json"]) == 0
+    (entry,) = answer(capsys)["images"]
+    ids, segment = entry["files"]["ids"], entry["segments"][-1]
+    given = [str(phi3_bundle), image, "--json", "--append-answer"]
+    masks = []
+    for mask in (f"{ids}:{segment['id']}", entry["files"]["masks"][-1]):
+        out = str(tmp_path / f"out-{len(masks)}")
+        assert main([*given, "--mask", mask, "-o", out]) == 0
+        (found,) = answer(capsys)["images"]
+        masks.append([segment["mask"] for segment in found["segments"]])
+    assert masks[0] == masks[1]
+    assert main([*given, "--mask", f"{ids}:99", "-o", str(tmp_path / "none")]) == 2
+    assert "the mask has no pixel of the id 99; it holds the values 0, 1" in capsys.readouterr().err
+
+
 def test_chat_writes_nothing(
     phi3_bundle: Path,
     image: str,

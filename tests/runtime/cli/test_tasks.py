@@ -90,6 +90,19 @@ def test_names_of_a_file_may_have_commas(tmp_path: Path) -> None:
         asked("--things", f"@{names}")
 
 
+def test_an_id_of_a_mask(tmp_path: Path) -> None:
+    (tmp_path / "ids.png").touch()
+    (tmp_path / "12:30").touch()
+    names = ("ids.png", "ids.png:3", "12:30", "none:x")
+    _, _, options = asked(*[part for name in names for part in ("--mask", str(tmp_path / name))])
+    assert options["masks"] == [
+        tmp_path / "ids.png",
+        (tmp_path / "ids.png", 3),
+        tmp_path / "12:30",
+        tmp_path / "none:x",
+    ]
+
+
 def test_texts_are_told_apart() -> None:
     options = segment.parser().parse_args(["bundle", "image", "--refer", "a", "--refer", "b"])
     assert question(options).texts == ("a", "b")
