@@ -135,16 +135,18 @@ class XSam:
         language = LanguageModel(pipeline, tokenizer, table, manifest.settings, cache_pool, drafter)
         return cls(manifest, pipeline, language)
 
-    def look(self, image: ImageSource) -> Scene:
+    def look(self, image: ImageSource, *, bgr: bool = False) -> Scene:
         """Encode an image once; every question about it starts from the scene that is returned.
 
         Args:
-            image: a path, a PIL image, or a uint8 array [H, W, 3], [H, W] or [H, W, 4].
+            image: a path, a PIL image, or a uint8 array [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA).
+            bgr: an array's colours are in OpenCV's order, blue first.
 
         Raises:
-            InputError: not an image.
+            InputError: not an image, or ``bgr`` of one that is no array.
         """
-        prepared = encoding.prepare(image, self.pipeline, self.manifest.settings)
+        bgr = arguments.flag("bgr", bgr)
+        prepared = encoding.prepare(image, self.pipeline, self.manifest.settings, bgr=bgr)
         start = time.perf_counter()
         features = encoding.encode(prepared, self.pipeline)
         timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
@@ -177,12 +179,15 @@ class XSam:
         overlap: bool = False,
         clock: Callable[[], float] | None = None,
         reconnect: Reconnect | None = None,
+        bgr: bool = False,
+        strict: bool = False,
     ) -> FrameStream:
         """Ask the same of every frame of a stream, and iterate over the answers.
 
         The next frame is read and prepared while the graphs work on one. Each item is a ``FrameResult`` or a ``Late``,
-        in the order of the frames. Other questions may be asked meanwhile, and take turns with the frames. Errors of
-        the source and of a frame are raised where the stream is iterated, and end it.
+        in the order of the frames. Other questions may be asked meanwhile, and take turns with the frames. Frames that
+        are damaged are left out, logged and counted (``counts.damaged``). Other errors of the source and of a frame are
+        raised where the stream is iterated, and end it; so is that of the first damaged frame where no other came.
 
         Args:
             frames: a folder or a video; a camera's number or device, a FIFO, "-" for standard input, a URL or a
@@ -197,6 +202,8 @@ class XSam:
             overlap: encode the next frame beside the language model of one; a gain where graphs leave a device idle.
             clock: what timestamps are seconds of, to tell a frame's age; without, age counts from its arrival.
             reconnect: how often a live source that stopped is opened again, and how long a frame is waited for.
+            bgr: arrays have their colours in OpenCV's order, blue first; of frames of one's own.
+            strict: a damaged frame is an error, too, and ends the stream.
 
         Raises:
             InputError: no question or two, an argument of another type or out of range, or a source that cannot be
@@ -214,6 +221,8 @@ class XSam:
             overlap=overlap,
             clock=clock,
             reconnect=reconnect,
+            bgr=bgr,
+            strict=strict,
         )
 
     def track(self, frames: Frames, **options: Any) -> FrameStream:

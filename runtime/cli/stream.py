@@ -26,7 +26,7 @@ from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
-_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap", "reconnect", "timeout")
+_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap", "reconnect", "timeout", "strict")
 _FROM = "a folder of images, a video, a camera's number or device, a FIFO, - for stdin, a URL or a GStreamer pipeline"
 # What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
 _QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
@@ -41,6 +41,7 @@ def add_stream_options(options: argparse.ArgumentParser) -> None:
     stream.add_argument("--every-frame", action="store_true", help="of what is live, or with --rate: skip no frame")
     stream.add_argument("--max-frames", type=positive, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
+    stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
     stream.add_argument(
         "--reconnect",
         type=count,
@@ -97,7 +98,8 @@ def run_stream(options: argparse.Namespace) -> int:
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=not options.no_verify, **running)
     latest = False if options.every_frame else None
-    stream = model.stream(source, ask=task.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
+    how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
+    stream = model.stream(source, ask=task.ask, latest=latest, **how)
     start = time.perf_counter()
     ages: list[float] = []
     try:
@@ -168,4 +170,5 @@ def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int)
         middle, high = np.percentile(ages, (50, 90))
         text += f", age p50 {middle:.0f} ms, p90 {high:.0f} ms"
     text += f"; {counts.answered} answered, {counts.late} late, {counts.dropped} skipped"
+    text += f", {counts.damaged} damaged" if counts.damaged else ""
     return f"{text}, opened again {reconnects} time{'s'[: reconnects != 1]}" if reconnects else text

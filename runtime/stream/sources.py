@@ -18,7 +18,7 @@ from typing import Protocol
 from PIL import Image
 
 from xsam_edge.runtime import arguments
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.stream import video
 from xsam_edge.runtime.stream.address import Kind, locate
@@ -38,7 +38,7 @@ class SourceFrame:
     ``time.monotonic``; None where nothing happens at a time of its own, as in a folder that is read at will.
     """
 
-    image: ImageSource
+    image: ImageSource | ImageError  # or what is wrong with it
     timestamp: float | None = None
     arrived: float | None = None
     name: str | None = None

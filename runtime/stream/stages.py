@@ -12,14 +12,15 @@ import numpy as np
 
 from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import ImageError, InputError
+from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import Prepared
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.sources import Camera, open_source
+from xsam_edge.runtime.stream.sources import Camera, Folder, Video, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
 
 _ANSWER = "the Result that ask returns, or a list of several"
@@ -41,6 +42,8 @@ def stream(
     overlap: bool = False,
     clock: Callable[[], float] | None = None,
     reconnect: Reconnect | None = None,
+    bgr: bool = False,
+    strict: bool = False,
 ) -> FrameStream:
     """Ask the same of every frame; see :meth:`XSam.stream`."""
     if (refer is None) == (ask is None):
@@ -49,8 +52,11 @@ def stream(
     source = _source(frames, reconnect)
     if latest is None:
         latest = bool(getattr(source, "live", not isinstance(source, Sized)))
-    policy = Policy(latest, deadline, overlap, clock)
-    return FrameStream(source, stages_of(pipeline, language, question), policy)
+    bgr = arguments.flag("bgr", bgr)
+    if bgr and isinstance(source, (Folder, Video, Camera)):
+        raise InputError("bgr is of arrays, and addresses give none; leave it out")
+    policy = Policy(latest, deadline, overlap, clock, strict)
+    return FrameStream(source, stages_of(pipeline, language, question, bgr=bgr), policy)
 
 
 def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
@@ -71,8 +77,13 @@ def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
     return frames
 
 
-def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -> Stages:
+def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion, *, bgr: bool = False) -> Stages:
     """The stages of a model: prepare an image, encode it, answer ``ask``."""
+
+    def prepare(image: ImageSource | ImageError) -> Prepared:
+        if isinstance(image, ImageError):
+            raise image
+        return encoding.prepare(image, pipeline, language.settings, bgr=bgr)
 
     def encode(prepared: Prepared) -> tuple[Prepared, ImageFeatures, float]:
         start = time.perf_counter()
@@ -96,7 +107,7 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
                     timings[stage] = timings.get(stage, 0.0) + taken
         return results, timings
 
-    return Stages(lambda image: encoding.prepare(image, pipeline, language.settings), encode, answer)
+    return Stages(prepare, encode, answer)
 
 
 def _refer(phrases: str | Phrases, language: LanguageModel) -> FrameQuestion:

@@ -149,6 +149,18 @@ def test_an_interrupt_still_sums_up(
     assert "no frame; 0 answered" in capsys.readouterr().err
 
 
+def test_a_broken_frame_among_others(
+    shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "0.png").write_bytes(next(Path(scenes).iterdir()).read_bytes())
+    (tmp_path / "1.png").write_bytes(b"")
+    arguments = [str(shapes_bundle), "--source", str(tmp_path), "--refer", "a star"]
+    assert main(arguments) == 0
+    assert "1 answered, 0 late, 0 skipped, 1 damaged\n" in capsys.readouterr().err
+    assert main([*arguments, "--strict"]) == 2
+    assert "1.png is empty" in capsys.readouterr().err
+
+
 def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "0.png").write_bytes(b"")
     assert main([str(shapes_bundle), "--source", str(tmp_path), "--refer", "a star"]) == 2
