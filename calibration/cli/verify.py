@@ -13,6 +13,7 @@ from xsam_edge.calibration.verify.stages import verify
 from xsam_edge.runtime.backends.onnxruntime import DEVICES
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.cli.common import Parser, command, file_path, load_bundle, package_version, threads
+from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.progress import Step
 
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Verify; returns the exit code."""
+    refuse_idle(options, parser(), ("all",) if options.json else (), "is of the table; --json has every comparison")
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
         reference = open_reference(options.reference, read_manifest(options.bundle).source.line)

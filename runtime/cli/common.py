@@ -188,7 +188,13 @@ def _warnings_after(progress: ProgressPrinter) -> Iterator[None]:
 
 
 def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: bool = True, **options: Any) -> XSam:
-    """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
+    """``XSam.load``; memory plans of engines, and warnings, go to stderr.
+
+    Raises:
+        InputError: ``threads`` of a ``device`` that is not the CPU; and what ``XSam.load`` does.
+    """
+    if options.get("threads") and options.get("device", "cpu") != "cpu":
+        raise InputError(f"--threads is of the CPU, and --device {options['device']} has none; leave it out")
     with _warnings_after(progress):
         model = XSam.load(bundle, verify=verify, progress=progress, **options)
     if model.manifest.engine is not None:

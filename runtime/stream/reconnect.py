@@ -31,11 +31,15 @@ class Reconnect:
 
     def __post_init__(self) -> None:
         if self.attempts is not None:
-            arguments.count("attempts", self.attempts)
-        arguments.number("delay", self.delay, 0, _DAY, what="seconds")
-        arguments.number("longest", self.longest, 0, _DAY, what="seconds")
-        arguments.number("growth", self.growth, 1, 1e6, what="a factor")
-        arguments.number("timeout", self.timeout, above=0, high=_DAY, what="seconds")
+            self._set("attempts", arguments.count("attempts", self.attempts))
+        self._set("delay", arguments.number("delay", self.delay, 0, _DAY, what="seconds"))
+        self._set("longest", arguments.number("longest", self.longest, 0, _DAY, what="seconds"))
+        self._set("growth", arguments.number("growth", self.growth, 1, 1e6, what="a factor"))
+        self._set("timeout", arguments.number("timeout", self.timeout, above=0, high=_DAY, what="seconds"))
+
+    def _set(self, name: str, value: float) -> None:
+        """A scalar of NumPy as a number of Python, which waits take."""
+        object.__setattr__(self, name, value)
 
     def attempts_of(self, written: bool) -> int:
         """``attempts``, or what None means for a source that is ``written`` by someone who may be done."""

@@ -100,7 +100,8 @@ class Policy:
         arguments.flag("latest", self.latest)
         arguments.flag("overlap", self.overlap)
         if self.deadline is not None:
-            arguments.number("deadline", self.deadline, above=0, what="milliseconds")
+            deadline = arguments.number("deadline", self.deadline, above=0, what="milliseconds")
+            object.__setattr__(self, "deadline", deadline)  # no scalar of NumPy, which a wait does not take
         if self.clock is not None:
             arguments.function("clock", self.clock)
 

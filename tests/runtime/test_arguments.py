@@ -199,7 +199,7 @@ def test_scalars_of_numpy_are_numbers(phi3_bundle: Path) -> None:
     assert same(scene.regions(boxes=boxes, threshold=np.float32(0)), scene.regions(boxes=[BOX], threshold=0))
     assert same(scene.categories(np.array(["car"])), scene.categories(["car"]))
     assert scene.chat("What?", max_new_tokens=np.uint8(2)).text == scene.chat("What?", max_new_tokens=2).text
-    (item,) = model.stream([(np.float32(2.5), PIXELS)], refer=np.array(["a car"]))
+    (item,) = model.stream([(np.float32(2.5), PIXELS)], refer=np.array(["a car"]), deadline=np.float32(1e6))
     assert item.timestamp == 2.5 and same(item.result, scene.refer("a car"))
     assert scene.refer("a car").to_coco(np.int64(3))[0]["image_id"] == 3
 

@@ -170,6 +170,7 @@ def test_an_altered_bundle_is_refused(
         (["BUNDLE", "IMAGE", "--box", "500,0,600,9"], "does not lie in the image"),
         (["BUNDLE", "IMAGE", "--refer", "a", "--threads", "-1"], "whole number"),
         (["BUNDLE", "IMAGE", "--refer", "a", "--threads", "100000"], "expected a whole number from 0 to"),
+        (["BUNDLE", "IMAGE", "--refer", "a", "--threads", "1", "--device", "cuda"], "--threads is of the CPU"),
         (["BUNDLE", "IMAGE", "--refer", "a", "--context", "0"], "'0' is not a whole number from 1 on"),
         (["BUNDLE", "IMAGE", "--describe", "--max-new-tokens", "0"], "'0' is not a whole number from 1 on"),
         (["BUNDLE", "IMAGE", "--refer", "a", "-o", ""], "-o/--output: the path is empty"),

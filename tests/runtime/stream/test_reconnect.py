@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from xsam_edge.runtime.errors import InputError
@@ -10,6 +11,11 @@ def test_waits_grow_up_to_the_longest() -> None:
     assert Reconnect(delay=0.5, growth=1).wait(10**9) == 0.5
     assert Reconnect(delay=0).wait(10**9) == 0
     assert Reconnect(delay=60, longest=30).wait(0) == 30
+
+
+def test_scalars_of_numpy_are_numbers() -> None:
+    policy = Reconnect(np.int64(3), np.float32(0.5), timeout=np.float32(2))  # type: ignore[arg-type]
+    assert [type(value) for value in (policy.attempts, policy.delay, policy.timeout)] == [int, float, float]
 
 
 def test_attempts_of_what_may_be_done() -> None:
