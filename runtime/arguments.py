@@ -12,7 +12,8 @@ import numbers as abstract
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Set, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from xsam_edge.runtime.errors import InputError
 
 T = TypeVar("T")
 
+_MOST_ITEMS = 1 << 16  # of an iterator, which may never end
 _LENGTH = 80  # characters of a value in a message
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = _LENGTH
@@ -122,10 +124,15 @@ def choice(name: str, value: object, *choices: str) -> str:
 
 
 def items(name: str, value: object, expected: str) -> list[Any]:
-    """The items of a list, a tuple, an array or another collection that has a length and an order."""
+    """The items of a list, a tuple, an array, a generator or anything else that has an order, up to 65,536."""
     text_or_unordered = isinstance(value, (str, bytes, bytearray, Mapping, Set))
-    if text_or_unordered or not isinstance(value, Iterable) or not isinstance(value, Sized):
+    if text_or_unordered or not isinstance(value, Iterable):
         raise wrong(name, value, expected)
+    if isinstance(value, Iterator):  # whose own errors are its caller's
+        given = list(islice(value, _MOST_ITEMS + 1))
+        if len(given) > _MOST_ITEMS:
+            raise InputError(f"{name} gives more than {_MOST_ITEMS} items; expected {expected}")
+        return given
     try:
         return list(value)
     except Exception:  # such as an array without an axis

@@ -65,12 +65,14 @@ class Address:
         return self.kind in (Kind.FIFO, Kind.STDIN)
 
 
-def locate(address: int | str) -> Address:
+def locate(address: int | str | os.PathLike[str]) -> Address:
     """Look what ``address`` names; what exists as a path comes first.
 
     Raises:
         InputError: nothing, or something that holds no images or may not be read.
     """
+    if isinstance(address, os.PathLike):
+        address = os.fsdecode(address)
     if not isinstance(address, str):
         number = arguments.count("the camera's number", address)
         return Address(Kind.NUMBER, str(number), f"camera {number}")

@@ -6,6 +6,7 @@ A source is iterated once, by a thread of its own. ``stop`` ends a wait inside o
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -67,7 +68,7 @@ class Folder:
 
     def __init__(self, path: str | Path, rate: float | None = None) -> None:
         folder = arguments.path("the folder", path, "a folder of images")
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # Path.is_dir raises an error of a name that is too long
             raise InputError(f"{folder} is not a folder; a folder of images was expected")
         Image.init()
         known = set(Image.registered_extensions())
@@ -103,7 +104,7 @@ class Video:
 
     def __init__(self, path: str | Path, rate: float | None = None) -> None:
         self.path = arguments.path("the file", path, "a video")
-        if not self.path.is_file():
+        if not os.path.isfile(self.path):
             raise InputError(f"{self.path} is not a file; a video was expected")
         self.live = rate is not None
         self._decode = video.decoder(str(self.path))

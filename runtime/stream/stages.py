@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set, Sized
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
     Raises:
         InputError: nothing that can be iterated in an order, or a single image, whose rows could be.
     """
-    if isinstance(frames, (str, PathLike)):
-        return open_source(str(arguments.path("frames", frames, _FRAMES)), reconnect=reconnect)
+    if isinstance(frames, (str, os.PathLike)):
+        return open_source(os.fsdecode(frames), reconnect=reconnect)  # no Path, which halves the slashes of a URL
     if isinstance(frames, (int, np.integer)) and not isinstance(frames, bool):
         return Camera(int(frames), reconnect)
     if reconnect is not None:
@@ -95,11 +95,10 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion, *
         looked = {"preprocess": prepared.ms, "image_encoder": ms}
         with Scene(pipeline, language, prepared, features, looked) as scene:
             answers = ask(scene)
-        results = (answers,) if isinstance(answers, Result) else tuple(arguments.items("the answer", answers, _ANSWER))
+        given = [answers] if isinstance(answers, Result) else arguments.items("the answer", answers, _ANSWER)
+        results = tuple(arguments.instance("the answer", result, Result, _ANSWER) for result in given)
         if not results:
             raise InputError("the question gave no result; it must return a Result or several")
-        for result in results:
-            arguments.instance("the answer", result, Result, _ANSWER)
         timings = dict(looked)
         for result in results:
             for stage, taken in result.timings.items():

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from fractions import Fraction
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ POOL: tuple[Callable[[], Any], ...] = (
     lambda: lambda *_: None,
     lambda: (number for number in range(4)),
     lambda: iter(["a car"]),
+    lambda: count(),
 )
 
 Call = Callable[[XSam, Any, Path], object]
@@ -155,6 +156,7 @@ def test_one_wrong_argument(phi3_bundle: Path, name: str) -> None:
             lambda m: m.encode(PIXELS, PIXELS),
             r"pixel_values is an array of uint8 \[100, 150, 3\]; expected an array of f",
         ),
+        (lambda m: m.stream("", refer="a"), "an empty address does not exist; give a folder of images"),
         (lambda m: m.stream(None, refer="a"), "frames is None; expected a folder, a video, what is live, or"),
         (lambda m: m.stream([], refer=5), "refer is 5; expected text, or a list of texts"),
         (lambda m: m.stream([], refer=[]), "refer has no phrase"),
@@ -202,6 +204,14 @@ def test_scalars_of_numpy_are_numbers(phi3_bundle: Path) -> None:
     (item,) = model.stream([(np.float32(2.5), PIXELS)], refer=np.array(["a car"]), deadline=np.float32(1e6))
     assert item.timestamp == 2.5 and same(item.result, scene.refer("a car"))
     assert scene.refer("a car").to_coco(np.int64(3))[0]["image_id"] == 3
+
+
+def test_generators_are_lists(phi3_bundle: Path) -> None:
+    scene = load(phi3_bundle).look(PIXELS)
+    assert len(scene.refer((name for name in ("a car", "a man")), answer="append")) == 2
+    assert scene.categories(name for name in ("car", "man")).task == "genseg"
+    with pytest.raises(InputError, match="things gives more than 65536 items; expected a list of names"):
+        scene.categories(map(str, count()))
 
 
 def test_an_overlay_takes_what_was_looked_at(phi3_bundle: Path) -> None:

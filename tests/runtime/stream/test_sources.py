@@ -59,6 +59,10 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no image"):
         Folder(tmp_path)
     with pytest.raises(InputError, match="not a folder"):
+        Folder("x" * 400)
+    with pytest.raises(InputError, match="not a file"):
+        Video("x" * 400)
+    with pytest.raises(InputError, match="not a folder"):
         Folder(tmp_path / "nosuch")
 
 

@@ -12,6 +12,7 @@ from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.runtime.bundle.contract import MASK_DECODER
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.stream import stages as module
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Folder
 
@@ -143,6 +144,20 @@ def test_a_broken_image_ends_a_strict_stream(model: XSam, scenes: Path, tmp_path
     assert next(stream).name == "1.png"
     with pytest.raises(InputError, match=r"2\.png is empty"):
         next(stream)
+
+
+def test_addresses_are_taken_as_they_are(model: XSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    def open_source(address: str, **_: Any) -> list[Any]:
+        opened.append(address)
+        return []
+
+    monkeypatch.setattr(module, "open_source", open_source)
+    addresses = ("rtsp://10.0.0.7/live", "videotestsrc ! appsink location=a//b", Path("scenes"), "-")
+    for address in addresses:
+        model.stream(address, refer=PHRASE)
+    assert opened == [*map(str, addresses)]
 
 
 def test_one_question(model: XSam, scenes: Path) -> None:
