@@ -47,6 +47,8 @@ from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
 from xsam_edge.runtime.versions import warn_of_untested
 
+_OF_BACKENDS = ("open", "allocate", "upload", "download")
+
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
 DEFAULT_CONTEXT = 4096
 
@@ -116,8 +118,8 @@ class XSam:
         verify, speculative = arguments.flag("verify", verify), arguments.flag("speculative", speculative)
         scene_bytes = arguments.count("scene_bytes", scene_bytes)
         arguments.function("progress", progress)
-        if backend is not None:
-            arguments.instance("backend", backend, Backend, "a Backend of runtime.backends.base")
+        if backend is not None and not all(callable(getattr(backend, name, None)) for name in _OF_BACKENDS):
+            raise arguments.wrong("backend", backend, "a Backend of runtime.backends.base")
         manifest = read_manifest(bundle)
         engine = manifest.engine
         limit = longest_context(manifest)

@@ -79,7 +79,6 @@ class Graph(Protocol):
         """Run with every input and output of ``spec`` bound to a buffer; returns when the outputs are written."""
 
 
-@runtime_checkable
 class Backend(Protocol):
     """A device that allocates buffers and runs graphs."""
 
