@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xsam_edge.runtime.cli.common import Parser, add_running_options, command, count, package_version
+from xsam_edge.runtime.cli.common import (
+    Parser,
+    add_running_options,
+    command,
+    count,
+    file_path,
+    package_version,
+)
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import BackendError, InputError
 from xsam_edge.runtime.progress import Progress, Step
@@ -46,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
+    options.add_argument("bundle", type=file_path, metavar="BUNDLE", help="folder that xsam-export wrote")
     options.add_argument(
         "--against",
         action="append",
@@ -55,15 +62,19 @@ def parser() -> argparse.ArgumentParser:
         help="what to compare with, in the same run; repeatable",
     )
     options.add_argument(
-        "--prompts", nargs="+", metavar="TEXT|FILE", help="phrases to refer with, or files with one per line"
+        "--prompts",
+        nargs="+",
+        action="extend",
+        metavar="TEXT|FILE",
+        help="phrases to refer with, or files with one per line",
     )
     options.add_argument(
         "--graphs",
-        type=Path,
+        type=file_path,
         metavar="BUNDLE",
         help="of engines: the ONNX graphs that they were compiled from, in which their work is counted",
     )
-    options.add_argument("--image", type=Path, metavar="FILE", help="picture to ask about (default: drawn scenes)")
+    options.add_argument("--image", type=file_path, metavar="FILE", help="picture to ask about (default: drawn scenes)")
     options.add_argument("--repeat", type=count, default=10, metavar="N", help="counted rounds (default: %(default)s)")
     options.add_argument(
         "--warmup", type=count, default=2, metavar="N", help="rounds before them (default: %(default)s)"
@@ -86,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object")
     form.add_argument("--markdown", action="store_true", help="print Markdown, the default, with every section")
-    show.add_argument("--html", type=Path, metavar="FILE", help="write a page with plots, too")
+    show.add_argument("--html", type=file_path, metavar="FILE", help="write a page with plots, too")
     add_running_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
@@ -130,8 +141,11 @@ def _check(options: argparse.Namespace) -> None:
     if engine is not None and set(options.against) & set(TORCH):
         raise InputError(f"{options.bundle} holds engines, whose weights torch cannot read; leave --against torch out")
     if options.graphs is not None:
+        from xsam_edge.benchmarks.flops import unavailable
         from xsam_edge.benchmarks.report import counted
 
+        if unread := unavailable():
+            raise InputError(f"--graphs is for counting their work, and {unread}")
         if engine is None or counted(options.bundle, read_manifest(options.bundle), options.graphs) is None:
             raise InputError(f"--graphs {options.graphs} is not what {options.bundle} was compiled from; leave it out")
 
@@ -139,19 +153,16 @@ def _check(options: argparse.Namespace) -> None:
 def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[str, Any]:
     """The object that ``--json`` prints."""
     # Here, not at the top: they take a moment, and a wrong option should not.
-    try:
-        from xsam_edge.benchmarks import batch, energy, environment, fusion, inputs, measure, memory, report
-        from xsam_edge.benchmarks.chain import INCLUDED, RuntimeSide
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{error.name} is not installed; run `pip install 'xsam-edge[export]'` beside a backend"
-        ) from None
+    from xsam_edge.benchmarks import batch, energy, environment, flops, fusion, inputs, measure, memory, report
+    from xsam_edge.benchmarks.chain import INCLUDED, RuntimeSide
+
+    unread = flops.unavailable()
     phrases = inputs.phrases(options.prompts)
     picture, pictures = inputs.pictures(options.image)
     own = _open(options, options.bundle, options.answer, progress)
     sides: list[Side] = [own, *(_peer(options, other, own, progress) for other in options.against)]
     facts = environment.describe(own.threads)
-    peaks = {side: _peaks(side, own, progress) for side in {precision_of(side) for side in sides}}
+    peaks = {side: unread or _peaks(side, own, progress) for side in {precision_of(side) for side in sides}}
     known = {name: peak for name, peak in peaks.items() if not isinstance(peak, str)}
     rounds, warming = measure.alternate(
         sides, picture, phrases, repeat=options.repeat, warmup=options.warmup, progress=progress
@@ -171,7 +182,7 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
             )
             entry["memory"] = used if costs is None else memory.judge(used, costs.largest_activations())
             entry = {"bundle": report.describe_bundle(bundle, manifest)} | entry
-            if runtime.device == "cpu":
+            if runtime.device == "cpu" and not unread:
                 progress(Step("count integer products"))
                 entry["products"] = fusion.integer_products(bundle, manifest)
         else:
@@ -217,6 +228,7 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         },
         "included": INCLUDED,
         "explained": report.EXPLAINED,
+        "unread": unread,
         "environment": facts,
     }
 
@@ -244,11 +256,9 @@ def _peer(options: argparse.Namespace, name: str, own: RuntimeSide, progress: Pr
     if name not in TORCH:
         return _open(options, Path(name), own.answering, progress)
     progress(Step("build the torch model"))
-    try:
-        from xsam_edge.benchmarks.peers import TorchSide
-        from xsam_edge.benchmarks.restore import torch_model
-    except ModuleNotFoundError as error:
-        raise InputError(f"{error.name} is not installed; run `pip install 'xsam-edge[export]'`") from None
+    from xsam_edge.benchmarks.peers import TorchSide
+    from xsam_edge.benchmarks.restore import torch_model
+
     model = torch_model(options.bundle, own.xsam.manifest)
     compiled = name == "torch-compile"
     return TorchSide(model, own.xsam, own.answering, own.threads, compiled=compiled, device=options.device)

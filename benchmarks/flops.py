@@ -10,13 +10,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-from onnxscript import optimizer
-
+from xsam_edge.runtime.cli.extras import remedy
 from xsam_edge.runtime.errors import BundleError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 # Operators whose result is the memory of their first input.
 _VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
@@ -36,6 +39,12 @@ class Cost:
     def bytes(self) -> int:
         """The least that crosses memory."""
         return self.weight_bytes + self.io_bytes
+
+
+def unavailable() -> str | None:
+    """Why graphs cannot be read on this machine, as on a device with the runtime alone; None where they can."""
+    absent = [name for name in ("onnx_ir", "onnxscript", "onnx") if find_spec(name) is None]
+    return remedy(absent[0]) if absent else None
 
 
 def cost(path: Path, axes: Mapping[str, int]) -> Cost:
@@ -59,6 +68,9 @@ def cost(path: Path, axes: Mapping[str, int]) -> Cost:
 
 def _resolved(path: Path, axes: Mapping[str, int]) -> ir.Model:
     """The graph with a size for every dimension."""
+    import onnx_ir as ir
+    from onnxscript import optimizer
+
     try:
         model = ir.load(path)
     except Exception as error:  # protobuf's own types

@@ -6,9 +6,6 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import onnx
-import onnxruntime
-
 from xsam_edge.runtime.backends.onnxruntime import cpu_disabled
 from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest, bundle_path
 
@@ -36,6 +33,9 @@ def integer_products(bundle: Path, manifest: Manifest) -> dict[str, dict[str, in
 
 
 def _count(path: Path, spec: GraphSpec) -> dict[str, int]:
+    import onnx
+    import onnxruntime
+
     with tempfile.TemporaryDirectory() as folder:
         optimised = Path(folder) / "optimised.onnx"
         options = onnxruntime.SessionOptions()

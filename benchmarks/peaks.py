@@ -13,14 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from xsam_edge.runtime.backends.base import Backend, Graph
 from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 _SIZES = (512, 1024, 2048, 4096, 8192, 16384)  # of square matrices; larger ones only while they take < _ENOUGH
 _ENOUGH = 0.1  # seconds
@@ -101,6 +103,8 @@ def _kind(precision: str) -> str:
 
 
 def _gemm(backend: Backend, precision: str, size: int, count: int = 1) -> Callable[[], None]:
+    import onnx_ir as ir
+
     dtype = np.dtype(np.float16 if _kind(precision) == "fp16" else np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gemm.onnx"
@@ -121,6 +125,8 @@ def _spec(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> GraphSpec
 
 def _gemm_model(kind: str, size: int, dtype: np.dtype[Any], count: int = 1) -> ir.Model:
     """x [size, size] times a constant, ``count`` times; in int8 both are dequantised first, which a backend fuses."""
+    import onnx_ir as ir
+
     values = np.random.default_rng(1).standard_normal((size, size), np.float32)
     values *= size**-0.5 if count > 1 else 1.0  # so that products of products stay as large as x
     constants: dict[str, npt.NDArray[Any]] = {"w": values.astype(dtype)}
@@ -154,6 +160,8 @@ def _gemm_model(kind: str, size: int, dtype: np.dtype[Any], count: int = 1) -> i
 
 
 def _constant(name: str, value: npt.NDArray[Any]) -> ir.Value:
+    import onnx_ir as ir
+
     tensor = ir.tensor(value, name=name)
     return ir.Value(name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
 
@@ -175,6 +183,8 @@ def _copy(threads: int) -> tuple[float, str]:
 
 def _device_copy(backend: Backend) -> tuple[float, str]:
     """Bytes read and written per second on a device, of copies that grow while that gains and memory lasts."""
+    import onnx_ir as ir
+
     best, how, nbytes = 0.0, "", _COPY_BYTES
     while nbytes <= _LARGEST_COPY:
         count, dtype = nbytes // 4, np.dtype(np.float32)
@@ -198,6 +208,8 @@ def _device_copy(backend: Backend) -> tuple[float, str]:
 
 
 def _copy_model(count: int) -> ir.Model:
+    import onnx_ir as ir
+
     x = ir.Value(name="x", shape=ir.Shape((count,)), type=ir.TensorType(ir.DataType.FLOAT))
     node = ir.Node("", "Identity", [x])
     y = node.outputs[0]

@@ -22,7 +22,7 @@ from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path, read_manifest
 from xsam_edge.runtime.bundle.settings import MaskInput, VisionInput
 from xsam_edge.runtime.chain.pixel_maker import PixelMaker
-from xsam_edge.runtime.cli.common import Parser, add_running_options, command
+from xsam_edge.runtime.cli.common import Parser, add_running_options, command, file_path
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.image.preprocess import encoder_pixels, mask_pixels, vision_pixels
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point."""
     options = Parser(PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="folder that xsam-export wrote")
+    options.add_argument("bundle", type=file_path, nargs="?", metavar="BUNDLE", help="folder that xsam-export wrote")
     options.add_argument("--repeat", type=int, default=20, metavar="N", help="pictures (default: %(default)s)")
     add_running_options(options)
     return command(PROGRAM, options, run, arguments)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xsam_edge.benchmarks.flops import Cost, cost
+from xsam_edge.benchmarks.flops import Cost, cost, unavailable
 from xsam_edge.benchmarks.measure import Distribution, Round, Sample
 from xsam_edge.benchmarks.peaks import Peaks
 from xsam_edge.benchmarks.watch import STAGES, Call
@@ -60,7 +60,12 @@ class Costs:
 
 
 def counted(bundle: Path, manifest: Manifest, graphs: Path | None) -> Costs | None:
-    """Costs of a bundle; those of engines are counted in the ``graphs`` that they were compiled from, if given."""
+    """Costs of a bundle; those of engines are counted in the ``graphs`` that they were compiled from, if given.
+
+    None where there are none, or nothing is installed that reads them.
+    """
+    if unavailable():
+        return None
     if manifest.engine is None:
         return Costs(bundle, manifest)
     if graphs is None:

@@ -91,6 +91,8 @@ def notes(benchmark: Benchmark) -> Iterable[str]:
             f"({milliseconds(at_once)} ms against {milliseconds(one_by_one)}), "
             f"masks of IoU {together['min_mask_iou']:.4f} at least"
         )
+    if benchmark["unread"]:
+        yield f"what graphs have to compute and move, and integer products, were not counted: {benchmark['unread']}"
     for graph, counts in benchmark.get("products", {}).items():
         yield f"products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items())
     yield _memory(benchmark["memory"])

@@ -16,15 +16,16 @@ from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.dialect import DIALECTS, dialect_of
 from xsam_edge.export.engines import command as engines
-from xsam_edge.export.engines.options import add_engine_options
+from xsam_edge.export.engines.options import OF_ENGINES, add_engine_options
 from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.quantize_options import add_precision_options, quantize_options
+from xsam_edge.export.quantize_options import OF_AN_EXPORT, add_precision_options, quantize_options
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output, clear_up
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
-from xsam_edge.runtime.cli.common import Parser, command, package_version
+from xsam_edge.runtime.cli.common import Parser, command, file_path, named_path, package_version
+from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress, Step
@@ -45,16 +46,24 @@ def parser() -> argparse.ArgumentParser:
         "xsam-export", description=__doc__, epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     weights = options.add_mutually_exclusive_group(required=True)
-    weights.add_argument("--checkpoint", metavar="PATH_OR_HUB_ID", help="a file, a folder, or owner/name on the hub")
+    weights.add_argument(
+        "--checkpoint", type=named_path, metavar="PATH_OR_HUB_ID", help="a file, a folder, or owner/name on the hub"
+    )
     weights.add_argument("--random-weights", action="store_true", help="a model that was never trained, for latency")
-    weights.add_argument("--from", dest="bundle", type=Path, metavar="BUNDLE", help="a bundle of graphs, to compile")
-    options.add_argument("--inits", type=Path, metavar="DIR", help="folder with the configurations of the four parts")
+    weights.add_argument(
+        "--from", dest="bundle", type=file_path, metavar="BUNDLE", help="a bundle of graphs, to compile"
+    )
+    options.add_argument(
+        "--inits", type=file_path, metavar="DIR", help="folder with the configurations of the four parts"
+    )
     options.add_argument(
         "--variant", default="auto", choices=["auto", *VARIANTS], help="default: told by the checkpoint"
     )
-    options.add_argument("--config", type=Path, metavar="FILE", help="JSON object of sizes, such as llm.num_layers")
+    options.add_argument(
+        "--config", type=file_path, metavar="FILE", help="JSON object of sizes, such as llm.num_layers"
+    )
     options.add_argument("--seed", type=_seed, default=0, help="of --random-weights (default: %(default)s)")
-    options.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="folder to write")
+    options.add_argument("-o", "--output", type=file_path, metavar="BUNDLE", help="folder to write")
     options.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     options.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
@@ -78,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Export; returns the exit code."""
     start = time.perf_counter()
+    _refuse_idle_options(options)
     if options.output is None and not options.plan:
         raise InputError("give the folder to write with -o")
     if options.random_weights and options.variant == "auto":
@@ -95,6 +105,17 @@ def run(options: argparse.Namespace) -> int:
         manifest, report = export(options.output, options.precision or "fp32", progress)
     _print_result(options, manifest, report, time.perf_counter() - start)
     return 0
+
+
+def _refuse_idle_options(options: argparse.Namespace) -> None:
+    own = parser()
+    if options.bundle is not None:
+        names = ("inits", "variant", "config", "seed", "dialect", *OF_AN_EXPORT)
+        refuse_idle(options, own, names, "is of an export; with --from the bundle has decided it")
+    elif not options.random_weights:
+        refuse_idle(options, own, ("seed",), "is of --random-weights; leave it out")
+    if not engines.wanted(options):
+        refuse_idle(options, own, OF_ENGINES, "is of --engine and --plan; give one of these, or leave it out")
 
 
 def _export(

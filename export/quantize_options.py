@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
 
 from xsam_edge.export.precision.plan import Plan, Precision, read_plan
 from xsam_edge.export.precision.presets import PRECISIONS
@@ -17,8 +17,30 @@ from xsam_edge.export.quantize_plan import (
     LARGE_SAMPLES,
     QuantizeOptions,
 )
-from xsam_edge.runtime.cli.common import count
+from xsam_edge.runtime.cli.common import count, file_path, named_path
+from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.errors import InputError
+
+_OF_INTEGERS = ("ranges", "no_smoothing")
+_OF_LOWER_PRECISIONS = (
+    *_OF_INTEGERS,
+    "calibration_data",
+    "calibration_samples",
+    "calibration_cache",
+    "check_samples",
+    "gate_samples",
+    "gate_minutes",
+    "allow_degraded",
+)
+#: What a bundle has decided that is there already.
+OF_AN_EXPORT = (
+    "precision",
+    "encoder_precision",
+    "float_precision",
+    "precision_plan",
+    *_OF_LOWER_PRECISIONS,
+    "min_iou",
+)
 
 
 def add_precision_options(options: argparse.ArgumentParser) -> None:
@@ -41,7 +63,7 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
         default="fp16",
         help="around integers: fp16 for GPUs, fp32 for speed on a CPU (default: %(default)s)",
     )
-    group.add_argument("--precision-plan", type=Path, metavar="FILE", help="JSON plan in place of the presets")
+    group.add_argument("--precision-plan", type=file_path, metavar="FILE", help="JSON plan in place of the presets")
     group.add_argument(
         "--ranges", metavar="METHOD", help="of activations: minmax, percentile-99.999 (default), entropy, mse"
     )
@@ -49,6 +71,7 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group = options.add_argument_group("calibration and gate")
     group.add_argument(
         "--calibration-data",
+        type=named_path,
         default="shapes",
         metavar="DATA",
         help='"shapes", a folder of images, or a JSONL file of image, task, prompt (default: %(default)s)',
@@ -60,7 +83,7 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
         help=f"images that ranges come from (default: {DEFAULT_SAMPLES}, or {LARGE_SAMPLES} for more than a billion "
         "parameters)",
     )
-    group.add_argument("--calibration-cache", type=Path, metavar="DIR", help="where statistics are kept")
+    group.add_argument("--calibration-cache", type=file_path, metavar="DIR", help="where statistics are kept")
     group.add_argument(
         "--check-samples",
         type=count,
@@ -105,11 +128,21 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
     elif precision == "fp32":
         if options.encoder_precision not in (None, "fp32"):
             raise InputError("--encoder-precision lowers the encoders of fp16, int8 and int4; give one as --precision")
+        _refuse_idle(
+            options, _OF_LOWER_PRECISIONS, "is of fp16, int8 and int4; give one as --precision, or leave it out"
+        )
+        if options.min_iou:
+            raise InputError("--min-iou compares masks with those of FP32, and this is FP32; leave it out")
         return None
+    elif precision == "fp16" and options.encoder_precision != "int8":
+        _refuse_idle(options, _OF_INTEGERS, "is of INT8 activations, and --precision fp16 has none; leave it out")
     min_iou = options.min_iou
     if min_iou is None:
         # Masks of weights that were never trained flip with any rounding and say nothing.
         min_iou = 0.0 if options.random_weights else DEFAULT_MIN_IOU
+    if not min_iou:
+        why = "is of the gate, and --min-iou 0, the default of random weights, compares no masks; leave it out"
+        _refuse_idle(options, ("gate_samples", "allow_degraded"), why)
     return QuantizeOptions(
         precision=precision,
         float_type=options.float_precision,
@@ -133,6 +166,12 @@ def _minutes(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
     return value
+
+
+def _refuse_idle(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_precision_options(parser)
+    refuse_idle(options, parser, names, why)
 
 
 def _share(text: str) -> float:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.chain.pipeline import Float, ImageFeatures, Pipeline
-from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.held_image import HeldImage
 from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS, Answer, Request
 from xsam_edge.runtime.language.batch import MAX_BATCH
@@ -81,8 +81,7 @@ def ask(
 
 
 def _is_appended(mode: AnswerMode, prompt: Prompt) -> bool:
-    if mode not in ("greedy", "append") or (mode == "append" and prompt.answer is None):
-        raise InputError(f"answer is {mode!r}; choose 'greedy' or 'append'")
+    arguments.choice("answer", mode, "greedy", *(("append",) if prompt.answer is not None else ()))
     return mode == "append"
 
 

@@ -11,9 +11,9 @@ from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import Prepared
 
 
-def prepare(image: ImageSource, pipeline: Pipeline, settings: Settings) -> Prepared:
+def prepare(image: ImageSource, pipeline: Pipeline, settings: Settings, *, bgr: bool = False) -> Prepared:
     """Load an image and make it ready for :func:`encode`; any thread may. Raises InputError: not an image."""
-    return preprocess.prepare(image, settings, pipeline.takes_pictures)
+    return preprocess.prepare(image, settings, pipeline.takes_pictures, bgr=bgr)
 
 
 def encode(prepared: Prepared, pipeline: Pipeline) -> ImageFeatures:

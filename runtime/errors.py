@@ -15,6 +15,10 @@ class InputError(XSamError, ValueError):
     """An image, prompt, region or option that cannot be used."""
 
 
+class ImageError(InputError):
+    """An image file that is missing, empty, damaged or no image."""
+
+
 class BundleError(XSamError):
     """A bundle that is missing, incomplete, of another schema, or altered."""
 

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from xsam_edge.runtime import encoding
+from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
-from xsam_edge.runtime.backends.onnxruntime import open_device
+from xsam_edge.runtime.backends.onnxruntime import open_device, thread_count
 from xsam_edge.runtime.backends.subnormals import kept_subnormals
 from xsam_edge.runtime.backends.tensorrt.backend import TensorRTBackend
 from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache
@@ -30,7 +30,7 @@ from xsam_edge.runtime.bundle.manifest import (
     read_manifest,
 )
 from xsam_edge.runtime.bundle.verification import Verify, check_files
-from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
+from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline, longest_context
 from xsam_edge.runtime.device.compatibility import check_engine, find_environment, kernel_path
 from xsam_edge.runtime.device.cuda_device import DeviceInfo, find_device
 from xsam_edge.runtime.device.memory_plan import check_free_memory, check_memory
@@ -46,6 +46,8 @@ from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
 from xsam_edge.runtime.versions import warn_of_untested
+
+_OF_BACKENDS = ("open", "allocate", "upload", "download")
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
 DEFAULT_CONTEXT = 4096
@@ -89,7 +91,7 @@ class XSam:
                 A GPU is the calling thread's, as CUDA counts them, and every thread that uses the model uses that one.
             context: tokens that the key-value cache holds, prompt and answer; at most what the model was trained
                 for, and what its engines were built for. The default is 4,096 or that limit.
-            threads: of ONNX Runtime on a CPU; 0 takes every core.
+            threads: of ONNX Runtime on a CPU, up to four for each logical core; 0 takes every core.
             verify: whose hashes are checked before a file is opened: "full", of every file; "changed", of those that
                 changed since a check found them whole, which a record in the user's cache tells; "none". Engines are
                 native code: their bundles are always checked in full.
@@ -104,25 +106,27 @@ class XSam:
             drafts: the former name of ``speculative``.
 
         Raises:
+            InputError: an argument of another type or out of range.
             BundleError: no bundle, another schema, or an altered file.
-            InputError: an option that is none of these.
             BackendError: the backend is not installed or cannot load a graph; its subclasses say that engines need
                 another version of their library, another GPU, a GPU at all, or more memory.
         """
         if drafts is not None:
             warnings.warn("drafts is now speculative, with the same meaning", FutureWarning, stacklevel=2)
             speculative = drafts
-        bundle = Path(bundle)
+        bundle = arguments.path("bundle", bundle, "the folder of a bundle")
+        device, threads = arguments.text("device", device), thread_count(threads)
+        speculative = arguments.flag("speculative", speculative)
+        scene_bytes = arguments.count("scene_bytes", scene_bytes)
+        arguments.function("progress", progress)
+        if backend is not None and not all(callable(getattr(backend, name, None)) for name in _OF_BACKENDS):
+            raise arguments.wrong("backend", backend, "a Backend of runtime.backends.base")
         manifest = read_manifest(bundle)
         engine = manifest.engine
+        limit = longest_context(manifest)
+        context = min(limit, DEFAULT_CONTEXT) if context is None else _checked_context(context, limit)
         check_files(bundle, manifest, verify=verify, progress=progress)
         progress(Step("load"))
-        limit = longest_context(manifest)
-        if context is not None and not 1 <= context <= limit:
-            raise InputError(f"context is {context}; this model takes 1 to {limit} tokens")
-        if scene_bytes < 0:
-            raise InputError(f"scene_bytes is {scene_bytes}; it must not be negative")
-        context = context or min(limit, DEFAULT_CONTEXT)
         backend = backend or choose_backend(bundle, manifest, device, threads, context)
         warn_of_untested("onnxruntime" if engine is None else engine.flavour)
         tokenizer = Tokenizer.from_file(bundle / TOKENIZER_FILE)
@@ -134,16 +138,18 @@ class XSam:
         language = LanguageModel(pipeline, tokenizer, table, manifest.settings, cache_pool, drafter)
         return cls(manifest, pipeline, language)
 
-    def look(self, image: ImageSource) -> Scene:
+    def look(self, image: ImageSource, *, bgr: bool = False) -> Scene:
         """Encode an image once; every question about it starts from the scene that is returned.
 
         Args:
-            image: a path, a PIL image, or a uint8 array [H, W, 3], [H, W] or [H, W, 4].
+            image: a path, a PIL image, or a uint8 array [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA).
+            bgr: an array's colours are in OpenCV's order, blue first.
 
         Raises:
-            InputError: not an image.
+            InputError: not an image, or ``bgr`` of one that is no array.
         """
-        prepared = encoding.prepare(image, self.pipeline, self.manifest.settings)
+        bgr = arguments.flag("bgr", bgr)
+        prepared = encoding.prepare(image, self.pipeline, self.manifest.settings, bgr=bgr)
         start = time.perf_counter()
         features = encoding.encode(prepared, self.pipeline)
         timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
@@ -152,7 +158,17 @@ class XSam:
     def encode(
         self, pixel_values: npt.NDArray[np.float32], mask_pixel_values: npt.NDArray[np.float32]
     ) -> ImageFeatures:
-        """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W]."""
+        """Run the image encoder on prepared pixels, [1, 3, h, w] and [1, 3, H, W].
+
+        Raises:
+            InputError: other than float32 arrays of the encoder's sizes.
+        """
+        sizes = self.manifest.settings
+        for name, pixels, rule in (
+            ("pixel_values", pixel_values, sizes.vision_input),
+            ("mask_pixel_values", mask_pixel_values, sizes.mask_input),
+        ):
+            arguments.array(name, pixels, np.float32, (1, 3, rule.height, rule.width))
         return self.pipeline.encode_image(pixel_values, mask_pixel_values)
 
     def stream(
@@ -166,12 +182,15 @@ class XSam:
         overlap: bool = False,
         clock: Callable[[], float] | None = None,
         reconnect: Reconnect | None = None,
+        bgr: bool = False,
+        strict: bool = False,
     ) -> FrameStream:
         """Ask the same of every frame of a stream, and iterate over the answers.
 
         The next frame is read and prepared while the graphs work on one. Each item is a ``FrameResult`` or a ``Late``,
-        in the order of the frames. Other questions may be asked meanwhile, and take turns with the frames. Errors of
-        the source and of a frame are raised where the stream is iterated, and end it.
+        in the order of the frames. Other questions may be asked meanwhile, and take turns with the frames. Frames that
+        are damaged are left out, logged and counted (``counts.damaged``). Other errors of the source and of a frame are
+        raised where the stream is iterated, and end it; so is that of the first damaged frame where no other came.
 
         Args:
             frames: a folder or a video; a camera's number or device, a FIFO, "-" for standard input, a URL or a
@@ -186,9 +205,12 @@ class XSam:
             overlap: encode the next frame beside the language model of one; a gain where graphs leave a device idle.
             clock: what timestamps are seconds of, to tell a frame's age; without, age counts from its arrival.
             reconnect: how often a live source that stopped is opened again, and how long a frame is waited for.
+            bgr: arrays have their colours in OpenCV's order, blue first; of frames of one's own.
+            strict: a damaged frame is an error, too, and ends the stream.
 
         Raises:
-            InputError: no question or two, or a source that cannot be read.
+            InputError: no question or two, an argument of another type or out of range, or a source that cannot be
+                read.
             BackendError: the package that reads the source is not installed.
         """
         return stream(
@@ -202,6 +224,8 @@ class XSam:
             overlap=overlap,
             clock=clock,
             reconnect=reconnect,
+            bgr=bgr,
+            strict=strict,
         )
 
     def track(self, frames: Frames, **options: Any) -> FrameStream:
@@ -213,12 +237,6 @@ class XSam:
             stacklevel=2,
         )
         return self.stream(frames, **options)
-
-
-def longest_context(manifest: Manifest) -> int:
-    """Tokens that a bundle's graphs take at most: what the model was trained for, and its engines were built for."""
-    limit = manifest.settings.model.context_length
-    return limit if manifest.engine is None else min(limit, manifest.engine.context)
 
 
 def choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, context: int | None) -> Backend:
@@ -239,6 +257,13 @@ def choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, 
     backend = TensorRTBackend(manifest, overlap=not gpu.integrated, kernels=KernelCache(file) if file else None)
     _check_free(manifest, context, gpu, backend)
     return backend
+
+
+def _checked_context(context: object, limit: int) -> int:
+    try:
+        return arguments.count("context", context, 1, limit)
+    except InputError:
+        raise InputError(f"context is {arguments.found(context)}; this model takes 1 to {limit} tokens") from None
 
 
 def _check_free(manifest: Manifest, context: int, gpu: DeviceInfo, backend: DeviceTensors) -> None:

@@ -17,14 +17,14 @@ from typing import overload
 
 import numpy as np
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.asking import AnswerMode, Question, any_answer, ask
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.held_image import HeldImage
 from xsam_edge.runtime.image import preprocess
-from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import Prepared
-from xsam_edge.runtime.image.regions import box_mask, point_mask, region_mask, sample_points
+from xsam_edge.runtime.image.regions import MaskSource, box_mask, point_mask, region_mask, sample_points
 from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS
 from xsam_edge.runtime.language.generate import LanguageModel
@@ -88,7 +88,7 @@ class Scene:
         ``several``, what scores 0.6 besides. A list of phrases is asked as one batch and gives a list of results, in
         its order; ``timings`` of each are its share.
         """
-        texts = [phrase] if isinstance(phrase, str) else phrase
+        texts = _texts("phrase", phrase)
         referring = [prompts.refer(text, self._form, self._reserved) for text in texts]
         results = self._ask_referring("refer", referring, answer, several, threshold)
         return results[0] if isinstance(phrase, str) else results
@@ -112,7 +112,7 @@ class Scene:
         threshold: Threshold | None = None,
     ) -> Result | list[Result]:
         """Segment what answers a question or fits a sentence; all else as in :meth:`refer`."""
-        texts = [sentence] if isinstance(sentence, str) else sentence
+        texts = _texts("sentence", sentence)
         referring = [prompts.reason(text, self._form, self._reserved) for text in texts]
         results = self._ask_referring("reason", referring, answer, several, threshold)
         return results[0] if isinstance(sentence, str) else results
@@ -141,10 +141,12 @@ class Scene:
             InputError: no category, an empty or repeated one, or both forms at once.
         """
         threshold = checked_threshold(threshold)
+        overlap_threshold = arguments.share("overlap_threshold", overlap_threshold)
+        instances, semantic = _choice("instances", instances), _choice("semantic", semantic)
         if instances and semantic:
             raise InputError("instances and semantic were both asked for; choose one")
-        names = [*_names(things, "things"), *_names(stuff, "stuff")]
-        prompt = prompts.categories(names, self._form, self._reserved)
+        things, stuff = _names(things, "things"), _names(stuff, "stuff")
+        prompt = prompts.categories([*things, *stuff], self._form, self._reserved)
         if instances is None and semantic is None:
             instances, semantic = not stuff, not things
 
@@ -161,12 +163,14 @@ class Scene:
         *,
         boxes: Sequence[Box] = (),
         points: Sequence[Point] = (),
-        masks: Sequence[ImageSource] = (),
+        masks: Sequence[MaskSource] = (),
         similar: bool | None = None,
         threshold: Threshold | None = None,
         answer: AnswerMode = "greedy",
     ) -> Result:
         """Segment what boxes (x0, y0, x1, y1), points (x, y) and masks point at, in pixels of the image.
+
+        A mask is an array, a Pillow image or a path, or such a map of ids with the id that is meant: ``(id_map, 3)``.
 
         A single region gives the object under it (intseg). Several, or ``similar=True``, give everything in the
         image that resembles one of them (vgdseg); ``label_id`` then counts the regions, boxes before points before
@@ -177,10 +181,10 @@ class Scene:
             InputError: no region, or one that does not fit the image.
         """
         threshold = checked_threshold(threshold)
-        size = self.frame.image_size
-        drawn = [box_mask(box, size) for box in boxes]
-        drawn += [point_mask(point, size) for point in points]
-        drawn += [region_mask(mask, size) for mask in masks]
+        similar, size = _choice("similar", similar), self.frame.image_size
+        drawn = [box_mask(box, size) for box in arguments.items("boxes", boxes, "a list of boxes (x0, y0, x1, y1)")]
+        drawn += [point_mask(point, size) for point in arguments.items("points", points, "a list of points (x, y)")]
+        drawn += [region_mask(mask, size) for mask in arguments.items("masks", masks, "a list of masks")]
         if not drawn:
             raise InputError("no region was given; give at least one box, point or mask")
         similar = len(drawn) > 1 if similar is None else similar
@@ -199,12 +203,14 @@ class Scene:
     def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS, threshold: Threshold | None = None) -> Result:
         """Describe the image in a sentence, with a mask for each phrase of it, or for those that score enough."""
         threshold = checked_threshold(threshold)
+        max_new_tokens = arguments.count("max_new_tokens", max_new_tokens, 1)
         prompt = prompts.describe(self._form)
         question = Question(prompt, lambda answer: readers.grounded(self.frame, answer.phrases, threshold))
         return self._ask([question], max_new_tokens=max_new_tokens)[0]
 
     def chat(self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
         """Answer a question about the image in words."""
+        max_new_tokens = arguments.count("max_new_tokens", max_new_tokens, 1)
         prompt = prompts.chat(question, self._form, self._reserved)
         (result,) = self._ask([Question(prompt, None)], max_new_tokens=max_new_tokens)
         return replace(result, prompt=question)
@@ -247,6 +253,7 @@ class Scene:
     ) -> list[Result]:
         rule = (self._settings.rejection or {}).get(task)
         least = checked_threshold(threshold, "official" if rule is None else rule.threshold)
+        several = arguments.flag("several", several)
         questions = [
             Question(prompt, any_answer(readers.referred(self.frame, prompt.labels, least, several=several)))
             for prompt in referring
@@ -259,7 +266,15 @@ class Scene:
         return ask(self._pipeline, self._language, self._held, self.timings, questions, mode, max_new_tokens)
 
 
+def _texts(name: str, given: str | Phrases) -> list[str]:
+    return [given] if isinstance(given, str) else arguments.items(name, given, "text, or a list of texts")
+
+
 def _names(names: Sequence[str], what: str) -> list[str]:
     if isinstance(names, str):
         raise InputError(f'{what} must be a list of names, not the text {names!r}; write ["person", "car"]')
-    return list(names)
+    return arguments.items(what, names, "a list of names")
+
+
+def _choice(name: str, value: bool | None) -> bool | None:
+    return None if value is None else arguments.flag(name, value)

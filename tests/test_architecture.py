@@ -22,6 +22,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 ROOMS = {
     "runtime": (
         "errors",
+        "arguments",
         "progress",
         "units",
         "cores",
@@ -29,10 +30,10 @@ ROOMS = {
         "turns",
         "bundle",
         "versions",
+        "image",
         "results",
         "backends",
         "device",
-        "image",
         "chain",
         "language",
         "postprocess",
@@ -124,8 +125,10 @@ LATE_PACKAGES = {
     "cv2",
     "huggingface_hub",
     "onnx",
+    "onnx_ir",
     "onnxruntime",
     "onnxruntime_ep_nv_tensorrt_rtx",
+    "onnxscript",
     "polygraphy",
     "pynvml",  # reads a GPU's power where it happens to be installed
     "supervision",
@@ -135,7 +138,7 @@ LATE_PACKAGES = {
 # Commands whose functions import modules of ours, each with the reason.
 LATE_IMPORTS_OF_OURS = {
     "benchmarks.gpu_check.__main__": "packing needs the extra `export`, which a machine that is checked may lack",
-    "benchmarks.cli": "what counts products needs the extra `export`, whose absence is told in one line",
+    "benchmarks.cli": "what is measured with, for which a wrong option does not wait; torch needs the extra `export`",
     "export.cli": "what loads torch, for which --help, --plan and a wrong option do not wait",
 }
 

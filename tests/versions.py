@@ -3,8 +3,9 @@
     python -m tests.versions FOLDER
 
 exports the bundles that these tests need with the Python that it runs on, meanwhile makes an environment in FOLDER for
-each other Python, and then runs ``tests/runtime`` in all of them, as many at once as there are cores for. Ends with 1
-where a test failed. Newer versions than ``xsam_edge.runtime.versions`` says were tested are named, and so is a Python
+each other Python, and then runs ``tests/runtime`` in all of them, as many at once as there are cores for. The wheel is
+built too, installed alone with the extra ``cpu`` on the oldest Python, and every command run. Ends with 1 where a test
+failed. Newer versions than ``xsam_edge.runtime.versions`` says were tested are named, and so is a Python
 that is neither on PATH nor in pyenv, which is left out.
 """
 
@@ -20,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.lean import HELP, cases, fault
 from xsam_edge.runtime.versions import TESTED, untested
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +104,42 @@ def run_tests(environment: Environment, made: Future[Path], bundles: Path) -> Ru
     return Run(done.returncode == 0, "\n".join((title, done.stdout.rstrip(), *unlisted(versions))))
 
 
+def _outside() -> dict[str, str]:
+    """The variables of a process that does not see this tree."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def make_lean(python: str, folder: Path) -> Path:
+    """The folder of commands of an environment with the wheel of this tree and one backend, made anew."""
+    home, wheels = folder / "lean", folder / "wheel"
+    for stale in (wheels, ROOT / "build"):  # setuptools would build of what it built before
+        shutil.rmtree(stale, ignore_errors=True)
+    subprocess.run([python, "-m", "venv", "--clear", str(home)], check=True)
+    pip = [str(home / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(wheels), str(ROOT)], check=True, env=_outside())
+    (wheel,) = wheels.glob("*.whl")
+    subprocess.run([*pip, "install", f"{wheel}[cpu]"], check=True, env=_outside())
+    return home / "bin"
+
+
+def run_commands(made: Future[Path], bundles: Path, folder: Path) -> Run:
+    """Run every command of the installed wheel, outside of this tree."""
+    commands = made.result()
+
+    def run(arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command, *options = arguments
+        program = [str(commands / command), *options]
+        return subprocess.run(program, cwd=folder, env=_outside(), capture_output=True, text=True)
+
+    output = folder / "lean-output"
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    tried = [*HELP, *cases(bundles / "phi3", ROOT / "tests" / "data" / "golden-phi3", output)]
+    faults = [text for case in tried if (text := fault(case, run))]
+    title = f"== the wheel with the extra cpu: {len(tried) - len(faults)} of {len(tried)} commands end as they should"
+    return Run(not faults, "\n".join((title, *faults)))
+
+
 def export_bundles(bundles: Path) -> None:
     """Export anew what the tests read: the demo model beside the others, with which it shares no trace.
 
@@ -133,8 +171,14 @@ def main(arguments: Sequence[str]) -> int:
             for environment, python in pythons.items()
             if python is not None
         }
+        oldest = pythons[LOWEST]
+        lean = None if oldest is None else maker.submit(make_lean, oldest, folder)
         export_bundles(bundles)
         for run in runner.map(lambda item: run_tests(*item, bundles), made.items()):
+            print(run.output, flush=True)
+            passed &= run.passed
+        if lean is not None:
+            run = run_commands(lean, bundles, folder)
             print(run.output, flush=True)
             passed &= run.passed
     return 0 if passed else 1

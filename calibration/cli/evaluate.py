@@ -24,10 +24,13 @@ from xsam_edge.runtime.cli.common import (
     Parser,
     add_running_options,
     command,
-    count,
+    file_path,
     load_bundle,
+    named_path,
     package_version,
+    positive,
 )
+from xsam_edge.runtime.cli.extras import remedy
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.progress import Step
 
@@ -59,12 +62,14 @@ def parser() -> argparse.ArgumentParser:
         epilog=_DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
-    options.add_argument("--data", required=True, metavar="NAME_OR_FOLDER", help="annotated data, see below")
+    options.add_argument("bundle", type=file_path, metavar="BUNDLE", help="folder that xsam-export wrote")
+    options.add_argument(
+        "--data", type=named_path, required=True, metavar="NAME_OR_FOLDER", help="annotated data, see below"
+    )
     options.add_argument("--split", metavar="S", help="of the data (default: val of a folder, or its only one)")
     options.add_argument("--task", action="append", choices=TASKS, help="repeatable (default: all that the data have)")
-    options.add_argument("--limit", type=count, metavar="N", help="look at the first N pictures only")
-    options.add_argument("--against", type=Path, metavar="OTHER", help="a second bundle to compare with")
+    options.add_argument("--limit", type=positive, metavar="N", help="look at the first N pictures only")
+    options.add_argument("--against", type=file_path, metavar="OTHER", help="a second bundle to compare with")
     options.add_argument("--json", action="store_true", help="print one JSON object, its metrics by task")
     ask = options.add_argument_group("how to ask")
     ask.add_argument(
@@ -106,6 +111,10 @@ def run(options: argparse.Namespace) -> int:
         data = open_data(options.data, split=options.split)
         wanted = options.task or ([task for task in data.tasks if task in REFERRING] if rate else ())
         tasks = choose_tasks(data, wanted)
+        left_out = [] if wanted else [task for task in data.tasks if task not in tasks]
+        if left_out:
+            progress.clear()
+            print(f"note: {' and '.join(left_out)} were left out: {remedy('pycocotools')}", file=sys.stderr)
         manifest = read_manifest(options.bundle)
         if options.against:
             read_manifest(options.against)  # a wrong second bundle should not be found after the first has run
@@ -119,11 +128,15 @@ def run(options: argparse.Namespace) -> int:
             agreement = Agreement(recorder)
             other_facts, second = _evaluate(options, options.against, data, tasks, progress, agreement.watch)
             against = {**other_facts, "metrics": second.tasks, "agreement": agreement.result()}
+    if unasked := [task for task in tasks if task not in first.tasks]:
+        pictures = f"the first {first.pictures} pictures ask" if options.limit else "the pictures ask"
+        print(f"note: {pictures} nothing of {' and '.join(unasked)}", file=sys.stderr)
     if options.json:
         written = _write(options, manifest, first, data.name)
         described = {"name": data.name, **data.describe()}
         settings = {"answer": options.answer, "threshold": options.threshold, "pictures": first.pictures}
         facts = {**facts, "data": described, **settings, "unreadable": first.unreadable, "against": against}
+        facts |= {"left_out": left_out, "unasked": unasked}
         facts["written"] = {method: point.to_json() for method, point in written.items()} or None
         print(json.dumps({"version": package_version(), **facts, **first.tasks}, allow_nan=False))
         return 0

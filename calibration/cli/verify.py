@@ -6,14 +6,14 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from xsam_edge.calibration.verify import report
 from xsam_edge.calibration.verify.reference import open_reference
 from xsam_edge.calibration.verify.stages import verify
 from xsam_edge.runtime.backends.onnxruntime import DEVICES
 from xsam_edge.runtime.bundle.manifest import read_manifest
-from xsam_edge.runtime.cli.common import Parser, command, count, load_bundle, package_version
+from xsam_edge.runtime.cli.common import Parser, command, file_path, load_bundle, package_version, threads
+from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.progress import Step
 
@@ -38,10 +38,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=_DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
-    options.add_argument("--reference", type=Path, required=True, metavar="DIR", help="folder of recorded outputs")
+    options.add_argument("bundle", type=file_path, metavar="BUNDLE", help="folder that xsam-export wrote")
+    options.add_argument("--reference", type=file_path, required=True, metavar="DIR", help="folder of recorded outputs")
     options.add_argument("--device", default="cpu", choices=DEVICES, help="default: %(default)s")
-    options.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
+    options.add_argument("--threads", type=threads, default=0, metavar="N", help="of the CPU (default: every core)")
     options.add_argument("--all", action="store_true", help="list every comparison, the worst first")
     options.add_argument("--json", action="store_true", help="print one JSON object with every comparison")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Verify; returns the exit code."""
+    refuse_idle(options, parser(), ("all",) if options.json else (), "is of the table; --json has every comparison")
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("load"))
         reference = open_reference(options.reference, read_manifest(options.bundle).source.line)

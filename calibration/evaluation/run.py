@@ -20,7 +20,7 @@ from xsam_edge.calibration.evaluation.rejection import Scores
 from xsam_edge.calibration.evaluation.semantic import SemanticMetrics
 from xsam_edge.runtime.asking import AnswerMode
 from xsam_edge.runtime.bundle.settings import Referring
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.postprocess.readers import Threshold
 from xsam_edge.runtime.progress import Progress, Step, silent
 from xsam_edge.runtime.results.result import Result
@@ -123,12 +123,20 @@ def evaluate(
 
 
 def choose_tasks(data: DataSet, tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """``tasks``, or all of ``data``, in the usual order. Raises as ``evaluate`` does, before any work."""
+    """``tasks``, or all of ``data``, in the usual order; those of average precision only where it can be computed, or
+    were asked for by name. Raises as ``evaluate`` does, before any work.
+    """
     if missing := [task for task in tasks if task not in data.tasks]:
         raise InputError(f"{data.name} asks nothing of {', '.join(missing)}; it has {', '.join(data.tasks)}")
     chosen = tuple(task for task in TASKS if task in (tasks or data.tasks))
-    if any(task in chosen for task in _PRECISION_TASKS):
-        require_average_precision()
+    others = tuple(task for task in chosen if task not in _PRECISION_TASKS)
+    if others != chosen:
+        try:
+            require_average_precision()
+        except XSamError:
+            if tasks or not others:
+                raise
+            return others
     return chosen
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image
 
@@ -15,7 +14,7 @@ from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
 from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.calibration.shapes.write import write_folder
-from xsam_edge.runtime.cli.common import Parser, command, count
+from xsam_edge.runtime.cli.common import Parser, command, count, file_path
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Tally
@@ -33,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--coco", action="store_true", help="write annotations too (COCO, RefCOCO, ReasonSeg, captions)"
     )
-    options.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    options.add_argument("-o", "--output", type=file_path, required=True, metavar="DIR", help="a new folder")
     return options
 
 

@@ -31,8 +31,10 @@ class Builder:
     optimization_level: int | None
 
 
-def find_destination(flavour: Flavour | None, target: str, memory: int | None) -> Destination:
+def find_destination(flavour: Flavour | None, target: str, memory: int | None, *, planned: bool = False) -> Destination:
     """Resolve a target's name. ``memory`` in bytes takes the place of the target's.
+
+    What is only ``planned`` needs no GPU, where a build of TensorRT takes place on the one that it builds for.
 
     Raises:
         InputError: an unknown target, or one that the flavour is not for.
@@ -43,8 +45,9 @@ def find_destination(flavour: Flavour | None, target: str, memory: int | None) -
     except NoDeviceError:
         device = None
     resolved = get_target(target, device, memory)
-    capabilities = () if flavour is None else flavours.compute_capabilities(flavour, resolved, device)
-    return Destination(resolved, device, capabilities)
+    if flavour is None or (planned and flavour == "tensorrt"):
+        return Destination(resolved, device, ())
+    return Destination(resolved, device, flavours.compute_capabilities(flavour, resolved, device))
 
 
 def find_builder(flavour: Flavour, destination: Destination, optimization_level: int | None) -> Builder:

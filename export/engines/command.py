@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
         _check_bundle_options(options)
     if not options.plan:
         check_output(options.output, options.overwrite)
-    destination = find_destination(options.engine, options.target, options.memory)
+    destination = find_destination(options.engine, options.target, options.memory, planned=options.plan)
     if options.plan:
         return _plan(options, overrides, destination.target)
     builder = find_builder(options.engine, destination, options.optimization_level)
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
         _graphs(options, overrides, destination.target, export, progress) as bundle,
     ):
         graphs = read_graphs(bundle, options.output)
-        fit = fit_target(footprint(graphs), options.context, destination.target)
+        fit = fit_target(footprint(graphs), options.context or 0, destination.target)
         check_fits(fit)
         progress.clear()
         print(table(fit.memory, fit.target.memory, fit.target.name), file=sys.stderr)
@@ -84,11 +84,6 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
 
 
 def _check_bundle_options(options: argparse.Namespace) -> None:
-    of_an_export = ("inits", "config", "precision", "precision_plan", "encoder_precision")
-    excluded = [name for name in of_an_export if getattr(options, name, None) is not None]
-    if excluded:
-        option = excluded[0].replace("_", "-")
-        raise InputError(f"--{option} is of an export; with --from the bundle has decided it")
     if not options.plan and options.engine is None:
         raise InputError(f"--from compiles a bundle; add --engine, one of {', '.join(flavours.FLAVOURS)}")
 
@@ -132,7 +127,7 @@ def _plan_result(fit: Fit) -> dict[str, Any]:
 def _fit(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, progress: Progress) -> Fit:
     """How what a command line names fits: a bundle's files, or a model that is yet to be exported."""
     if options.bundle is not None:
-        return fit_target(footprint(read_manifest(options.bundle)), options.context, target)
+        return fit_target(footprint(read_manifest(options.bundle)), options.context or 0, target)
     if options.random_weights:
         variant = get_variant(options.variant)
         config = random_config(variant, overrides)
@@ -140,7 +135,7 @@ def _fit(options: argparse.Namespace, overrides: Mapping[str, Any], target: Targ
         model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
         variant, config = model.variant, model.config
     facts = config_footprint(config, variant.name, options.precision or target.precision)
-    return fit_target(facts, options.context, target)
+    return fit_target(facts, options.context or 0, target)
 
 
 def _print(

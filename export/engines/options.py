@@ -6,8 +6,11 @@ import argparse
 
 from xsam_edge.export.engines.flavours import FLAVOURS
 from xsam_edge.export.engines.targets import AUTO, TARGETS
-from xsam_edge.runtime.cli.common import count
+from xsam_edge.runtime.cli.common import count, positive
 from xsam_edge.runtime.device.memory_plan import GIB
+
+#: What is of engines and of their plans alone.
+OF_ENGINES = ("target", "context", "memory", "optimization_level", "no_parity")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +20,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument(
         "--target", default=AUTO, metavar="NAME", help=f"{', '.join(TARGETS)} (default: the GPU of this machine)"
     )
-    engine.add_argument("--context", type=count, default=0, metavar="N", help="tokens of prompt and answer together")
+    engine.add_argument("--context", type=positive, metavar="N", help="tokens of prompt and answer together")
     engine.add_argument("--memory", type=_gib, metavar="GIB", help="of the target, where it is not the preset's")
     engine.add_argument(
         "--optimization-level", type=_level, metavar="0-5", help="how long the compiler searches (default: its own)"

@@ -48,11 +48,14 @@ class PadsRows(Protocol):
 
 
 class KVCache:
-    """Keys and values of up to ``capacity`` tokens."""
+    """Keys and values of up to ``capacity`` tokens, where the graphs take up to ``longest`` (default: the model's)."""
 
-    def __init__(self, backend: Backend, model: ModelFacts, capacity: int, dtype: str) -> None:
+    def __init__(
+        self, backend: Backend, model: ModelFacts, capacity: int, dtype: str, longest: int | None = None
+    ) -> None:
         shape, count = (1, capacity, model.num_kv_heads, model.head_dim), 2 * model.num_layers
         self.capacity = capacity
+        self._longest = model.context_length if longest is None else longest
         self.length = 0
         # At equal distances one copy writes the rows of all layers.
         self._pads = backend if isinstance(backend, PadsPasts) else None
@@ -119,10 +122,14 @@ class KVCache:
     def check_room(self, count: int) -> None:
         """Raise ContextLengthError unless ``count`` more rows fit."""
         if (stop := self.length + count) > self.capacity:
-            raise ContextLengthError(
-                f"{stop} tokens do not fit the context of {self.capacity}; "
-                "shorten the prompt or load the bundle with a larger context"
-            )
+            raise ContextLengthError(f"{stop} tokens do not fit the context of {self.capacity}; {self.advice}")
+
+    @property
+    def advice(self) -> str:
+        """What to do about a prompt that does not fit."""
+        if self.capacity < self._longest:
+            return "shorten the prompt or load the bundle with a larger context"
+        return "shorten the prompt, since the bundle takes no larger context"
 
     def slots(self, count: int, batch: int = 1) -> dict[str, Buffer]:
         """The graph's outputs: the ``batch * count`` rows behind the past, [batch, count, kv_heads, head_dim].

@@ -123,7 +123,8 @@ class Pipeline:
     def make_cache(self) -> KVCache:
         """Allocate a key-value cache."""
         dtype = self.manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
-        return KVCache(self.backend, self.manifest.settings.model, self._context, dtype)
+        longest = longest_context(self.manifest)
+        return KVCache(self.backend, self.manifest.settings.model, self._context, dtype, longest)
 
     def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
         """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
@@ -287,6 +288,12 @@ class Pipeline:
                 kept.popitem(last=False)
         kept.move_to_end(shape)
         return kept[shape]
+
+
+def longest_context(manifest: Manifest) -> int:
+    """Tokens that a bundle's graphs take at most: what the model was trained for, and its engines were built for."""
+    limit = manifest.settings.model.context_length
+    return limit if manifest.engine is None else min(limit, manifest.engine.context)
 
 
 def parts(count: int, at_once: int | None, wanted: Int) -> list[tuple[int, int]]:

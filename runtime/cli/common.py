@@ -17,11 +17,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xsam_edge.runtime.backends.onnxruntime import DEVICES
+from xsam_edge.runtime.backends.onnxruntime import DEVICES, thread_count
 from xsam_edge.runtime.bundle.verification import VERIFY, Verify
+from xsam_edge.runtime.cli.extras import remedy
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device import memory_plan
-from xsam_edge.runtime.errors import XSamError
+from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.versions import UntestedVersionWarning
 
@@ -46,6 +47,37 @@ def count(text: str) -> int:
     return value
 
 
+def positive(text: str) -> int:
+    """The type of an option that takes a whole number from 1 on."""
+    if (value := count(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return value
+
+
+def file_path(text: str) -> Path:
+    """The type of an option that takes the path of a file or folder.
+
+    An empty one, which a shell makes of a variable that is not set, would be the current folder.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty; is a variable of the shell not set?")
+    return Path(text)
+
+
+def named_path(text: str) -> str:
+    """As :func:`file_path`, where a name may stand in place of a path: the text itself."""
+    file_path(text)
+    return text
+
+
+def threads(text: str) -> int:
+    """The type of an option that takes threads of the CPU."""
+    try:
+        return thread_count(count(text))
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error).partition("; ")[2] + f", not {text}") from None
+
+
 def command(
     program: str,
     parser: argparse.ArgumentParser,
@@ -54,7 +86,8 @@ def command(
 ) -> int:
     """Parse ``arguments`` (default: those of the process) and run ``body``; returns the exit code.
 
-    Errors that a user can mend become one line on stderr, and so do warnings of versions that were not tested.
+    Errors that a user can mend become one line on stderr, a package of an extra that is not installed among them, and
+    so do warnings of versions that were not tested.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a file name may hold bytes that are not text
@@ -77,6 +110,11 @@ def command(
         return 141
     except (XSamError, OSError, MemoryError) as error:
         report_error(program, error)
+        return 2
+    except ModuleNotFoundError as error:
+        if (advice := remedy((error.name or "").partition(".")[0])) is None:
+            raise
+        report_error(program, InputError(advice))
         return 2
     return code
 
@@ -142,8 +180,8 @@ def add_running_options(options: argparse.ArgumentParser) -> None:
     """Add what ``load_bundle`` is told of the machine: device, threads, context, and whose hashes are checked."""
     run_on = options.add_argument_group("running")
     run_on.add_argument("--device", default="cpu", choices=DEVICES, help="default: %(default)s")
-    run_on.add_argument("--threads", type=count, default=0, metavar="N", help="of the CPU (default: every core)")
-    run_on.add_argument("--context", type=count, metavar="N", help="tokens that prompt and answer may have")
+    run_on.add_argument("--threads", type=threads, default=0, metavar="N", help="of the CPU (default: every core)")
+    run_on.add_argument("--context", type=positive, metavar="N", help="tokens that prompt and answer may have")
     add_verify_option(run_on)
 
 
@@ -162,7 +200,13 @@ def _warnings_after(progress: ProgressPrinter) -> Iterator[None]:
 
 
 def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: Verify = "full", **options: Any) -> XSam:
-    """``XSam.load``; memory plans of engines, and warnings, go to stderr."""
+    """``XSam.load``; memory plans of engines, and warnings, go to stderr.
+
+    Raises:
+        InputError: ``threads`` of a ``device`` that is not the CPU; and what ``XSam.load`` does.
+    """
+    if options.get("threads") and options.get("device", "cpu") != "cpu":
+        raise InputError(f"--threads is of the CPU, and --device {options['device']} has none; leave it out")
     with _warnings_after(progress):
         model = XSam.load(bundle, verify=verify, progress=progress, **options)
     if model.manifest.engine is not None:

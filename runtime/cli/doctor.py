@@ -6,10 +6,9 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from xsam_edge.runtime.cli.common import Parser, add_verify_option, command, package_version
+from xsam_edge.runtime.cli.common import Parser, add_verify_option, command, file_path, package_version
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor import bundle, machine, software
 from xsam_edge.runtime.doctor.bundle import Verdict
@@ -32,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=_DETAILS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="say what of it can run here")
+    options.add_argument("bundle", type=file_path, nargs="?", metavar="BUNDLE", help="say what of it can run here")
     add_verify_option(options)
     options.add_argument("--json", action="store_true", help="print one JSON object")
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")

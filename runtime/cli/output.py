@@ -59,6 +59,13 @@ def folder_names(images: Sequence[Path]) -> list[str]:
     return names
 
 
+def part_names(name: str, texts: Sequence[str | None]) -> list[str]:
+    """The folder names of what was asked of one image: ``name``, numbered and with the text where there are several."""
+    if len(texts) == 1:
+        return [name]
+    return [f"{name}_{number:02d}{_slug(text or '')}" for number, text in enumerate(texts, 1)]
+
+
 def write_result(result: Result, folder: Path, facts: dict[str, Any], overwrite: bool) -> dict[str, Any]:
     """Write the files of one image into ``folder``, which is made; ``facts`` go into ``result.json`` first.
 

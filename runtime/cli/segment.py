@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from xsam_edge.runtime.cli.common import (
     Parser,
     add_running_options,
     command,
-    count,
     describe_error,
+    file_path,
     load_bundle,
     package_version,
+    positive,
 )
-from xsam_edge.runtime.cli.output import check_output, folder_names, write_result
+from xsam_edge.runtime.cli.output import check_output, folder_names, part_names, write_result
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
 from xsam_edge.runtime.cli.tasks import Question, question
@@ -50,22 +51,37 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder that xsam-export wrote")
-    images = options.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="any image that Pillow reads")
+    options.add_argument("bundle", type=file_path, metavar="BUNDLE", help="folder that xsam-export wrote")
+    images = options.add_argument(
+        "images", type=file_path, nargs="+", metavar="IMAGE", help="any image that Pillow reads"
+    )
     images.required = False  # nargs="*" would take none as soon as an option stands before them
     add_stream_options(options)
-    task = options.add_argument_group("task (exactly one; regions can be mixed, things and stuff given together)")
-    task.add_argument("--refer", metavar="TEXT", help="the one thing that a phrase names")
-    task.add_argument("--reason", metavar="TEXT", help="what answers a question or fits a sentence")
-    task.add_argument("--things", metavar="A,B", help="categories to count one by one")
-    task.add_argument("--stuff", metavar="C,D", help="categories that are one region each")
+    task = options.add_argument_group(
+        "task (exactly one, whose options add up; regions can be mixed, things and stuff given together)"
+    )
+    task.add_argument("--refer", action="append", metavar="TEXT", help="the one thing that a phrase names; repeatable")
+    task.add_argument(
+        "--reason", action="append", metavar="TEXT", help="what answers a question or fits a sentence; repeatable"
+    )
+    task.add_argument(
+        "--things", action="append", metavar="A,B", help="categories to count one by one, or @FILE with one a line"
+    )
+    task.add_argument("--stuff", action="append", metavar="C,D", help="categories that are one region each, likewise")
     task.add_argument(
         "--box", action="append", default=[], metavar="X0,Y0,X1,Y1", help="a region in pixels; repeatable"
     )
     task.add_argument("--point", action="append", default=[], metavar="X,Y", help="a region in pixels; repeatable")
-    task.add_argument("--mask", action="append", default=[], metavar="FILE", help="a region as an image; repeatable")
+    task.add_argument(
+        "--mask",
+        type=file_path,
+        action="append",
+        default=[],
+        metavar="FILE[:ID]",
+        help="a region as an image, or an id of one such as ids.png; repeatable",
+    )
     task.add_argument("--describe", action="store_true", help="a caption with a mask for each phrase")
-    task.add_argument("--chat", metavar="TEXT", help="ask anything; the answer is text")
+    task.add_argument("--chat", action="append", metavar="TEXT", help="ask anything; the answer is text; repeatable")
     form = options.add_argument_group("how")
     forms = form.add_mutually_exclusive_group()
     forms.add_argument("--panoptic", dest="form", action="store_const", const="panoptic", help="of categories")
@@ -80,10 +96,10 @@ def parser() -> argparse.ArgumentParser:
         "whatever it scores (default: the bundle's, where it has one, of --refer and --reason; else official)",
     )
     form.add_argument("--append-answer", action="store_true", help="take the task's answer as given: one forward")
-    form.add_argument("--max-new-tokens", type=count, metavar="N", help="of --describe and --chat")
+    form.add_argument("--max-new-tokens", type=positive, metavar="N", help="of --describe and --chat")
     out = options.add_argument_group("output")
     out.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help=f"default: {OUTPUT}; of --source: nothing is written"
+        "-o", "--output", type=file_path, metavar="DIR", help=f"default: {OUTPUT}; of --source: nothing is written"
     )
     out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     out.add_argument("--json", action="store_true", help="print one JSON object, of --source one a frame; masks as RLE")
@@ -120,20 +136,22 @@ def run(options: argparse.Namespace) -> int:
         entries: list[dict[str, Any]] = []
         failed = False
         total = len(options.images) if len(options.images) > 1 else None
-        for image, name in zip(options.images, folder_names(options.images), strict=True):
-            progress(Step("segment", len(entries), total, "images", image.name))
+        for done, (image, name) in enumerate(zip(options.images, folder_names(options.images), strict=True)):
+            progress(Step("segment", done, total, "images", image.name))
             try:
-                entry, lines = _one(model, task, image, output / name, options.overwrite)
+                answers = _answers(model, task, image, output / name, options.overwrite)
             except (XSamError, OSError, MemoryError) as error:
                 failed = True
-                entry, lines = {"image": str(image), "error": describe_error(error)}, []
+                text = describe_error(error)
+                answers = [({"image": str(image), "error": text}, [])]
                 progress.clear()
-                prefix = "" if str(image) in entry["error"] or len(options.images) == 1 else f"{image}: "
-                print(f"{PROGRAM}: error: {prefix}{entry['error']}", file=sys.stderr)
-            entries.append(entry)
-            if lines and not options.json:
-                progress.clear()
-                print("\n".join(lines), flush=True)
+                prefix = "" if str(image) in text or len(options.images) == 1 else f"{image}: "
+                print(f"{PROGRAM}: error: {prefix}{text}", file=sys.stderr)
+            for entry, lines in answers:
+                entries.append(entry)
+                if lines and not options.json:
+                    progress.clear()
+                    print("\n".join(lines), flush=True)
     if options.json:
         manifest = model.manifest
         facts: dict[str, Any] = {
@@ -148,19 +166,27 @@ def run(options: argparse.Namespace) -> int:
     return 2 if failed else 0
 
 
-def _one(model: XSam, task: Question, image: Path, folder: Path, overwrite: bool) -> tuple[dict[str, Any], list[str]]:
+def _answers(
+    model: XSam, task: Question, image: Path, folder: Path, overwrite: bool
+) -> list[tuple[dict[str, Any], list[str]]]:
+    """Of each text that was asked, what ``--json`` prints and the lines of the table."""
     with model.look(image) as scene:
-        result = task.ask(scene)
-    facts: dict[str, Any] = {"image": str(image), "error": None}
-    files: Mapping[str, Any] | None = None
-    if task.segments:
-        files = write_result(result, folder, facts, overwrite)
-    return {**facts, **result.to_json(), "files": files}, _lines(result, image, folder if files else None)
+        answer = task.ask(scene)
+    results = [answer] if isinstance(answer, Result) else answer
+    folders = [folder.with_name(name) for name in part_names(folder.name, task.texts)]
+    answers = []
+    for result, text, place in zip(results, task.texts, folders, strict=True):
+        facts: dict[str, Any] = {"image": str(image), "asked": text, "error": None}
+        files = write_result(result, place, facts, overwrite) if task.segments else None
+        title = f"{image}  {text}" if len(results) > 1 else str(image)
+        entry = {**facts, **result.to_json(), "files": files}
+        answers.append((entry, _lines(result, title, place if files else None)))
+    return answers
 
 
-def _lines(result: Result, image: Path, folder: Path | None) -> list[str]:
+def _lines(result: Result, title: str, folder: Path | None) -> list[str]:
     height, width = result.image_size
-    lines = [f"{image}  {width} x {height}"]
+    lines = [f"{title}  {width} x {height}"]
     if result.text:
         lines.append(f"  answer: {' '.join(result.text.split())}")
     if not result.answered:

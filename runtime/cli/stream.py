@@ -7,24 +7,26 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xsam_edge.runtime.cli.common import count, load_bundle
+from xsam_edge.runtime.cli.common import count, load_bundle, positive
 from xsam_edge.runtime.cli.output import check_output
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Camera, open_source
 from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
-_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap", "reconnect", "timeout")
+_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap", "reconnect", "timeout", "strict")
 _FROM = "a folder of images, a video, a camera's number or device, a FIFO, - for stdin, a URL or a GStreamer pipeline"
 # What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
 _QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
@@ -37,8 +39,9 @@ def add_stream_options(options: argparse.ArgumentParser) -> None:
     stream.add_argument("--rate", type=_positive, metavar="FPS", help="play a folder or video as if it were a camera")
     stream.add_argument("--deadline", type=_positive, metavar="MS", help="give up a frame that is older than this")
     stream.add_argument("--every-frame", action="store_true", help="of what is live, or with --rate: skip no frame")
-    stream.add_argument("--max-frames", type=count, metavar="N", help="stop after so many, late ones included")
+    stream.add_argument("--max-frames", type=positive, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
+    stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
     stream.add_argument(
         "--reconnect",
         type=count,
@@ -67,6 +70,10 @@ def check_stream_options(options: argparse.Namespace) -> None:
             raise InputError("no image was given; give image files, or a stream with --source")
     elif options.images:
         raise InputError(f"{options.images[0]} and --source were given together; choose one")
+    elif not options.source:
+        raise InputError("--source is empty; is a variable of the shell not set?")
+    elif options.overwrite and options.output is None:
+        raise InputError("--overwrite is for a folder, and --source writes none without --output; leave it out")
 
 
 def _positive(text: str) -> float:
@@ -91,7 +98,8 @@ def run_stream(options: argparse.Namespace) -> int:
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=options.verify, **running)
     latest = False if options.every_frame else None
-    stream = model.stream(source, ask=task.ask, deadline=options.deadline, latest=latest, overlap=options.overlap)
+    how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
+    stream = model.stream(source, ask=task.ask, latest=latest, **how)
     start = time.perf_counter()
     ages: list[float] = []
     try:
@@ -100,8 +108,8 @@ def run_stream(options: argparse.Namespace) -> int:
                 if (seen := next(stream, None)) is None:
                     break
                 ages.append(seen.age_ms)
-                picture = None if seen.late or options.output is None else _draw(seen, options.output)
-                print(json.dumps(_entry(seen, picture), allow_nan=False) if options.json else _line(seen), flush=True)
+                pictures = [] if seen.late or options.output is None else _draw(seen, options.output)
+                print(json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen), flush=True)
     finally:  # a camera ends with Ctrl-C
         reconnects = source.reconnects if isinstance(source, Camera) else 0
         print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
@@ -115,23 +123,30 @@ def _reconnect(options: argparse.Namespace) -> Reconnect | None:
     return Reconnect(**given) if given else None
 
 
-def _draw(seen: FrameResult, folder: Path) -> Path | None:
-    """Write the frame with its segments, where it has any."""
-    if not seen.result.segments:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{seen.index:06d}.jpg"
-    seen.result.overlay().save(path, quality=90)
-    return path
+def _draw(seen: FrameResult, folder: Path) -> list[Path | None]:
+    """Write the frame with the segments of each result, where it has any."""
+    names = [f"{seen.index:06d}.jpg"]
+    if len(seen.results) > 1:
+        names = [f"{seen.index:06d}-{number}.jpg" for number, _ in enumerate(seen.results, 1)]
+    pictures: list[Path | None] = []
+    for result, name in zip(seen.results, names, strict=True):
+        pictures.append(folder / name if result.segments else None)
+        if result.segments:
+            folder.mkdir(parents=True, exist_ok=True)
+            result.overlay().save(folder / name, quality=90)
+    return pictures
 
 
-def _entry(seen: FrameResult | Late, picture: Path | None) -> dict[str, Any]:
+def _entry(seen: FrameResult | Late, pictures: Sequence[Path | None]) -> dict[str, Any]:
+    """What ``--json`` prints of a frame: one result beside its facts, or a list of several."""
     entry: dict[str, Any] = {"index": seen.index, "frame": seen.name, "timestamp": seen.timestamp}
     entry |= {"age_ms": seen.age_ms, "dropped": seen.dropped, "late": seen.late}
     if seen.late:
         return {**entry, "deadline_ms": seen.deadline_ms, "stage": seen.stage}
-    overlay = None if picture is None else str(picture)
-    return {**entry, **seen.result.to_json(), "timings_ms": dict(seen.timings), "overlay": overlay}
+    overlays = [None if picture is None else str(picture) for picture in pictures or [None] * len(seen.results)]
+    results = [{**result.to_json(), "overlay": path} for result, path in zip(seen.results, overlays, strict=True)]
+    told = results[0] if len(results) == 1 else {"results": results}
+    return {**entry, **told, "timings_ms": dict(seen.timings)}
 
 
 def _line(seen: FrameResult | Late) -> str:
@@ -140,9 +155,12 @@ def _line(seen: FrameResult | Late) -> str:
         head += f", {seen.dropped} skipped before"
     if seen.late:
         return f"{head}  late: {seen.stage}"
-    result = seen.result
+    return f"{head}  {'; '.join(map(_told, seen.results))}"
+
+
+def _told(result: Result) -> str:
     segments = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
-    return f"{head}  {segments or result.reason or ' '.join(result.text.split()) or 'nothing was found'}"
+    return segments or result.reason or " ".join(result.text.split()) or "nothing was found"
 
 
 def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int) -> str:
@@ -152,4 +170,5 @@ def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int)
         middle, high = np.percentile(ages, (50, 90))
         text += f", age p50 {middle:.0f} ms, p90 {high:.0f} ms"
     text += f"; {counts.answered} answered, {counts.late} late, {counts.dropped} skipped"
+    text += f", {counts.damaged} damaged" if counts.damaged else ""
     return f"{text}, opened again {reconnects} time{'s'[: reconnects != 1]}" if reconnects else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,17 @@ from xsam_edge.runtime.scene import Scene
 
 @dataclass(frozen=True)
 class Question:
-    """``ask`` puts it to a scene; ``segments`` says whether the answer has masks."""
+    """``ask`` puts it to a scene, or several questions at once; ``segments`` says whether answers have masks.
 
-    ask: Callable[[Scene], Result]
+    ``texts`` are what was asked in words, one for each result; of other questions there is one None.
+    """
+
+    ask: Callable[[Scene], Result | Sequence[Result]]
     segments: bool = True
+    texts: tuple[str | None, ...] = (None,)
 
 
+_SEGMENTING = ("refer", "reason", "things and stuff", "regions", "describe")
 # Option -> the tasks that it belongs to.
 _BELONGS = {
     "form": ("things and stuff",),
@@ -31,6 +36,8 @@ _BELONGS = {
     "append_answer": ("refer", "reason", "things and stuff", "regions"),
     "threshold": ("refer", "reason", "things and stuff", "regions", "describe"),
     "max_new_tokens": ("describe", "chat"),
+    "output": _SEGMENTING,
+    "overwrite": _SEGMENTING,
 }
 
 
@@ -59,8 +66,6 @@ def question(options: argparse.Namespace) -> Question:
         if getattr(options, name) not in (None, False) and task not in owners:
             flag = f"--{options.form}" if name == "form" else "--" + name.replace("_", "-")
             raise InputError(f"{flag} does not apply to {task}, only to {', '.join(owners)}")
-    if options.max_new_tokens is not None and options.max_new_tokens < 1:
-        raise InputError(f"--max-new-tokens is {options.max_new_tokens}; it must be at least 1")
     return _READERS[task](options)
 
 
@@ -79,13 +84,13 @@ def _common(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _refer(options: argparse.Namespace) -> Question:
-    text, chosen = _text(options.refer, "--refer"), _common(options)
-    return Question(lambda scene: scene.refer(text, several=options.several, **chosen))
+    texts, chosen = _texts(options.refer, "--refer"), _common(options)
+    return Question(lambda scene: scene.refer(_one_or_all(texts), several=options.several, **chosen), texts=texts)
 
 
 def _reason(options: argparse.Namespace) -> Question:
-    text, chosen = _text(options.reason, "--reason"), _common(options)
-    return Question(lambda scene: scene.reason(text, several=options.several, **chosen))
+    texts, chosen = _texts(options.reason, "--reason"), _common(options)
+    return Question(lambda scene: scene.reason(_one_or_all(texts), several=options.several, **chosen), texts=texts)
 
 
 def _categories(options: argparse.Namespace) -> Question:
@@ -99,11 +104,19 @@ def _categories(options: argparse.Namespace) -> Question:
 def _regions(options: argparse.Namespace) -> Question:
     boxes = [_numbers(text, 4, "--box") for text in options.box]
     points = [_numbers(text, 2, "--point") for text in options.point]
-    masks = [Path(path) for path in options.mask]
+    masks = [_mask(path) for path in options.mask]
     chosen = _common(options)
     if options.similar:
         chosen["similar"] = True
     return Question(lambda scene: scene.regions(boxes=boxes, points=points, masks=masks, **chosen))
+
+
+def _mask(path: Path) -> Path | tuple[Path, int]:
+    """A file, or with :ID behind it the pixels of an id."""
+    name, colon, chosen = path.name.rpartition(":")
+    if not name or not colon or not chosen.isdecimal() or path.exists():
+        return path
+    return path.with_name(name), int(chosen)
 
 
 def _describe(options: argparse.Namespace) -> Question:
@@ -114,9 +127,9 @@ def _describe(options: argparse.Namespace) -> Question:
 
 
 def _chat(options: argparse.Namespace) -> Question:
-    text = _text(options.chat, "--chat")
+    texts = _texts(options.chat, "--chat")
     chosen = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
-    return Question(lambda scene: scene.chat(text, **chosen), segments=False)
+    return Question(lambda scene: [scene.chat(text, **chosen) for text in texts], segments=False, texts=texts)
 
 
 _READERS: dict[str, Callable[[argparse.Namespace], Question]] = {
@@ -129,15 +142,30 @@ _READERS: dict[str, Callable[[argparse.Namespace], Question]] = {
 }
 
 
-def _text(text: str, option: str) -> str:
-    if not text.strip():
+def _texts(texts: Sequence[str], option: str) -> tuple[str, ...]:
+    if not all(text.strip() for text in texts):
         raise InputError(f"{option} is empty; say what to look for")
-    return text
+    return tuple(texts)
 
 
-def _names(text: str | None, option: str) -> list[str]:
-    if text is None:
-        return []
+def _one_or_all(texts: tuple[str, ...]) -> Any:
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _names(given: Sequence[str] | None, option: str) -> list[str]:
+    return [name for text in given or () for name in _names_of(text, option)]
+
+
+def _names_of(text: str, option: str) -> list[str]:
+    """The names of one option: with commas between, or the lines of a file, in which a comma belongs to a name."""
+    if text.startswith("@"):
+        try:
+            lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()
+        except ValueError as error:  # bytes that are no text, and a path that is none
+            raise InputError(f"{option} {text!r} cannot be read ({error}); give a text file in UTF-8") from None
+        if not (names := [line.strip() for line in lines if line.strip()]):
+            raise InputError(f"{option} {text!r} holds no name; write one a line")
+        return names
     names = [name.strip() for name in text.split(",")]
     if not all(names):
         raise InputError(f"{option} {text!r} has an empty name; write names with commas between, e.g. person,car")

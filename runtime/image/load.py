@@ -2,7 +2,7 @@
 
 This module knows files and pixel formats; it knows nothing of models. The conversion is Pillow's
 ``convert("RGB")`` (alpha is dropped, not composited), as in the official ``load_image``, with two additions: the
-EXIF orientation is applied, and 16-bit grey is scaled to 8 bits where Pillow would clip it.
+EXIF orientation is applied, and grey of 16 or 32 bits is scaled to 8 bits where Pillow would clip it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime import arguments
+from xsam_edge.runtime.errors import ImageError, InputError
 
 ImageSource = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
 
@@ -27,25 +28,42 @@ MAX_PIXELS = 2**29
 # Pillow decodes an opened file when its pixels are first asked for, which two threads must not do at once.
 _SHARED = threading.Lock()
 
+PILLOW = "the Pillow image"
 _UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghostscript, OLE parsers or the system
 
 
-def load_image(source: ImageSource) -> Image.Image:
+def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
     """Return ``source`` as an 8-bit RGB Pillow image, upright.
 
-    ``source`` is a path, a Pillow image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
-    Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it is, not copied.
+    ``source`` is a path, a Pillow image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with
+    ``bgr`` an array's colours are in OpenCV's order, BGR or BGRA. Of an animation the first frame is taken. An RGB
+    image that needs no rotation is returned as it is, not copied.
 
-    Raises InputError for a path that is missing, a folder, empty, not an image, damaged or larger than
-    ``MAX_PIXELS``, and for an array of another type or shape.
+    Raises InputError for an array of another type or shape and an image larger than ``MAX_PIXELS``, ImageError for a
+    path that is missing, empty, not an image or damaged.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, bgr)
+    if bgr:
+        raise InputError(f"bgr is of arrays, and the image is {arguments.found(source)}; leave bgr out")
+    if isinstance(source, Image.Image):
+        with _SHARED:
+            return to_rgb(_decoded(source, PILLOW), PILLOW)
+    image, name = decoded_image(source)
+    return to_rgb(image, name)
+
+
+def decoded_image(source: str | os.PathLike[str] | Image.Image) -> tuple[Image.Image, str]:
+    """A path's or a Pillow image's pixels, upright and in a mode of their own, and what messages call it.
+
+    Raises InputError and ImageError as :func:`load_image` does.
     """
     if isinstance(source, Image.Image):
         with _SHARED:
-            return _decoded(source, "the Pillow image")
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
+            return _decoded(source, PILLOW), PILLOW
     if isinstance(source, (str, os.PathLike)):
-        return _from_file(Path(source))
+        path = arguments.path("the image", source, "the path of one image file")
+        return _from_file(path), str(path)
     raise InputError(
         f"an image must be a path, a Pillow image or a uint8 array, not {type(source).__name__}; "
         "convert it with numpy.asarray first"
@@ -58,14 +76,14 @@ def _from_file(path: Path) -> Image.Image:
             raise InputError(f"{path} is a folder; give the path of one image file")
         with path.open("rb") as stream:
             if stream.seek(0, os.SEEK_END) == 0:
-                raise InputError(f"{path} is empty (0 bytes); an image file was expected")
+                raise ImageError(f"{path} is empty (0 bytes); an image file was expected")
             return _decoded(_identify(stream, path), str(path))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; check the path of the image") from None
+        raise ImageError(f"{path} does not exist; check the path of the image") from None
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} cannot be read ({error}); check the path and its permissions") from error
+        raise ImageError(f"{path} cannot be read ({error}); check the path and its permissions") from error
 
 
 def _identify(stream: IO[bytes], path: Path) -> Image.Image:
@@ -91,8 +109,8 @@ def _identify(stream: IO[bytes], path: Path) -> Image.Image:
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # how a plugin says that the file is not its own
             except Exception as error:
-                raise InputError(f"{path} is a damaged {name} file ({error}); save the image again") from error
-    raise InputError(f"{path} is not an image that Pillow can read; convert it to PNG or JPEG")
+                raise ImageError(f"{path} is a damaged {name} file ({error}); save the image again") from error
+    raise ImageError(f"{path} is not an image that Pillow can read; convert it to PNG or JPEG")
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
@@ -106,10 +124,10 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
     except Exception as error:  # decoders raise anything on damaged data
-        raise InputError(
+        raise ImageError(
             f"{name} is truncated or damaged ({type(error).__name__}: {error}); save the image again"
         ) from error
-    return _to_rgb(_upright(image), name)
+    return _upright(image)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -117,16 +135,22 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
             return image  # exif_transpose would copy it
-        return ImageOps.exif_transpose(image)
+        turned = ImageOps.exif_transpose(image)
+        turned.format = image.format
+        return turned
     except Exception:
         return image
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A decoded image in RGB. Raises InputError for pixels whose range is not known."""
     if image.mode == "RGB":
         return image
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray(_high_byte(np.asarray(image))).convert("RGB")
+        values = np.asarray(image)
+        # Of a file's 16 bits even a dark picture is dark; a program that fills 32 has 8 bits in mind, or 16.
+        narrow = image.mode == "I" and image.format is None and values.max(initial=0) <= 255
+        return Image.fromarray(values.clip(0).astype(np.uint8) if narrow else _high_byte(values)).convert("RGB")
     if image.mode == "F":
         raise InputError(f"{name} holds floating-point pixels, whose range is unknown; convert it to 8 bits first")
     try:
@@ -140,7 +164,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _high_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Scale 0..65535 to 0..255. Mode "I" comes from 16-bit files too (PGM, older Pillow's PNG), hence one range."""
+    """Scale 0..65535 to 0..255. Mode "I" comes from 16-bit files too (PGM, older Pillow's PNG)."""
     if grey.dtype.itemsize > 2:
         grey = np.clip(grey, 0, 65535)
     out = np.empty(grey.shape, np.uint8)
@@ -148,12 +172,12 @@ def _high_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return out
 
 
-def _from_array(array: npt.NDArray[Any]) -> Image.Image:
+def _from_array(array: npt.NDArray[Any], bgr: bool) -> Image.Image:
     if array.dtype != np.uint8:
         raise InputError(f"an image array must be uint8 (0..255), not {array.dtype}; scale and convert it first")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise InputError(
-            f"an image array must be [H, W], [H, W, 3] or [H, W, 4], channels last, not {list(array.shape)}"
+            f"an image array must be [H, W], [H, W, 3] (RGB) or [H, W, 4], channels last, not {list(array.shape)}"
         )
     height, width = array.shape[:2]
     if height < 1 or width < 1:
@@ -161,5 +185,5 @@ def _from_array(array: npt.NDArray[Any]) -> Image.Image:
     if height * width > MAX_PIXELS:
         raise InputError(f"the image array is {height} x {width}, more than the limit of {MAX_PIXELS} pixels")
     if array.ndim == 3:
-        array = array[..., 0] if array.shape[2] == 1 else array[..., :3]
-    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the image array")
+        array = array[..., 0] if array.shape[2] == 1 else array[..., 2::-1] if bgr else array[..., :3]
+    return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the image array")

@@ -49,20 +49,25 @@ def _never(size: tuple[int, int]) -> bool:
 
 
 def prepare(
-    image: ImageSource, settings: Settings, resized_on_device: Callable[[tuple[int, int]], bool] = _never
+    image: ImageSource,
+    settings: Settings,
+    resized_on_device: Callable[[tuple[int, int]], bool] = _never,
+    *,
+    bgr: bool = False,
 ) -> Prepared:
     """Load an image and make it ready for the image encoder. Thread-safe.
 
     Args:
         image: a path, a Pillow image or an array.
         settings: the model's.
+        bgr: whether an array is BGR.
         resized_on_device: tells for a size (h, w) whether a device makes the pixels.
 
     Raises:
         InputError: not an image.
     """
     start = time.perf_counter()
-    picture = load_image(image)
+    picture = load_image(image, bgr=bgr)
     size, rule = (picture.height, picture.width), settings.mask_input
     frame = Frame(size, scaled_size(size, rule), (rule.height, rule.width))
     pixels = None if resized_on_device(size) else encoder_pixels(picture, settings.vision_input, rule)

@@ -15,10 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.bundle.settings import RegionSampling
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.load import ImageSource, load_image
+from xsam_edge.runtime.image.load import ImageSource, decoded_image
+from xsam_edge.runtime.image.mask_values import of_picture, of_values
 
+MaskSource = ImageSource | tuple[ImageSource, int]
 BoolMask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
@@ -33,7 +36,7 @@ def box_mask(box: Sequence[float], size: tuple[int, int]) -> BoolMask:
 
     Raises InputError for a box that is not four finite numbers, is empty, or exceeds the image by more than a pixel.
     """
-    x0, y0, x1, y1 = _finite(box, 4, "box (x0, y0, x1, y1)")
+    x0, y0, x1, y1 = box = arguments.reals("a box", box, 4, "four finite numbers (x0, y0, x1, y1)")
     height, width = size
     if x1 <= x0 or y1 <= y0:
         raise InputError(f"the box {_show(box)} is empty; it must have x0 < x1 and y0 < y1")
@@ -58,7 +61,7 @@ def point_mask(point: Sequence[float], size: tuple[int, int]) -> BoolMask:
 
     Raises InputError for a point that is not two finite numbers or lies outside the image.
     """
-    x, y = _finite(point, 2, "point (x, y)")
+    x, y = point = arguments.reals("a point", point, 2, "two finite numbers (x, y)")
     height, width = size
     if not (0 <= x < width and 0 <= y < height):
         raise InputError(
@@ -75,22 +78,25 @@ def point_mask(point: Sequence[float], size: tuple[int, int]) -> BoolMask:
     return mask
 
 
-def region_mask(source: ImageSource, size: tuple[int, int]) -> BoolMask:
+def region_mask(source: MaskSource, size: tuple[int, int]) -> BoolMask:
     """Return a mask that the user drew, bool [H, W] with ``size`` = (H, W).
 
-    ``source`` is a bool or integer array [H, W], a Pillow image or a path. Values of 0 and 1 are taken as they are,
-    other images as grey with a threshold of 128 (official ``load_image(mode="L")``).
+    ``source`` is a bool or integer array [H, W], a Pillow image or a path; or one of these with an id, whose pixels are
+    the region: ``("ids.png", 3)``. Without, what :mod:`mask_values` finds: the shape may be in black and white (0 and
+    another value; of greys the upper half), in what is not transparent, or in a palette of two colours.
 
-    Raises InputError for a mask of another size, another type, or without a pixel, and for a file that cannot be read.
+    Raises InputError for a mask of another size, another type, without a pixel or that might mean several regions, and
+    for a file that cannot be read.
     """
-    mask = _from_array(source) if isinstance(source, np.ndarray) else _from_image(source)
+    picture, chosen = _with_id(source) if isinstance(source, tuple) else (source, None)
+    mask = _from_array(picture, chosen) if isinstance(picture, np.ndarray) else _from_image(picture, chosen)
     if mask.shape != tuple(size):
         raise InputError(
             f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, the image {size[1]} x {size[0]}; "
             "give a mask of the image's own size"
         )
     if not mask.any():
-        raise InputError("the mask has no pixel set; mark at least one pixel with 1 (or a grey above 128)")
+        raise InputError("the mask has no pixel set; mark at least one pixel with 1 (or a grey above the half)")
     return mask
 
 
@@ -157,36 +163,25 @@ def _spreading_step(count: int) -> int:
     )
 
 
-def _from_array(array: npt.NDArray[Any]) -> BoolMask:
+def _with_id(given: tuple[Any, ...]) -> tuple[Any, int]:
+    if len(given) != 2:
+        raise arguments.wrong("a mask", given, "a mask, or (mask, id)")
+    return given[0], arguments.count("the id of a mask", given[1], -1)
+
+
+def _from_array(array: npt.NDArray[Any], chosen: int | None) -> BoolMask:
     if array.ndim != 2 or not (array.dtype == bool or np.issubdtype(array.dtype, np.integer)):
         raise InputError(
             f"a mask array must be [H, W] of bool or integers, not {list(array.shape)} of {array.dtype}; "
             "compare it with a threshold first"
         )
-    return _thresholded(array)
+    return of_values(array, chosen)
 
 
-def _from_image(source: ImageSource) -> BoolMask:
+def _from_image(source: ImageSource, chosen: int | None) -> BoolMask:
     if not isinstance(source, (str, os.PathLike, Image.Image)):
         raise InputError(f"a mask must be an array, a Pillow image or a path, not {type(source).__name__}")
-    return _thresholded(np.asarray(load_image(source).convert("L")))
-
-
-def _thresholded(values: npt.NDArray[Any]) -> BoolMask:
-    if values.dtype == bool:
-        return values.astype(bool)
-    threshold = 0 if values.size == 0 or values.max() <= 1 else 128
-    return np.asarray(values > threshold)
-
-
-def _finite(values: Sequence[float], count: int, what: str) -> list[float]:
-    try:
-        numbers = [float(value) for value in values]
-    except (TypeError, ValueError):
-        raise InputError(f"a {what} must be {count} numbers, not {values!r}") from None
-    if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise InputError(f"a {what} must be {count} finite numbers, not {values!r}")
-    return numbers
+    return of_picture(*decoded_image(source), chosen)
 
 
 def _show(values: Sequence[float]) -> str:

@@ -220,7 +220,7 @@ class LanguageModel:
         if len(sequence) > self.pipeline.cache.capacity:
             raise ContextLengthError(
                 f"the prompt has {len(sequence)} tokens ({self.settings.model.image_tokens} of them the image), "
-                f"the context holds {self.pipeline.cache.capacity}; shorten it or load the bundle with a larger context"
+                f"the context holds {self.pipeline.cache.capacity}; {self.pipeline.cache.advice}"
             )
         prefix = sequence.input_ids[: self.image_rows(sequence)]
         self.pipeline.cache, known = self.cache_pool.cache(features, prefix)

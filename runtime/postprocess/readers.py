@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.chain.mask_logits import Masks
 from xsam_edge.runtime.chain.pipeline import Float
@@ -68,11 +69,12 @@ def checked_threshold(threshold: object, default: Threshold = "official") -> Thr
     """
     if threshold is None:
         return default
-    if threshold == "official":
+    if isinstance(threshold, str) and threshold == "official":
         return "official"
-    if isinstance(threshold, (int, float, np.number)) and not isinstance(threshold, bool) and 0 <= threshold <= 1:
-        return float(threshold)
-    raise InputError(f"threshold is {threshold!r}; expected a number from 0 to 1, or 'official'")
+    try:
+        return arguments.share("threshold", threshold)
+    except InputError as error:
+        raise InputError(f"{error}, or 'official'") from None
 
 
 def referred(frame: Frame, labels: Labels, threshold: Threshold, *, several: bool) -> Reader:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.segment import Segment
 
@@ -40,8 +41,7 @@ def draw(image: Image.Image, segments: Sequence[Segment], alpha: float = 0.45, m
     ``max_side``. A label is left out where it does not fit inside the picture. Raises InputError for a mask that is
     not of the image's size and for an ``alpha`` outside 0..1.
     """
-    if not 0 <= alpha <= 1:
-        raise InputError(f"alpha is {alpha}; expected a number from 0 to 1")
+    alpha, max_side = arguments.share("alpha", alpha), arguments.count("max_side", max_side, 1)
     for segment in segments:
         if segment.mask.shape != (image.height, image.width):
             raise InputError(

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError, XSamError
+from xsam_edge.runtime.image.load import ImageSource, load_image
 from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.results.overlay import draw
 from xsam_edge.runtime.results.segment import Segment
@@ -93,22 +95,26 @@ class Result:
         """Float32 [N, 4]: x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
         return np.array([segment.box for segment in self.segments], np.float32).reshape(-1, 4)
 
-    def overlay(self, image: Image.Image | None = None, alpha: float = 0.45) -> Image.Image:
-        """The image with its segments drawn in; ``image`` defaults to the one that was segmented.
+    def overlay(self, image: ImageSource | None = None, alpha: float = 0.45) -> Image.Image:
+        """The image with its segments drawn in; ``image``, as :meth:`XSam.look` takes it, defaults to the one that
+        was segmented.
 
         See ``overlay.draw``. Raises InputError where there is no image, or one of another size.
         """
-        image = image if image is not None else self.image
-        if image is None:
+        picture = self.image if image is None else load_image(image)
+        if picture is None:
             raise InputError("this result keeps no image; pass the one that was segmented: result.overlay(image)")
-        return draw(image, self.segments, alpha=alpha)
+        return draw(picture, self.segments, alpha=alpha)
 
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
         """One COCO annotation per segment, as a ``results`` file wants them.
 
         ``category_id`` is the segment's ``label_id``; ``segmentation`` is compressed RLE, ``bbox`` [x, y, width,
-        height]; ``label`` is added where there is one.
+        height]; ``label`` is added where there is one. Raises InputError for an ``image_id`` that is neither a whole
+        number nor text.
         """
+        if image_id is not None and not isinstance(image_id, str):
+            image_id = arguments.count("image_id", image_id)
         annotations = []
         for segment in self.segments:
             annotation: dict[str, Any] = {} if image_id is None else {"image_id": image_id}

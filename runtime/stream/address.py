@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 
 _EXPECTED = "give a folder of images, a video, a camera's number or device, a FIFO, a URL or a GStreamer pipeline"
@@ -64,16 +65,17 @@ class Address:
         return self.kind in (Kind.FIFO, Kind.STDIN)
 
 
-def locate(address: int | str) -> Address:
+def locate(address: int | str | os.PathLike[str]) -> Address:
     """Look what ``address`` names; what exists as a path comes first.
 
     Raises:
         InputError: nothing, or something that holds no images or may not be read.
     """
-    if isinstance(address, int):
-        if address < 0:
-            raise InputError(f"the camera's number is {address}; cameras are counted from 0")
-        return Address(Kind.NUMBER, str(address), f"camera {address}")
+    if isinstance(address, os.PathLike):
+        address = os.fsdecode(address)
+    if not isinstance(address, str):
+        number = arguments.count("the camera's number", address)
+        return Address(Kind.NUMBER, str(number), f"camera {number}")
     if address == "-":
         return Address(Kind.STDIN, address, "standard input")
     if (kind := _kind_of_path(address)) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime import arguments
 
 _DAY = 86_400.0
 _ATTEMPTS = 5
@@ -30,15 +30,16 @@ class Reconnect:
     timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.attempts is not None and self.attempts < 0:
-            raise InputError(f"the attempts to reconnect are {self.attempts}; expected a whole number from 0 on")
-        for name in ("delay", "longest"):
-            if not 0 <= (value := getattr(self, name)) <= _DAY:
-                raise InputError(f"{name} is {value} s; expected seconds from 0 to a day")
-        if not 1 <= self.growth <= 1e6:
-            raise InputError(f"growth is {self.growth}; expected a factor from 1 on")
-        if not 0 < self.timeout <= _DAY:
-            raise InputError(f"the timeout is {self.timeout} s; expected seconds above 0, a day at most")
+        if self.attempts is not None:
+            self._set("attempts", arguments.count("attempts", self.attempts))
+        self._set("delay", arguments.number("delay", self.delay, 0, _DAY, what="seconds"))
+        self._set("longest", arguments.number("longest", self.longest, 0, _DAY, what="seconds"))
+        self._set("growth", arguments.number("growth", self.growth, 1, 1e6, what="a factor"))
+        self._set("timeout", arguments.number("timeout", self.timeout, above=0, high=_DAY, what="seconds"))
+
+    def _set(self, name: str, value: float) -> None:
+        """A scalar of NumPy as a number of Python, which waits take."""
+        object.__setattr__(self, name, value)
 
     def attempts_of(self, written: bool) -> int:
         """``attempts``, or what None means for a source that is ``written`` by someone who may be done."""

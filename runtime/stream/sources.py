@@ -6,6 +6,7 @@ A source is iterated once, by a thread of its own. ``stop`` ends a wait inside o
 from __future__ import annotations
 
 import logging
+import os
 import re
 import threading
 import time
@@ -17,7 +18,8 @@ from typing import Protocol
 
 from PIL import Image
 
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime import arguments
+from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.stream import video
 from xsam_edge.runtime.stream.address import Kind, locate
@@ -37,7 +39,7 @@ class SourceFrame:
     ``time.monotonic``; None where nothing happens at a time of its own, as in a folder that is read at will.
     """
 
-    image: ImageSource
+    image: ImageSource | ImageError  # or what is wrong with it
     timestamp: float | None = None
     arrived: float | None = None
     name: str | None = None
@@ -65,8 +67,8 @@ class Folder:
     """
 
     def __init__(self, path: str | Path, rate: float | None = None) -> None:
-        folder = Path(path)
-        if not folder.is_dir():
+        folder = arguments.path("the folder", path, "a folder of images")
+        if not os.path.isdir(folder):  # Path.is_dir raises an error of a name that is too long
             raise InputError(f"{folder} is not a folder; a folder of images was expected")
         Image.init()
         known = set(Image.registered_extensions())
@@ -101,8 +103,8 @@ class Video:
     """
 
     def __init__(self, path: str | Path, rate: float | None = None) -> None:
-        self.path = Path(path)
-        if not self.path.is_file():
+        self.path = arguments.path("the file", path, "a video")
+        if not os.path.isfile(self.path):
             raise InputError(f"{self.path} is not a file; a video was expected")
         self.live = rate is not None
         self._decode = video.decoder(str(self.path))
@@ -139,7 +141,7 @@ class Camera:
     live = True
 
     def __init__(self, address: int | str, reconnect: Reconnect | None = None) -> None:
-        self._policy = reconnect or Reconnect()
+        self._policy = _policy(reconnect) or Reconnect()
         self._address = locate(address)
         if self._address.kind in (Kind.FOLDER, Kind.FILE):
             raise InputError(f"{self._address.name} is a {self._address.kind.name.lower()}; a camera was expected")
@@ -213,8 +215,7 @@ def open_source(address: str, rate: float | None = None, reconnect: Reconnect | 
         InputError: none of these, ``rate`` not above 0 or for what is live, or ``reconnect`` for what is not.
         BackendError: the package that reads it is not installed.
     """
-    if rate is not None and not 0 < rate < float("inf"):
-        raise InputError(f"the rate is {rate}; expected frames per second, above 0")
+    _policy(reconnect)
     found = locate(address)
     if found.kind not in (Kind.FOLDER, Kind.FILE):
         if rate is not None:
@@ -227,11 +228,15 @@ def open_source(address: str, rate: float | None = None, reconnect: Reconnect | 
     return Folder(address, rate) if found.kind is Kind.FOLDER else Video(address, rate)
 
 
+def _policy(reconnect: Reconnect | None) -> Reconnect | None:
+    return None if reconnect is None else arguments.instance("reconnect", reconnect, Reconnect, "a Reconnect")
+
+
 class _Pace:
     """When the frames of a recording are due, counted from the first."""
 
     def __init__(self, rate: float | None) -> None:
-        self._rate = rate
+        self._rate = None if rate is None else arguments.number("rate", rate, above=0, what="frames per second")
         self._start = 0.0
         self._stopped = threading.Event()
 
@@ -241,7 +246,8 @@ class _Pace:
             return not self._stopped.is_set()
         if number == 0:
             self._start = time.monotonic()
-        return not self._stopped.wait(max(0.0, self._start + number / self._rate - time.monotonic()))
+        due = self._start + number / self._rate - time.monotonic()
+        return not self._stopped.wait(min(max(0.0, due), threading.TIMEOUT_MAX))
 
     def time(self, number: int) -> float | None:
         return None if self._rate is None else number / self._rate

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set, Sized
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.runtime import encoding
+import numpy as np
+
+from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import ImageError, InputError
+from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import Prepared
+from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.sources import Camera, open_source
+from xsam_edge.runtime.stream.sources import Camera, Folder, Video, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
+
+_ANSWER = "the Result that ask returns, or a list of several"
+_FRAMES = "a folder, a video, what is live, or a collection of images"
 
 FrameQuestion = Callable[[Scene], "Result | Sequence[Result]"]
 Frames = str | Path | int | Iterable[Any]
@@ -34,24 +42,48 @@ def stream(
     overlap: bool = False,
     clock: Callable[[], float] | None = None,
     reconnect: Reconnect | None = None,
+    bgr: bool = False,
+    strict: bool = False,
 ) -> FrameStream:
     """Ask the same of every frame; see :meth:`XSam.stream`."""
     if (refer is None) == (ask is None):
         raise InputError("a stream needs one question: either refer or ask")
-    if isinstance(frames, int):
-        frames = Camera(frames, reconnect)
-    elif isinstance(frames, (str, Path)):
-        frames = open_source(str(frames), reconnect=reconnect)
-    elif reconnect is not None:
-        raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
+    question = _refer(refer, language) if refer is not None else arguments.function("ask", ask)
+    source = _source(frames, reconnect)
     if latest is None:
-        latest = bool(getattr(frames, "live", not isinstance(frames, Sized)))
-    policy = Policy(latest, deadline, overlap, clock)
-    return FrameStream(frames, stages_of(pipeline, language, ask or _refer(refer or "")), policy)
+        latest = bool(getattr(source, "live", not isinstance(source, Sized)))
+    bgr = arguments.flag("bgr", bgr)
+    if bgr and isinstance(source, (Folder, Video, Camera)):
+        raise InputError("bgr is of arrays, and addresses give none; leave it out")
+    policy = Policy(latest, deadline, overlap, clock, strict)
+    return FrameStream(source, stages_of(pipeline, language, question, bgr=bgr), policy)
 
 
-def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -> Stages:
+def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
+    """What gives the frames.
+
+    Raises:
+        InputError: nothing that can be iterated in an order, or a single image, whose rows could be.
+    """
+    if isinstance(frames, (str, os.PathLike)):
+        return open_source(os.fsdecode(frames), reconnect=reconnect)  # no Path, which halves the slashes of a URL
+    if isinstance(frames, (int, np.integer)) and not isinstance(frames, bool):
+        return Camera(int(frames), reconnect)
+    if reconnect is not None:
+        raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
+    one_image = isinstance(frames, np.ndarray) and frames.ndim < 3
+    if not isinstance(frames, Iterable) or isinstance(frames, (bytes, bytearray, Mapping, Set)) or one_image:
+        raise arguments.wrong("frames", frames, _FRAMES)
+    return frames
+
+
+def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion, *, bgr: bool = False) -> Stages:
     """The stages of a model: prepare an image, encode it, answer ``ask``."""
+
+    def prepare(image: ImageSource | ImageError) -> Prepared:
+        if isinstance(image, ImageError):
+            raise image
+        return encoding.prepare(image, pipeline, language.settings, bgr=bgr)
 
     def encode(prepared: Prepared) -> tuple[Prepared, ImageFeatures, float]:
         start = time.perf_counter()
@@ -63,7 +95,8 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
         looked = {"preprocess": prepared.ms, "image_encoder": ms}
         with Scene(pipeline, language, prepared, features, looked) as scene:
             answers = ask(scene)
-        results = (answers,) if isinstance(answers, Result) else tuple(answers)
+        given = [answers] if isinstance(answers, Result) else arguments.items("the answer", answers, _ANSWER)
+        results = tuple(arguments.instance("the answer", result, Result, _ANSWER) for result in given)
         if not results:
             raise InputError("the question gave no result; it must return a Result or several")
         timings = dict(looked)
@@ -73,8 +106,14 @@ def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion) -
                     timings[stage] = timings.get(stage, 0.0) + taken
         return results, timings
 
-    return Stages(lambda image: encoding.prepare(image, pipeline, language.settings), encode, answer)
+    return Stages(prepare, encode, answer)
 
 
-def _refer(phrases: str | Phrases) -> FrameQuestion:
-    return lambda scene: scene.refer(phrases)
+def _refer(phrases: str | Phrases, language: LanguageModel) -> FrameQuestion:
+    """Raises InputError for what no frame could be asked."""
+    texts = [phrases] if isinstance(phrases, str) else arguments.items("refer", phrases, "text, or a list of texts")
+    for text in texts:
+        prompts.refer(text, language.settings.prompt, language.tokenizer.reserved)
+    if not texts:
+        raise InputError("refer has no phrase; give at least one")
+    return lambda scene: scene.refer(texts)

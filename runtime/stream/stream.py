@@ -7,6 +7,7 @@ iterated or, so that a deadline can be kept, on a thread of its own: never two a
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import warnings
@@ -15,13 +16,15 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime import arguments
+from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.slot import Slot, relay
 from xsam_edge.runtime.stream.sources import SourceFrame
 
 # A source that is no longer needed and does not return within this many seconds is left to end by itself.
 PATIENCE = 5.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,17 +86,24 @@ class Policy:
 
     ``overlap`` encodes the next frame while one is answered. With ``clock`` a frame's age is ``clock()`` minus its
     timestamp, both in seconds. Without, it counts from when the frame arrived; where frames are read at will and none
-    is skipped, from when its turn came.
+    is skipped, from when its turn came. A damaged frame ends the stream if ``strict``, else it is left out.
     """
 
     latest: bool = True
     deadline: float | None = None
     overlap: bool = False
     clock: Callable[[], float] | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
-        if self.deadline is not None and not 0 < self.deadline < float("inf"):
-            raise InputError(f"the deadline is {self.deadline} ms; it must be above 0")
+        arguments.flag("strict", self.strict)
+        arguments.flag("latest", self.latest)
+        arguments.flag("overlap", self.overlap)
+        if self.deadline is not None:
+            deadline = arguments.number("deadline", self.deadline, above=0, what="milliseconds")
+            object.__setattr__(self, "deadline", deadline)  # no scalar of NumPy, which a wait does not take
+        if self.clock is not None:
+            arguments.function("clock", self.clock)
 
 
 @dataclass
@@ -103,6 +113,7 @@ class Counts:
     answered: int = 0
     late: int = 0
     dropped: int = 0
+    damaged: int = 0
 
 
 class FrameStream(Iterator["FrameResult | Late"]):
@@ -155,12 +166,35 @@ class _Item:
     value: Any
     stage: str = "waiting"
     late: bool = False  # nobody waits for it any more
+    damage: ImageError | None = None
 
     def age(self, policy: Policy) -> float:
         """Seconds."""
         if policy.clock is not None and self.frame.timestamp is not None:
-            return policy.clock() - self.frame.timestamp
+            return arguments.number("what clock gives", policy.clock(), what="seconds") - self.frame.timestamp
         return time.monotonic() - self.since
+
+
+class _LeftOut:
+    """Frames that are left out because they are damaged: logged and counted."""
+
+    def __init__(self, counts: Counts) -> None:
+        self.first: ImageError | None = None
+        self._counts = counts
+        self._indices: list[int] = []
+
+    def add(self, item: _Item) -> None:
+        """Leave a frame out."""
+        _log.warning("frame %s is left out: %s", item.frame.name or item.index, item.damage)
+        self.first = self.first or item.damage
+        self._counts.damaged += 1
+        self._indices.append(item.index)
+
+    def before(self, index: int) -> int:
+        """How many before this one were left out since the last time that was asked."""
+        passed = sum(left_out < index for left_out in self._indices)
+        self._indices = [left_out for left_out in self._indices if left_out > index]
+        return passed
 
 
 def _deliver(
@@ -168,10 +202,10 @@ def _deliver(
 ) -> Generator[FrameResult | Late, None, None]:  # nothing starts before the first result is asked for
     lives: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
         (_read, (frames, slots[0])),
-        (relay, (slots[0], slots[1], _work(stages.prepare))),
+        (relay, (slots[0], slots[1], _work(stages.prepare, policy.strict))),
     ]
     if policy.overlap:
-        lives.append((relay, (slots[1], slots[2], _work(stages.encode))))
+        lives.append((relay, (slots[1], slots[2], _work(stages.encode, policy.strict))))
     threads = [
         threading.Thread(target=life, args=arguments, daemon=True, name=f"xsam-{life.__name__.strip('_')}")
         for life, arguments in lives
@@ -211,10 +245,10 @@ def _answer(
         return stages.answer(item.value)
 
     def left(item: _Item) -> float:
-        return max(0.0, 1e-3 * (policy.deadline or 0.0) - item.age(policy))
+        return min(max(0.0, 1e-3 * (policy.deadline or 0.0) - item.age(policy)), threading.TIMEOUT_MAX)
 
     def dropped(item: _Item) -> int:
-        skipped = item.index - last - 1
+        skipped = item.index - last - 1 - left_out.before(item.index)
         counts.dropped += skipped
         return skipped
 
@@ -225,7 +259,11 @@ def _answer(
         return Late(*facts, policy.deadline or 0.0, item.stage)
 
     last, job = -1, None  # the last frame that was delivered; what is still at work on a late one
+    left_out = _LeftOut(counts)
     while (item := items.take()) is not None:
+        if item.damage is not None:
+            left_out.add(item)
+            continue
         if not policy.latest and item.frame.arrived is None:
             item.since = time.monotonic()
         if job is not None:
@@ -236,8 +274,11 @@ def _answer(
                 continue
             job.result()  # an error is not lost because its frame was late
             job = None
-            if policy.latest:
-                item = items.take_newer() or item
+            if policy.latest and (newer := items.take_newer()) is not None:
+                if newer.damage is None:
+                    item = newer
+                else:
+                    left_out.add(newer)
         if pool is None:
             results, timings = run(item)
         else:
@@ -257,11 +298,19 @@ def _answer(
         yield FrameResult(*facts, {"waiting": max(0.0, age - sum(timings.values())), **timings}, results)
     if job is not None:
         job.result()
+    if left_out.first is not None and last < 0:
+        raise left_out.first
 
 
-def _work(stage: Callable[[Any], Any]) -> Callable[[_Item], _Item]:
+def _work(stage: Callable[[Any], Any], strict: bool) -> Callable[[_Item], _Item]:
     def work(item: _Item) -> _Item:
-        item.value = stage(item.value)
+        if item.damage is None:
+            try:
+                item.value = stage(item.value)
+            except ImageError as damage:
+                if strict:
+                    raise
+                item.damage = damage
         return item
 
     return work
@@ -291,7 +340,7 @@ def _frame(item: Any) -> SourceFrame:
     if isinstance(item, SourceFrame):
         return item
     if isinstance(item, tuple):
-        if len(item) != 2 or not isinstance(item[0], (int, float)):
+        if len(item) != 2:
             raise InputError("a frame must be an image or (seconds, image), not another tuple")
-        return SourceFrame(item[1], float(item[0]))
+        return SourceFrame(item[1], arguments.number("a frame's timestamp", item[0], what="seconds"))
     return SourceFrame(item)

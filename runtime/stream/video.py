@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xsam_edge.runtime.errors import BackendError, InputError
+from xsam_edge.runtime.errors import BackendError, ImageError, InputError
 
-Decoded = Iterator[tuple[float | None, Image.Image]]  # seconds in the recording where it has any, image
+# Seconds in the recording where it has any, and an image or what is wrong with it.
+Decoded = Iterator[tuple[float | None, Image.Image | ImageError]]
 
 
 def decoder(path: str) -> Callable[[], Decoded]:
@@ -88,8 +89,14 @@ def _with_pyav(path: str) -> Decoded:
                 raise InputError(f"{path} holds no video")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            for frame in container.decode(stream):
-                yield frame.time, from_pyav(frame)
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError as error:
+                    yield None, ImageError(f"a part of {path} is damaged ({error.strerror})")
+                    continue
+                for frame in frames:
+                    yield frame.time, from_pyav(frame)
     except av.FFmpegError as error:
         raise InputError(f"{path} cannot be decoded ({error}); check the address, or convert the video") from error
 

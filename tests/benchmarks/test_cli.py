@@ -166,3 +166,8 @@ def test_wrong_input_is_one_line(
     assert cli.main(given) == 2
     printed = capsys.readouterr()
     assert message in printed.err and "Traceback" not in printed.err and not printed.out
+
+
+def test_repeated_prompts_add_up() -> None:
+    given = ["bundle", "--prompts", "a cup", "--prompts", "a man", "a car"]
+    assert cli.parser().parse_args(given).prompts == ["a cup", "a man", "a car"]

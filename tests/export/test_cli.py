@@ -78,8 +78,41 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
     assert "invalid choice: 'gpt'" in fails("--random-weights", "--variant", "gpt", lines=2)
     assert "invalid choice: 'int3'" in fails("--checkpoint", phi3_reference, "--precision", "int3", lines=2)
     assert "-1 is below 0" in fails("--random-weights", "--variant", "phi3", "--seed", "-1", lines=2)
+    assert "the path is empty" in fails("--checkpoint", "", lines=2)
+    assert "the path is empty" in fails("--checkpoint", phi3_reference, "--inits", "", lines=2)
     assert "nowhere is not a folder" in fails("--checkpoint", phi3_reference, "--inits", "nowhere")
     assert "that of qwen3-4b is qwen3" in fails("--checkpoint", phi3_reference, "--variant", "qwen3-4b")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--calibration-data", "nope/"], "--calibration-data is of fp16, int8 and int4"),
+        (["--calibration-samples", "3"], "--calibration-samples is of fp16, int8 and int4"),
+        (["--gate-samples", "3"], "--gate-samples is of fp16"),
+        (["--check-samples", "0"], "--check-samples is of fp16"),
+        (["--calibration-cache", "nope"], "--calibration-cache is of fp16"),
+        (["--min-iou", "0.5"], "--min-iou compares masks with those of FP32, and this is FP32"),
+        (["--allow-degraded"], "--allow-degraded is of fp16"),
+        (["--ranges", "mse"], "--ranges is of fp16"),
+        (["--no-smoothing", "--precision", "fp16"], "--no-smoothing is of INT8 activations"),
+        (["--allow-degraded", "--precision", "fp16", "--min-iou", "0"], "--allow-degraded is of the gate"),
+        (["--gate-samples", "3", "--precision", "int8", "--min-iou", "0"], "--gate-samples is of the gate"),
+        (["--seed", "7"], "--seed is of --random-weights"),
+        (["--target", "orin-nx"], "--target is of --engine and --plan"),
+        (["--memory", "8"], "--memory is of --engine and --plan"),
+        (["--context", "2048"], "--context is of --engine and --plan"),
+        (["--no-parity"], "--no-parity is of --engine and --plan"),
+        (["--optimization-level", "3"], "--optimization-level is of --engine and --plan"),
+    ],
+)
+def test_options_that_would_do_nothing(fails: Failure, phi3_reference: Path, options: list[str], message: str) -> None:
+    assert message in fails("--checkpoint", phi3_reference, *options)
+
+
+def test_a_context_of_nothing(fails: Failure) -> None:
+    random = ("--random-weights", "--variant", "phi3", "--engine", "tensorrt-rtx")
+    assert "'0' is not a whole number from 1 on" in fails(*random, "--context", "0", lines=2)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,12 @@ from xsam_edge.runtime.backends.onnxruntime.devices import DEVICES, open_device
 from xsam_edge.runtime.backends.onnxruntime.gpu import GpuBackend
 from xsam_edge.runtime.backends.onnxruntime.library import one_line
 from xsam_edge.runtime.backends.onnxruntime.providers import CUDA
-from xsam_edge.runtime.backends.onnxruntime.session import QUANTIZED_DISABLED, THREAD_ENTRIES, cpu_disabled
+from xsam_edge.runtime.backends.onnxruntime.session import (
+    QUANTIZED_DISABLED,
+    THREAD_ENTRIES,
+    cpu_disabled,
+    thread_count,
+)
 
 __all__ = [
     "CUDA",
@@ -17,4 +22,5 @@ __all__ = [
     "cpu_disabled",
     "one_line",
     "open_device",
+    "thread_count",
 ]

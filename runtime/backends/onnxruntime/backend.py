@@ -15,7 +15,13 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Array, Buffer
 from xsam_edge.runtime.backends.onnxruntime.library import import_library, is_since, one_line, runs_without_logits
-from xsam_edge.runtime.backends.onnxruntime.session import CPU, check_types, cpu_disabled, cpu_options
+from xsam_edge.runtime.backends.onnxruntime.session import (
+    CPU,
+    check_types,
+    cpu_disabled,
+    cpu_options,
+    thread_count,
+)
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.versions import Version, version_of
@@ -46,7 +52,12 @@ class OnnxGraph:
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime on ``device`` "cpu"; ``threads`` = 0 lets it take every core. Others: :func:`open_device`."""
+    """ONNX Runtime on ``device`` "cpu"; ``threads`` = 0 lets it take every core. Others: :func:`open_device`.
+
+    Raises:
+        InputError: more than four threads for each logical core.
+        BackendError: ONNX Runtime is not installed or too old.
+    """
 
     prefill_rows: int | None = _PREFILL_ROWS
     resizes_pixels = False
@@ -57,7 +68,7 @@ class OnnxRuntimeBackend:
         self.name = f"onnxruntime-{device}"
         self._ort = import_library()
         self.runs_without_logits = runs_without_logits(self._ort)
-        self._threads = threads
+        self._threads = thread_count(threads)
 
     def open(self, path: Path, spec: GraphSpec) -> OnnxGraph:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""

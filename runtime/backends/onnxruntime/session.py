@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.backends.onnxruntime.library import import_library
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
@@ -33,6 +35,7 @@ _TYPE_NAMES = {
     "tensor(int64)": "int64",
     "tensor(uint8)": "uint8",
 }
+_THREADS_A_CORE = 4
 _ERRORS, _FATAL = 3, 4  # its warnings are about placement, not about results
 
 
@@ -54,6 +57,15 @@ def _share_activations() -> None:
 def cpu_disabled(spec: GraphSpec) -> list[str]:
     """Optimisations that a graph on a CPU is better off without."""
     return [*_CPU_DISABLED, *(QUANTIZED_DISABLED if spec.quantized else ())]
+
+
+def thread_count(threads: object) -> int:
+    """The threads of a session on the CPU, 0 for every core; more than a few for each core only cost memory.
+
+    Raises:
+        InputError: not a whole number, or more than four for each logical core.
+    """
+    return arguments.count("threads", threads, 0, _THREADS_A_CORE * (os.cpu_count() or 1))
 
 
 def cpu_options(threads: int) -> Any:

@@ -18,6 +18,7 @@ from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.cli import evaluate
 from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.composition import compose
+from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
@@ -94,6 +95,38 @@ def test_a_bundle_agrees_with_itself(phi3_bundle: Path, tmp_path: Path, capsys: 
         "equal_text": 1,
         "equal_tokens": 1,
     }
+
+
+def test_tasks_that_the_first_pictures_do_not_ask_are_named(
+    scripted: Callable[..., list[Model]], phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_reasons(tmp_path)
+    write_captions(tmp_path)
+    scripted(lambda *_: cat(HALF))
+    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--limit", "1", "--json"]) == 0
+    out, error = capsys.readouterr()
+    (unasked,) = json.loads(out)["unasked"]
+    assert error == f"note: the first 1 pictures ask nothing of {unasked}\n"
+
+
+def test_without_pycocotools_only_average_precision_is_left_out(
+    scripted: Callable[..., list[Model]],
+    phi3_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(coco_api, "import_module", missing)
+    data = ShapesData("40-40", size=64)
+    monkeypatch.setattr(evaluate, "open_data", lambda *_, **__: data)
+    scripted(lambda method, _: answer(size=(64, 64), best_score=0.0, id_map=np.zeros((64, 64), np.int32)))
+    found = output(capsys, str(phi3_bundle), "--data", "shapes")
+    assert found["left_out"] == ["instances", "regions"] and found["unasked"] == []
+    assert not {"instances", "regions"} & found.keys() and {"refer", "panoptic", "captions"} <= found.keys()
+    assert evaluate.main([str(phi3_bundle), "--data", "shapes", "--task", "instances"]) == 2
+    assert "pip install 'xsam-edge[eval]'" in capsys.readouterr().err
 
 
 def test_exact_numbers(
@@ -302,7 +335,9 @@ def test_instances_and_regions_in_numbers(
         (["--data", "nowhere"], "'nowhere' is neither a folder nor a known data set"),
         (["--data", ".", "--task", "captions"], "asks nothing of captions; it has refer"),
         (["--data", ".", "--split", "train"], "no split 'train'; it holds testA, val"),
-        (["--data", ".", "--limit", "0"], "no picture to evaluate"),
+        (["--data", ".", "--limit", "0"], "'0' is not a whole number from 1 on"),
+        (["--data", ""], "--data: the path is empty"),
+        (["--data", ".", "--against", ""], "--against: the path is empty"),
         (["--data", ".", "--against", "nowhere"], "nowhere is not a bundle"),
         (["--data", ".", "--threshold", "1.5"], "'1.5' is neither a number from 0 to 1 nor 'official' nor 'bundle'"),
         (["--data", ".", "--threshold", "nan"], "'nan' is neither"),
@@ -343,7 +378,7 @@ def test_a_missing_package_is_one_line(
     write_panoptic(tmp_path)
     monkeypatch.setattr(coco_api, "import_module", missing)
     capsys.readouterr()
-    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path)]) == 2
+    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--task", "regions"]) == 2
     assert "pip install 'xsam-edge[eval]'" in capsys.readouterr().err
 
 

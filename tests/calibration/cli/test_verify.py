@@ -159,3 +159,8 @@ def test_another_model_fails(phi3_bundle: Path, qwen3_reference: Path, capsys: p
 def test_no_reference(phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(phi3_bundle), "--reference", str(tmp_path / "nosuch")]) == 2
     assert "nosuch is not a folder" in capsys.readouterr().err
+
+
+def test_a_list_that_json_has_anyway(phi3_bundle: Path, part: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(phi3_bundle), "--reference", str(part), "--json", "--all"]) == 2
+    assert "--all is of the table; --json has every comparison" in capsys.readouterr().err

@@ -186,6 +186,9 @@ def test_a_missing_package_is_found_before_any_work(ask: object, monkeypatch: py
     monkeypatch.setattr(coco_api, "import_module", missing)
     model = Model(perfect)
     with pytest.raises(XSamError, match="pycocotools"):
-        evaluate(model, Data({"one": [PHRASE, ask]}))
+        evaluate(model, Data({"one": [PHRASE, ask]}), [ask.task])
+    with pytest.raises(XSamError, match="pycocotools"):
+        evaluate(model, Data({"one": [ask]}))
     assert not model.calls
+    assert evaluate(model, Data({"one": [PHRASE, ask]})).tasks.keys() == {"refer"}
     assert evaluate(model, Data({"one": [PHRASE, ask]}), ["refer"]).tasks["refer"]["n"] == 1

@@ -26,6 +26,13 @@ def test_a_plan_takes_the_targets_precision_and_context(capsys: pytest.CaptureFi
     assert text.endswith("fits\n")
 
 
+def test_a_plan_only_computes(phi3_fp16_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """TensorRT builds on the GPU that it builds for, which a plan has no need of."""
+    for source in ([*RANDOM, "--precision", "int4"], ["--from", str(phi3_fp16_bundle)]):
+        assert main([*source, "--engine", "tensorrt", "--target", "orin-nx", "--plan", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["target"] == "orin-nx"
+
+
 def test_a_plan_that_does_not_fit_is_printed_and_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RANDOM, "--precision", "fp32", "--target", "orin-nx", "--plan", "--json"]) == 2
     out, err = capsys.readouterr()
@@ -76,6 +83,10 @@ def test_a_bundle_has_decided_what_an_export_would(
     bundle = ["--from", str(phi3_fp16_bundle), "-o", str(tmp_path / "engines")]
     assert main([*bundle, "--engine", "tensorrt-rtx", "--precision", "fp16"]) == 2
     assert "--precision is of an export" in capsys.readouterr().err
+    given = (["--for", "gpu"], ["--seed", "3"], ["--variant", "phi3"], ["--min-iou", "0.5"], ["--no-smoothing"])
+    for option in (*given, ["--calibration-data", "nope"], ["--float-precision", "fp32"], ["--allow-degraded"]):
+        assert main([*bundle, "--engine", "tensorrt-rtx", *option]) == 2
+        assert f"{option[0]} is of an export; with --from the bundle has decided it" in capsys.readouterr().err
     assert main(bundle) == 2
     assert "add --engine, one of tensorrt, tensorrt-rtx" in capsys.readouterr().err
     assert main(["--from", str(phi3_fp16_bundle), "-o", str(phi3_fp16_bundle), "--engine", "tensorrt-rtx"]) == 2

@@ -61,14 +61,58 @@ def test_regions(
     assert (entry["task"], len(entry["segments"])) == ("intseg", 1)
 
 
-def test_chat_writes_nothing(phi3_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
+def test_the_ids_of_a_result_are_regions(
+    phi3_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    categories = ["--things", "person,car", "--stuff", "road,tree", "--threshold", "0.1"]
+    assert main([str(phi3_bundle), image, *categories, "-o", str(tmp_path / "map"), "--json"]) == 0
+    (entry,) = answer(capsys)["images"]
+    ids, segment = entry["files"]["ids"], entry["segments"][-1]
+    given = [str(phi3_bundle), image, "--json", "--append-answer"]
+    masks = []
+    for mask in (f"{ids}:{segment['id']}", entry["files"]["masks"][-1]):
+        out = str(tmp_path / f"out-{len(masks)}")
+        assert main([*given, "--mask", mask, "-o", out]) == 0
+        (found,) = answer(capsys)["images"]
+        masks.append([segment["mask"] for segment in found["segments"]])
+    assert masks[0] == masks[1]
+    assert main([*given, "--mask", f"{ids}:99", "-o", str(tmp_path / "none")]) == 2
+    assert "the mask has no pixel of the id 99; it holds the values 0, 1" in capsys.readouterr().err
+
+
+def test_chat_writes_nothing(
+    phi3_bundle: Path,
+    image: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     arguments = [str(phi3_bundle), image, "--chat", "What is unusual about this image?", "--max-new-tokens", "3"]
-    assert main([*arguments, "-o", str(out), "--json"]) == 0
+    assert main([*arguments, "--json"]) == 0
     (entry,) = answer(capsys)["images"]
     assert entry["files"] is None
     assert entry["text"]
-    assert not out.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_phrases_are_one_batch(
+    phi3_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    asked = ["--refer", "a car", "--refer", "the ironing man"]
+    assert main([str(phi3_bundle), image, *asked, "-o", out, "--json"]) == 0
+    entries = answer(capsys)["images"]
+    assert [entry["asked"] for entry in entries] == ["a car", "the ironing man"]
+    folders = [Path(entry["files"]["result"]).parent.name for entry in entries]
+    assert folders == ["image_01_a-car", "image_02_the-ironing-man"]
+    for entry in entries:
+        assert main([str(phi3_bundle), image, "--refer", entry["asked"], "-o", out, "--json", "--overwrite"]) == 0
+        (alone,) = answer(capsys)["images"]
+        assert alone["segments"] == entry["segments"] and alone["llm_forwards"] >= 1
+    assert main([str(phi3_bundle), image, *asked, "-o", out, "--overwrite"]) == 0
+    table = capsys.readouterr().out
+    assert f"{image}  a car  150 x 100" in table and f"{image}  the ironing man  150 x 100" in table
 
 
 def test_no_seg_is_an_answer(phi3_bundle: Path, image: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,6 +169,14 @@ def test_an_altered_bundle_is_refused(
         (["BUNDLE", "IMAGE", "--refer", "a", "--context", "40"], "the context holds 40"),
         (["BUNDLE", "IMAGE", "--box", "500,0,600,9"], "does not lie in the image"),
         (["BUNDLE", "IMAGE", "--refer", "a", "--threads", "-1"], "whole number"),
+        (["BUNDLE", "IMAGE", "--refer", "a", "--threads", "100000"], "expected a whole number from 0 to"),
+        (["BUNDLE", "IMAGE", "--refer", "a", "--threads", "1", "--device", "cuda"], "--threads is of the CPU"),
+        (["BUNDLE", "IMAGE", "--refer", "a", "--context", "0"], "'0' is not a whole number from 1 on"),
+        (["BUNDLE", "IMAGE", "--describe", "--max-new-tokens", "0"], "'0' is not a whole number from 1 on"),
+        (["BUNDLE", "IMAGE", "--refer", "a", "-o", ""], "-o/--output: the path is empty"),
+        (["", "IMAGE", "--refer", "a"], "BUNDLE: the path is empty"),
+        (["BUNDLE", "", "--refer", "a"], "IMAGE: the path is empty"),
+        (["BUNDLE", "IMAGE", "--mask", ""], "--mask: the path is empty"),
         (["BUNDLE", "IMAGE", "--refer", "a", "-o", "FULL"], "not empty"),
     ],
 )

@@ -58,6 +58,20 @@ def test_lines(
     assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
 
 
+def test_several_phrases(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    asked = ["--refer", "the largest shape", "--refer", "the smallest shape", "--threshold", "official"]
+    arguments = [str(shapes_bundle), "--source", scenes, *asked, "--max-frames", "1", "-o", str(out)]
+    assert main([*arguments, "--json"]) == 0
+    (entry,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(result["overlay"]).name for result in entry["results"]] == ["000000-1.jpg", "000000-2.jpg"]
+    labels = [result["segments"][0]["label"] for result in entry["results"]]
+    assert labels == ["the largest shape", "the smallest shape"]
+    assert main([*arguments, "--overwrite"]) == 0
+    line = capsys.readouterr().out
+    assert all(label in line for label in labels) and line.count("\n") == 1
+
+
 def test_late_frames(
     shapes_bundle: Path, scenes: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +149,18 @@ def test_an_interrupt_still_sums_up(
     assert "no frame; 0 answered" in capsys.readouterr().err
 
 
+def test_a_broken_frame_among_others(
+    shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "0.png").write_bytes(next(Path(scenes).iterdir()).read_bytes())
+    (tmp_path / "1.png").write_bytes(b"")
+    arguments = [str(shapes_bundle), "--source", str(tmp_path), "--refer", "a star"]
+    assert main(arguments) == 0
+    assert "1 answered, 0 late, 0 skipped, 1 damaged\n" in capsys.readouterr().err
+    assert main([*arguments, "--strict"]) == 2
+    assert "1.png is empty" in capsys.readouterr().err
+
+
 def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "0.png").write_bytes(b"")
     assert main([str(shapes_bundle), "--source", str(tmp_path), "--refer", "a star"]) == 2
@@ -148,7 +174,10 @@ def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.Capt
         (["--refer", "a"], "no image was given"),
         (["IMAGE", "--refer", "a", "--deadline", "5"], "--deadline applies to --source"),
         (["IMAGE", "--refer", "a", "--every-frame"], "--every-frame applies to --source"),
-        (["IMAGE", "--refer", "a", "--max-frames", "0"], "--max-frames applies to --source"),
+        (["IMAGE", "--refer", "a", "--max-frames", "1"], "--max-frames applies to --source"),
+        (["--refer", "a", "--source", ".", "--max-frames", "0"], "'0' is not a whole number from 1 on"),
+        (["--refer", "a", "--source", ""], "--source is empty"),
+        (["--refer", "a", "--source", ".", "--overwrite"], "--source writes none without --output"),
         (["IMAGE", "--refer", "a", "--reconnect", "0"], "--reconnect applies to --source"),
         (["IMAGE", "--refer", "a", "--timeout", "5"], "--timeout applies to --source"),
         (["--refer", "a", "--source", "0", "--timeout", "0"], "not a number above 0"),

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,19 @@ def asked(*arguments: str) -> Any:
             ["--reason", "why?", "--several", "--threshold", "0.4", "--append-answer"],
             ("reason", ("why?",), {"several": True, "threshold": 0.4, "answer": "append"}),
         ),
+        (
+            ["--refer", "a man", "--refer", "a cup"],
+            ("refer", (("a man", "a cup"),), {"several": False, "answer": "greedy"}),
+        ),
+        (
+            ["--reason", "why?", "--reason", "who?"],
+            ("reason", (("why?", "who?"),), {"several": False, "answer": "greedy"}),
+        ),
         (["--things", "cat, dog"], ("categories", (["cat", "dog"], []), {"answer": "greedy"})),
+        (
+            ["--things", "cat", "--stuff", "sky", "--things", "dog,cow", "--stuff", "sea"],
+            ("categories", (["cat", "dog", "cow"], ["sky", "sea"]), {"answer": "greedy"}),
+        ),
         (
             ["--stuff", "sky", "--things", "cat", "--semantic"],
             ("categories", (["cat"], ["sky"]), {"answer": "greedy", "instances": False, "semantic": True}),
@@ -56,11 +69,44 @@ def asked(*arguments: str) -> Any:
         (["--stuff", "sky", "--threshold", "0"], ("categories", ([], ["sky"]), {"threshold": 0.0, "answer": "greedy"})),
         (["--describe", "--max-new-tokens", "7"], ("describe", (), {"max_new_tokens": 7})),
         (["--describe", "--threshold", "0.7"], ("describe", (), {"threshold": 0.7})),
-        (["--chat", "what?"], ("chat", ("what?",), {})),
+        (["--chat", "what?"], [("chat", ("what?",), {})]),
+        (["--chat", "what?", "--chat", "who?"], [("chat", ("what?",), {}), ("chat", ("who?",), {})]),
     ],
 )
 def test_calls(arguments: list[str], call: tuple[Any, ...]) -> None:
     assert asked(*arguments) == call
+
+
+def test_names_of_a_file_may_have_commas(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("\ufefftraffic light, red\n\n  cup \n", encoding="utf-8")
+    _, (things, stuff), _ = asked("--things", f"@{names}", "--things", "cat,dog", "--stuff", f"@{names}")
+    assert things == ["traffic light, red", "cup", "cat", "dog"] and stuff == ["traffic light, red", "cup"]
+    names.write_text("\n")
+    with pytest.raises(InputError, match="holds no name; write one a line"):
+        asked("--things", f"@{names}")
+    names.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(InputError, match="give a text file in UTF-8"):
+        asked("--things", f"@{names}")
+
+
+def test_an_id_of_a_mask(tmp_path: Path) -> None:
+    (tmp_path / "ids.png").touch()
+    (tmp_path / "12:30").touch()
+    names = ("ids.png", "ids.png:3", "12:30", "none:x")
+    _, _, options = asked(*[part for name in names for part in ("--mask", str(tmp_path / name))])
+    assert options["masks"] == [
+        tmp_path / "ids.png",
+        (tmp_path / "ids.png", 3),
+        tmp_path / "12:30",
+        tmp_path / "none:x",
+    ]
+
+
+def test_texts_are_told_apart() -> None:
+    options = segment.parser().parse_args(["bundle", "image", "--refer", "a", "--refer", "b"])
+    assert question(options).texts == ("a", "b")
+    assert question(segment.parser().parse_args(["bundle", "image", "--describe"])).texts == (None,)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +122,9 @@ def test_calls(arguments: list[str], call: tuple[Any, ...]) -> None:
         (["--refer", "a", "--semantic"], "--semantic does not apply to refer"),
         (["--chat", "a", "--append-answer"], "--append-answer does not apply to chat"),
         (["--refer", "a", "--max-new-tokens", "3"], "--max-new-tokens does not apply to refer"),
-        (["--describe", "--max-new-tokens", "0"], "it must be at least 1"),
+        (["--refer", "a", "--refer", " "], "--refer is empty"),
+        (["--chat", "a", "--output", "out"], "--output does not apply to chat"),
+        (["--chat", "a", "--overwrite"], "--overwrite does not apply to chat"),
         (["--chat", "a", "--threshold", "0.5"], "--threshold does not apply to chat"),
         (
             ["--refer", "a", "--threshold", "often"],

@@ -69,6 +69,24 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, extension):
     np.testing.assert_array_equal(np.asarray(load_image(path))[..., 0], grey >> 8)
 
 
+@pytest.mark.parametrize("largest", [1, 255, 65535])
+def test_integers_of_a_program_have_the_range_that_they_fill(largest):
+    grey = np.linspace(0, largest, 600).astype(np.int32).reshape(20, 30)
+    expected = grey if largest < 256 else grey >> 8
+    np.testing.assert_array_equal(np.asarray(load_image(Image.fromarray(grey)))[..., 0], expected)
+    np.testing.assert_array_equal(np.asarray(load_image(Image.fromarray(grey - largest)))[..., 0], np.zeros((20, 30)))
+
+
+def test_blue_first():
+    array = noise(channels=4)
+    np.testing.assert_array_equal(load_image(array[..., :3], bgr=True), array[..., 2::-1])
+    np.testing.assert_array_equal(load_image(array, bgr=True), array[..., 2::-1])
+    np.testing.assert_array_equal(load_image(array[..., 0], bgr=True), load_image(array[..., 0]))
+    for source in ("image.png", Image.fromarray(array)):
+        with pytest.raises(InputError, match="bgr is of arrays"):
+            load_image(source, bgr=True)
+
+
 def test_arrays():
     array = noise()
     np.testing.assert_array_equal(load_image(array), array)
@@ -89,7 +107,7 @@ def test_arrays():
         (Image.new("F", (5, 5)), "floating-point"),
         (None, "NoneType"),
         ("nowhere.png", "does not exist"),
-        ("a\0b", "cannot be read"),
+        ("a\0b", "expected the path of one image file"),
     ],
 )
 def test_unusable_sources(source, message):

@@ -83,7 +83,7 @@ def test_what_a_mistyped_url_holds_is_not_shown() -> None:
 
 
 def test_numbers_below_0() -> None:
-    with pytest.raises(InputError, match="number is -1; cameras are counted from 0"):
+    with pytest.raises(InputError, match="number is -1; expected a whole number from 0"):
         locate(-1)
 
 

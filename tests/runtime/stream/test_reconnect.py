@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from xsam_edge.runtime.errors import InputError
@@ -12,6 +13,11 @@ def test_waits_grow_up_to_the_longest() -> None:
     assert Reconnect(delay=60, longest=30).wait(0) == 30
 
 
+def test_scalars_of_numpy_are_numbers() -> None:
+    policy = Reconnect(np.int64(3), np.float32(0.5), timeout=np.float32(2))  # type: ignore[arg-type]
+    assert [type(value) for value in (policy.attempts, policy.delay, policy.timeout)] == [int, float, float]
+
+
 def test_attempts_of_what_may_be_done() -> None:
     assert (Reconnect().attempts_of(written=False), Reconnect().attempts_of(written=True)) == (5, 0)
     assert Reconnect(attempts=2).attempts_of(written=True) == 2
@@ -21,12 +27,12 @@ def test_attempts_of_what_may_be_done() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attempts": -1}, "attempts to reconnect are -1"),
-        ({"delay": -0.1}, "delay is -0.1 s"),
-        ({"longest": float("inf")}, "longest is inf s"),
-        ({"growth": 0.5}, "growth is 0.5"),
-        ({"timeout": 0}, "timeout is 0 s"),
-        ({"timeout": float("nan")}, "timeout is nan s"),
+        ({"attempts": -1}, "attempts is -1; expected a whole number from 0 on"),
+        ({"delay": -0.1}, "delay is -0.1; expected seconds from 0 to 86400"),
+        ({"longest": float("inf")}, "longest is inf; expected seconds"),
+        ({"growth": 0.5}, "growth is 0.5; expected a factor from 1"),
+        ({"timeout": 0}, "timeout is 0; expected seconds above 0 to 86400"),
+        ({"timeout": float("nan")}, "timeout is nan"),
     ],
 )
 def test_numbers_out_of_range(options: dict[str, float], message: str) -> None:

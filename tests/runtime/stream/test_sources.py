@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.runtime.stream.live import RED, Capture, blue, film
-from xsam_edge.runtime.errors import BackendError, InputError
+from xsam_edge.runtime.errors import BackendError, ImageError, InputError
 from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Folder, Video, open_source
@@ -58,6 +58,10 @@ def test_stop_ends_a_folder(folder: Path, rate: float | None) -> None:
 def test_folders_that_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no image"):
         Folder(tmp_path)
+    with pytest.raises(InputError, match="not a folder"):
+        Folder("x" * 400)
+    with pytest.raises(InputError, match="not a file"):
+        Video("x" * 400)
     with pytest.raises(InputError, match="not a folder"):
         Folder(tmp_path / "nosuch")
 
@@ -142,3 +146,19 @@ def test_a_file_that_is_no_video(package: str, tmp_path: Path, monkeypatch: pyte
     (tmp_path / "film.mp4").write_bytes(b"no video at all")
     with pytest.raises(InputError, match=r"film\.mp4 cannot be"):
         list(Video(tmp_path / "film.mp4"))
+
+
+def test_a_damaged_part_of_a_video_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    path = tmp_path / "film.avi"
+    film(path, codec="mjpeg", count=6)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        position, size = packets[3].pos, packets[3].size
+    content = bytearray(path.read_bytes())
+    content[position + 8 : position + 8 + size] = bytes(size)
+    path.write_bytes(content)
+    images = [frame.image for frame in Video(path)]
+    (damage,) = [image for image in images if isinstance(image, ImageError)]
+    assert len(images) >= 5, "threads of the decoder may lose a frame beside it"
+    assert str(damage) == f"a part of {path} is damaged (Invalid data found when processing input)"

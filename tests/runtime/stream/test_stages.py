@@ -12,6 +12,7 @@ from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.runtime.bundle.contract import MASK_DECODER
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.stream import stages as module
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Folder
 
@@ -96,13 +97,67 @@ def test_a_slow_stage_is_late(model: XSam, scenes: Path, monkeypatch: pytest.Mon
     assert third.index == 2
 
 
-def test_a_broken_image_ends_the_stream(model: XSam, scenes: Path, tmp_path: Path) -> None:
+def test_broken_images_are_left_out(
+    model: XSam, scenes: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = Folder(scenes).paths[0].read_bytes()
+    for number in (2, 4, 5):
+        (tmp_path / f"{number}.png").write_bytes(whole)
+    (tmp_path / "1.png").write_bytes(b"")
+    (tmp_path / "3.png").write_bytes(whole[: len(whole) // 2])
+    for options in ({}, {"overlap": True}, {"deadline": 60_000}):
+        stream = model.stream(tmp_path, refer=PHRASE, **options)
+        assert [(item.name, item.dropped) for item in stream] == [("2.png", 0), ("4.png", 0), ("5.png", 0)]
+        assert (stream.counts.answered, stream.counts.damaged, stream.counts.dropped) == (3, 2, 0)
+    assert "frame 3.png is left out: " in caplog.text
+
+
+def test_nothing_but_broken_images_is_an_error(model: XSam, tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"1\.png is empty"):
+        next(model.stream(tmp_path, refer=PHRASE))
+
+
+def test_what_is_no_image_is_no_damage(model: XSam, scenes: Path) -> None:
+    """An array of another type is a mistake of the program, of which it hears."""
+    image = np.asarray(Image.open(Folder(scenes).paths[0]))
+    stream = model.stream([image, image / 255], refer=PHRASE)
+    assert next(stream).index == 0
+    with pytest.raises(InputError, match="must be uint8"):
+        next(stream)
+
+
+def test_blue_first(model: XSam, scenes: Path) -> None:
+    image = np.asarray(Image.open(Folder(scenes).paths[0]).convert("RGB"))
+    expected = model.look(image).refer(PHRASE)
+    (item,) = model.stream([image[..., ::-1]], refer=PHRASE, bgr=True)
+    assert item.result == expected == model.look(image[..., ::-1], bgr=True).refer(PHRASE)
+    with pytest.raises(InputError, match="bgr is of arrays, and addresses give none"):
+        model.stream(scenes, refer=PHRASE, bgr=True)
+
+
+def test_a_broken_image_ends_a_strict_stream(model: XSam, scenes: Path, tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(Folder(scenes).paths[0].read_bytes())
     (tmp_path / "2.png").write_bytes(b"")
-    stream = model.stream(tmp_path, refer=PHRASE)
+    stream = model.stream(tmp_path, refer=PHRASE, strict=True)
     assert next(stream).name == "1.png"
     with pytest.raises(InputError, match=r"2\.png is empty"):
         next(stream)
+
+
+def test_addresses_are_taken_as_they_are(model: XSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[object] = []
+
+    def open_source(address: str, **_: Any) -> list[Any]:
+        opened.append(address)
+        return []
+
+    monkeypatch.setattr(module, "open_source", open_source)
+    addresses = ("rtsp://10.0.0.7/live", "videotestsrc ! appsink location=a//b", Path("scenes"), "-")
+    for address in addresses:
+        model.stream(address, refer=PHRASE)
+    assert opened == [*map(str, addresses)]
 
 
 def test_one_question(model: XSam, scenes: Path) -> None:

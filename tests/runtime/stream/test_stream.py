@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.stream.staged import every, stages, threads_of_streams
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.stream import stream as module
 from xsam_edge.runtime.stream.sources import SourceFrame
 from xsam_edge.runtime.stream.stream import FrameStream, Late, Policy
@@ -177,6 +177,27 @@ def test_one_graph_at_a_time_without_overlap(deadline: float | None) -> None:
         return value
 
     assert len(list(FrameStream(range(30), stages(alone, encode=alone), Policy(False, deadline)))) == 30
+
+
+def test_damaged_frames_are_counted_apart_from_dropped_ones() -> None:
+    def prepare(value: Any) -> Any:
+        if value in (1, 5, 6):
+            raise ImageError(f"{value} is damaged")
+        return value
+
+    frames = [SourceFrame(number) for number in range(8)]  # type: ignore[arg-type]
+    stream = FrameStream(frames, stages(prepare=prepare), Policy(latest=False))
+    assert [(item.index, item.dropped) for item in stream] == [(0, 0), (2, 0), (3, 0), (4, 0), (7, 0)]
+    assert (stream.counts.damaged, stream.counts.dropped) == (3, 0)
+
+    slow = FrameStream(every(range(60), 0.002), stages(lambda _: time.sleep(0.01), prepare=prepare), Policy())
+    seen = list(slow)
+    counts = slow.counts
+    assert sum(item.dropped for item in seen) == counts.dropped > 0
+    assert counts.answered + counts.dropped + counts.damaged == seen[-1].index + 1
+
+    with pytest.raises(ImageError, match="1 is damaged"):
+        list(FrameStream(frames, stages(prepare=prepare), Policy(latest=False, strict=True)))
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf")])
