@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from xsam_edge.export.staging import beside, staged, told_when_full
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, check_files, read_manifest
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
+from xsam_edge.runtime.bundle.verification import check_files
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Step, silent
 
