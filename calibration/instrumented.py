@@ -58,6 +58,10 @@ class EditedBackend(OnnxRuntimeBackend):
     ``disabled`` names optimisers of ONNX Runtime.
     """
 
+    widens_once = True
+    """Whether weights that are stored in 16 bits are widened when a graph is loaded, which takes the memory of all of
+    them, and not each when it is read."""
+
     def __init__(
         self,
         edit: Callable[[Path], ir.Model],
@@ -109,8 +113,9 @@ class EditedBackend(OnnxRuntimeBackend):
         store(model)
         data = ir.to_proto(model).SerializeToString()
         try:
+            disabled = [*self._disabled, *([] if self.widens_once else ["ConstantFolding"])]
             return onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
+                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
             )
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error

@@ -149,7 +149,10 @@ class StagedRun:
                 return recorded[0]
             if path.stem == contract.MASK_DECODER:
                 return SilentGraph(spec)
-            return SpooledGraph(self.backend.open(path, spec), spec, self.spool)
+            self.backend.widens_once = False  # the activations of this graph take gigabytes themselves
+            graph = self.backend.open(path, spec)
+            self.backend.widens_once = True
+            return SpooledGraph(graph, spec, self.spool)
 
         self._ask_all(stand_in, "image encoder", last=False)
         self.calls = recorded[0].calls
