@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.fit import fit_target
-from xsam_edge.export.engines.footprint import config_footprint
+from xsam_edge.export.engines.footprint import config_footprint, llm_weights
 from xsam_edge.export.engines.targets import TARGETS, Target
 from xsam_edge.runtime.device.memory_plan import Footprint, longest_context
 from xsam_edge.runtime.units import size
 
 PRECISIONS = ("fp16", "int8", "int4")
 SHOWN = ("orin-nano", "orin-nx", "agx-orin", "rtx-30")
-_MODELS = ("phi3", "qwen3-4b", "qwen3-1.7b")
+_LARGE = 10**9  # weights of a language model from which on it asks what it fits on
 _CONTEXT = 4096
 
 
@@ -25,11 +25,17 @@ def boards() -> str:
 
 def _rows() -> Iterator[str]:
     for target in (TARGETS[name] for name in SHOWN):
-        for name in _MODELS:
+        for name in _models():
             facts = [config_footprint(VARIANTS[name].config, name, precision) for precision in PRECISIONS]
             context = min(target.context, facts[0].context_limit, _CONTEXT)
             cells = " | ".join(_cell(item, context, target) for item in facts)
             yield f"| `{target.name}` | `{name}` | {context:,} | {cells} |"
+
+
+def _models() -> Iterator[str]:
+    """Variants of the main line with a large language model, the largest first."""
+    sizes = {name: llm_weights(variant.config.llm) for name, variant in VARIANTS.items() if variant.line == "main"}
+    yield from sorted((name for name, size in sizes.items() if size > _LARGE), key=lambda name: -sizes[name])
 
 
 def _cell(facts: Footprint, context: int, target: Target) -> str:

@@ -10,14 +10,17 @@ import importlib.metadata
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xsam_edge.calibration.calibration_data import open_calibration
-from xsam_edge.export.gate.measure import Exam, Score
 from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
 from xsam_edge.runtime.errors import EngineBuildError
 from xsam_edge.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from xsam_edge.export.gate.measure import Score
 
 # Masks of an engine differ from those of its graph by the order of sums; those of a wrong one by half and more.
 LEAST_IOU = 0.95
@@ -63,6 +66,8 @@ def parity_check(
     """
     if reason := why_not(manifest, device, capabilities):
         return Parity(f"parity with the graphs was not checked: {reason}")
+    from xsam_edge.export.gate.measure import Exam
+
     data = open_calibration("shapes", 1, _PICTURES)
     exam = Exam(graphs, data.held_out, progress=progress)
     score = exam.score(engines, backend(engines) if backend else None, what="parity: the engines")

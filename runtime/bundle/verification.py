@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+from xsam_edge.runtime.arguments import found
 from xsam_edge.runtime.bundle import verified
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
@@ -79,7 +80,9 @@ def check_files(bundle: Path, manifest: Manifest, *, verify: Verify = "full", pr
         InputError: ``verify`` is something else.
     """
     if not isinstance(verify, str) or verify not in VERIFY:
-        raise InputError(f"verify is {verify!r}; write 'full' (which True was), 'changed' or 'none' (which False was)")
+        raise InputError(
+            f"verify is {found(verify)}; write 'full' (which True was), 'changed' or 'none' (which False was)"
+        )
     again = "export the bundle again" if manifest.engine is None else "build it again with `xsam-export --from`"
     paths = _present(bundle, manifest, again)
     total = sum(entry.bytes for entry in manifest.files.values())

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.export.overflowing import PLACES, overflow
 from xsam_edge.export import quantize
+from xsam_edge.export.bundle import fill_bundle
 from xsam_edge.export.cli import main
 from xsam_edge.export.gate.measure import Score
 from xsam_edge.export.gate.search import RaisedBlock, SearchResult
@@ -37,12 +38,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def traced_once(shapes_bundle: Path) -> Iterator[None]:
-    """Exports begin with a copy of the session's FP32 bundle, which is what they would make first."""
+def traced_once(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Iterator[None]:
+    """Exports begin with a copy of one FP32 bundle, which is what each would make first."""
+    base = tmp_path_factory.mktemp("base")
+    fill_bundle(from_checkpoint("shapes", progress=silent), base, finished=False)
 
     def copied(_request: object, folder: Path, _report: object, *, finished: bool) -> None:
         assert not finished
-        shutil.copytree(shapes_bundle, folder, dirs_exist_ok=True)
+        shutil.copytree(base, folder, dirs_exist_ok=True)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(quantize, "fill_bundle", copied)
@@ -149,7 +152,9 @@ def test_a_bound_that_cannot_be_held_is_an_error(
     request = from_checkpoint("shapes", progress=silent)
     options = QuantizeOptions("fp16", samples=6, held_out=2, checked=0, min_iou=0.97, cache=cache)
     monkeypatch.setattr(quantize, "Search", searched((Plan("fp16"), 0.5, False)))
-    with pytest.raises(XSamError, match=r"of 0\.5000, below .* 0\.97; .* 7 trials, with 2 of 12 bl.*--allow-degraded"):
+    with pytest.raises(
+        XSamError, match=r"of 0\.5000 ± 0\.1960, below .* 0\.97; .* 7 trials, with 2 of 12 bl.*--allow-degraded"
+    ):
         quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
     assert list(tmp_path.iterdir()) == []
     manifest, facts = quantize.quantize_bundle(

@@ -69,7 +69,7 @@ def _ask(method: str, name: str, **others: Any) -> Call:
 
 
 def _load(name: str) -> Call:
-    return lambda _, value, bundle: XSam.load(**{"bundle": bundle, "threads": 1, "verify": False, name: value})
+    return lambda _, value, bundle: XSam.load(**{"bundle": bundle, "threads": 1, "verify": "none", name: value})
 
 
 def _frame_source(value: Any) -> Any:
@@ -183,7 +183,7 @@ def test_what_is_said(phi3_bundle: Path, ask: Callable[[XSam], object], message:
         ({"threads": 4 * (os.cpu_count() or 1) + 1}, f"expected a whole number from 0 to {4 * (os.cpu_count() or 1)}"),
         ({"scene_bytes": 1.5}, "scene_bytes is 1.5; expected a whole number from 0 on"),
         ({"device": None}, "device is None; expected text"),
-        ({"verify": "yes"}, "verify is 'yes'; expected True or False"),
+        ({"verify": "yes"}, "verify is 'yes'; write 'full'"),
         ({"backend": "cuda"}, "backend is 'cuda'; expected a Backend of runtime.backends.base"),
         ({"bundle": ""}, "bundle is ''; expected the folder of a bundle"),
         ({"bundle": 5}, "bundle is 5; expected the folder of a bundle"),
@@ -195,7 +195,7 @@ def test_what_is_said_of_loading(phi3_bundle: Path, options: dict[str, Any], mes
 
 
 def test_scalars_of_numpy_are_numbers(phi3_bundle: Path) -> None:
-    model = XSam.load(phi3_bundle, context=np.int64(160), threads=np.int32(1), verify=np.bool_(False))
+    model = XSam.load(phi3_bundle, context=np.int64(160), threads=np.int32(1), speculative=np.bool_(False))
     scene = model.look(PIXELS)
     boxes = np.array([BOX], np.float32)
     assert same(scene.regions(boxes=boxes, threshold=np.float32(0)), scene.regions(boxes=[BOX], threshold=0))

@@ -66,7 +66,7 @@ def compile_with(shapes_gpu_bundle: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
     def run(build: Build, *options: str, device: DeviceInfo | None = GPU) -> int:
         destination = Destination(get_target("rtx-40", device), device, ("8.9",))
-        monkeypatch.setattr("xsam_edge.export.engines.command.find_destination", lambda *_: destination)
+        monkeypatch.setattr("xsam_edge.export.engines.command.find_destination", lambda *_, **__: destination)
         builder = Builder("tensorrt-rtx", "1.7.1", destination, None)
         monkeypatch.setattr("xsam_edge.export.engines.command.find_builder", lambda *_: builder)
         monkeypatch.setattr("xsam_edge.export.engines.convert.build_engine", build)
