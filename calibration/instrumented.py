@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
 
-from xsam_edge.calibration.stored_weights import store
+from xsam_edge.calibration.stored_weights import store, widen
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.backends.onnxruntime import THREAD_ENTRIES, OnnxRuntimeBackend, one_line
 from xsam_edge.runtime.bundle.manifest import GraphSpec
@@ -58,9 +58,8 @@ class EditedBackend(OnnxRuntimeBackend):
     ``disabled`` names optimisers of ONNX Runtime.
     """
 
-    widens_once = True
-    """Whether weights that are stored in 16 bits are widened when a graph is loaded, which takes the memory of all of
-    them, and not each when it is read."""
+    maps_weights = False
+    """Whether weights that are stored in 16 bits are widened into a file that is mapped, in place of memory."""
 
     def __init__(
         self,
@@ -110,12 +109,16 @@ class EditedBackend(OnnxRuntimeBackend):
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         for name, value in THREAD_ENTRIES.items():
             options.add_session_config_entry(name, value)
+        wide = path.with_suffix(".wide")
+        if self.maps_weights:
+            widen(model, wide)
         store(model)
         data = ir.to_proto(model).SerializeToString()
         try:
-            disabled = [*self._disabled, *([] if self.widens_once else ["ConstantFolding"])]
             return onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
             )
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
+        finally:
+            wide.unlink(missing_ok=True)  # what is mapped stays until the session ends

@@ -17,9 +17,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.runtime.backends.onnxruntime import one_line
-from xsam_edge.runtime.errors import BackendError
+from xsam_edge.runtime.errors import BackendError, XSamError
 
 FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+_PAGE = 4096  # bytes; a tensor that is mapped begins at one
+_ROWS = 1024  # of a weight that are widened at a time
 _CAST, _FACTOR = "\twiden", "\tfactor"  # ends of the names of nodes
 
 
@@ -41,6 +43,11 @@ class StoredWeight(ir.LazyTensor):
     def sizes(self) -> tuple[int, ...]:
         """Its shape."""
         return tuple(self.stored.shape.numpy())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is stored as what it is."""
+        return self.stored.dtype == ir.DataType.FLOAT and not self.factors
 
     def rows(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows ``start:stop`` along the first axis."""
@@ -83,6 +90,40 @@ def store(model: ir.Model) -> None:
     for value in list(model.graph.initializers.values()):
         if isinstance(weight := value.const_value, StoredWeight):
             _put_back(model.graph, value, weight)
+
+
+def widen(model: ir.Model, path: Path) -> None:
+    """Write weights that are stored otherwise than as what they are to a file, as float32, which stores them then.
+
+    Raises:
+        XSamError: the disk is full.
+    """
+    offset = 0
+    try:
+        with path.open("wb") as file:
+            for value in model.graph.initializers.values():
+                weight = value.const_value
+                if not isinstance(weight, StoredWeight) or weight.is_plain:
+                    continue
+                offset = -(-offset // _PAGE) * _PAGE
+                file.seek(offset)
+                for start in range(0, weight.sizes[0], _ROWS):
+                    file.write(weight.rows(start, start + _ROWS).view(np.uint8).data)
+                length = 4 * weight.size
+                value.const_value = ir.ExternalTensor(
+                    path.name,
+                    offset,
+                    length,
+                    weight.dtype,
+                    shape=weight.stored.shape,
+                    name=value.name or "",
+                    base_dir=path.parent,
+                )
+                offset += length
+    except OSError as error:
+        raise XSamError(
+            f"{path} cannot be written ({error.strerror or error}), where weights are widened; free some space"
+        ) from None
 
 
 def stored_weights(graph: ir.Graph) -> Mapping[str, StoredWeight]:

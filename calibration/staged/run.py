@@ -149,9 +149,9 @@ class StagedRun:
                 return recorded[0]
             if path.stem == contract.MASK_DECODER:
                 return SilentGraph(spec)
-            self.backend.widens_once = False  # the activations of this graph take gigabytes themselves
+            self.backend.maps_weights = True  # the activations of this graph take gigabytes themselves
             graph = self.backend.open(path, spec)
-            self.backend.widens_once = True
+            self.backend.maps_weights = False
             return SpooledGraph(graph, spec, self.spool)
 
         self._ask_all(stand_in, "image encoder", last=False)

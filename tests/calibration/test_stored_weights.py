@@ -7,7 +7,8 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from xsam_edge.calibration.stored_weights import Factor, StoredWeight, load_graph, narrow, store, stored_weights
+from xsam_edge.calibration.instrumented import EditedBackend
+from xsam_edge.calibration.stored_weights import Factor, StoredWeight, load_graph, narrow, store, stored_weights, widen
 from xsam_edge.runtime.errors import BackendError
 
 ROWS, COLUMNS = 4, 3
@@ -80,6 +81,29 @@ def test_factors_are_kept_in_the_graph(tmp_path: Path, dtype: ir.DataType) -> No
     y, z = run(path)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(z, -expected)
+
+
+def test_widened_into_a_file_it_is_the_same(tmp_path: Path) -> None:
+    path = write(tmp_path, ir.DataType.BFLOAT16, narrowed=True)
+    expected = run(path)
+    model = load_graph(path)
+    widen(model, tmp_path / "wide")
+    store(model)
+    assert [node.op_type for node in model.graph] == ["MatMul", "Neg"]
+    assert (tmp_path / "wide").stat().st_size == 4 * ROWS * COLUMNS
+    ir.save(model, tmp_path / "other.onnx")
+    for one, other in zip(run(tmp_path / "other.onnx"), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_mapped_weight_outlives_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path, ir.DataType.FLOAT16, narrowed=True)
+    backend = EditedBackend(load_graph, threads=1)
+    backend.maps_weights = True
+    session = backend.session(backend.edited(path), path)
+    assert {item.name for item in tmp_path.iterdir()} == {"g.onnx", "g.data"}
+    (found, _) = session.run(None, {"x": np.eye(ROWS, dtype=np.float32)})
+    np.testing.assert_array_equal(found, weights(ir.DataType.FLOAT16).astype(np.float32))
 
 
 def test_a_plain_graph_stays_as_it_is(phi3_bundle: Path, tmp_path: Path) -> None:
