@@ -99,6 +99,14 @@ class Picture:
     image: Callable[[], Image.Image]
     asks: tuple[Ask, ...]
 
+    def is_readable(self) -> bool:
+        """Whether its image can be opened."""
+        try:
+            self.image()
+        except OSError:
+            return False
+        return True
+
 
 class DataSet(Protocol):
     """A data set that was opened.

@@ -88,7 +88,7 @@ class Exam:
         self._recorder = Recorder()
         self._whole = fits_whole(read_manifest(bundle))
         # Their pixels and masks are made when they are asked for.
-        self._pictures = [picture for picture in pictures if _is_readable(picture)]
+        self._pictures = [picture for picture in pictures if picture.is_readable()]
         if not self._pictures:
             raise InputError("no held-out picture can be read; give calibration data with more pictures")
         backend = None if self._whole else EditedBackend(load_graph, None, threads)
@@ -183,14 +183,6 @@ class _Marks:
         tasks = self._agreement.result()
         ordered = tuple(item for _, _, item in sorted(self._worst, key=lambda entry: -entry[0]))
         return Score(mean, stderr, _tokens(tasks), count, int(counts.sum()), tasks, ordered)
-
-
-def _is_readable(picture: Picture) -> bool:
-    try:
-        picture.image()
-    except OSError:
-        return False
-    return True
 
 
 def _ask(

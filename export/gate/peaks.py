@@ -112,7 +112,7 @@ def measure(
 
     backend = EditedBackend(edit, listen, threads)
     backend.runs_without_logits = False  # the head's products are of interest, though no token is
-    chosen = list(itertools.islice(filter(_is_readable, pictures), count))
+    chosen = list(itertools.islice((picture for picture in pictures if picture.is_readable()), count))
     if not chosen:
         raise InputError("no calibration picture can be read, so that peaks are unknown; give pictures that can")
     what = "range of FP16"
@@ -128,14 +128,6 @@ def measure(
 
         StagedRun(base, backend, chosen, _ask, base / "stages", progress=tell).run_all()
     return Peaks(len(chosen), dict(highest))
-
-
-def _is_readable(picture: Picture) -> bool:
-    try:
-        picture.image()
-    except OSError:
-        return False
-    return True
 
 
 def _ask(model: XSam, picture: Picture, _last: bool = True) -> None:

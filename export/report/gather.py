@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,16 +180,8 @@ def _observe(
     measured: Measured,
 ) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]], dict[tuple[str, str], Error]]:
     stages, blocks = points(measured.base)
-    pictures: list[Picture] = []
-    for picture in measured.pictures:
-        if len(pictures) == OBSERVED:
-            break
-        if any(not isinstance(ask, Caption) for ask in picture.asks):
-            try:
-                picture.image()
-            except OSError:
-                continue
-            pictures.append(picture)
+    asked = (item for item in measured.pictures if any(not isinstance(ask, Caption) for ask in item.asks))
+    pictures = list(itertools.islice((picture for picture in asked if picture.is_readable()), OBSERVED))
     if not pictures:
         return stages, blocks, {}
     measured.progress(Step("report: inside of the chain"))
