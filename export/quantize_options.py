@@ -142,7 +142,7 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         min_iou = 0.0 if options.random_weights else DEFAULT_MIN_IOU
     if not min_iou:
         why = "is of the gate, and --min-iou 0, the default of random weights, compares no masks; leave it out"
-        _refuse_idle(options, ("gate_samples", "allow_degraded"), why)
+        _refuse_idle(options, ("gate_samples", "gate_minutes", "allow_degraded"), why)
     return QuantizeOptions(
         precision=precision,
         float_type=options.float_precision,

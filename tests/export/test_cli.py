@@ -98,6 +98,8 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
         (["--no-smoothing", "--precision", "fp16"], "--no-smoothing is of INT8 activations"),
         (["--allow-degraded", "--precision", "fp16", "--min-iou", "0"], "--allow-degraded is of the gate"),
         (["--gate-samples", "3", "--precision", "int8", "--min-iou", "0"], "--gate-samples is of the gate"),
+        (["--gate-minutes", "3", "--precision", "int8", "--min-iou", "0"], "--gate-minutes is of the gate"),
+        (["--gate-minutes", "3"], "--gate-minutes is of fp16"),
         (["--seed", "7"], "--seed is of --random-weights"),
         (["--target", "orin-nx"], "--target is of --engine and --plan"),
         (["--memory", "8"], "--memory is of --engine and --plan"),
