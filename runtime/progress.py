@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ Progress = Callable[[Step], None]
 
 def silent(_step: Step) -> None:
     """The progress that nobody looks at."""
+
+
+def within(progress: Progress, what: str) -> Progress:
+    """The progress of a part of ``what``, which it names in front."""
+    return lambda step: progress(replace(step, what=f"{what}: {step.what}"))
 
 
 class Tally:

@@ -6,7 +6,7 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.progress import Progress, Step, within
 from xsam_edge.runtime.results.result import Result
 
 INTERVAL = 1.96  # standard errors on either side of a mean, within which the true one lies in 95 of 100 cases
@@ -136,9 +136,7 @@ class Exam:
             else:
                 _ask(model, picture, options, lambda *_: None, lambda *_: None)
 
-        def tell(step: Step) -> None:
-            self._progress(replace(step, what=f"{what}: {step.what}"))
-
+        tell = within(self._progress, what)
         for start in range(0, len(pictures), PICTURES):
             part = pictures[start : start + PICTURES]
             StagedRun(bundle, backend, part, ask_given, self.bundle / "stages", progress=tell).run_all()

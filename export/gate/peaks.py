@@ -32,7 +32,7 @@ from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import HalfRange, read_manifest
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.model import XSam
-from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.progress import Progress, Step, within
 
 LARGEST_HALF = 65504.0
 MARGIN = 2.0
@@ -122,11 +122,7 @@ def measure(
             progress(Step(what, done, len(chosen), "pictures"))
             _ask(model, picture)
     else:
-
-        def tell(step: Step) -> None:
-            progress(replace(step, what=f"{what}: {step.what}"))
-
-        StagedRun(base, backend, chosen, _ask, base / "stages", progress=tell).run_all()
+        StagedRun(base, backend, chosen, _ask, base / "stages", progress=within(progress, what)).run_all()
     return Peaks(len(chosen), dict(highest))
 
 

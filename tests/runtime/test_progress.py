@@ -1,4 +1,4 @@
-from xsam_edge.runtime.progress import Step, Tally, silent
+from xsam_edge.runtime.progress import Step, Tally, silent, within
 from xsam_edge.runtime.units import duration, size
 
 
@@ -9,6 +9,12 @@ def test_a_tally_adds_up() -> None:
         tally.add(count)
     assert steps == [Step("hash", done, 10, "bytes") for done in (3, 3, 10)]
     Tally(silent, "hash", None, "bytes").add(1)
+
+
+def test_a_part_is_named_with_its_whole() -> None:
+    steps: list[Step] = []
+    within(steps.append, "gate")(Step("image encoder", 1, 2, "pictures", "a.png"))
+    assert steps == [Step("gate: image encoder", 1, 2, "pictures", "a.png")]
 
 
 def test_sizes_and_times() -> None:
