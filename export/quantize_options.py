@@ -162,7 +162,7 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
 
 
 def _minutes(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of minutes above 0")
     return value
@@ -175,7 +175,15 @@ def _refuse_idle(options: argparse.Namespace, names: Sequence[str], why: str) ->
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    value = _number(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not a share from 0 to 1")
     return value
+
+
+def _number(text: str) -> float:
+    """A number, or NaN of what is none, which lies in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

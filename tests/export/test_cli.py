@@ -235,3 +235,21 @@ def test_an_interrupted_export_leaves_nothing(tmp_path: Path, phi3_reference: Pa
     assert process.returncode == 130
     assert "Traceback" not in error
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gate-minutes", "nonsense"], "nonsense is not a number of minutes above 0"),
+        (["--gate-minutes", "0"], "0 is not a number of minutes above 0"),
+        (["--gate-minutes", "inf"], "inf is not a number of minutes above 0"),
+        (["--min-iou", "nonsense"], "nonsense is not a share from 0 to 1"),
+        (["--min-iou", "nan"], "nan is not a share from 0 to 1"),
+    ],
+)
+def test_numbers_out_of_range(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--checkpoint", "shapes", "--precision", "int8", *options, "-o", str(tmp_path / "out")]
+    assert main(given) == 2
+    assert message in capsys.readouterr().err
