@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy.typing as npt
 import onnx_ir as ir
@@ -16,12 +16,20 @@ import onnxruntime
 
 from xsam_edge.calibration.stored_weights import store, widen
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.backends.onnxruntime import THREAD_ENTRIES, OnnxRuntimeBackend, one_line
+from xsam_edge.runtime.backends.onnxruntime import CUDA, THREAD_ENTRIES, OnnxRuntimeBackend, one_line
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 
 Extra = Callable[[str, Mapping[str, npt.NDArray[Any]]], None]
 """Called after each run of a graph with its file's name and the outputs that its ``spec`` does not have."""
+
+CalibrationDevice = Literal["cpu", "cuda"]
+
+
+def check_device(device: CalibrationDevice) -> None:
+    """Raise BackendError if ONNX Runtime cannot use a device; the message says what is missing."""
+    if device == "cuda":
+        CUDA.check(onnxruntime)
 
 
 class EditedGraph:
@@ -53,9 +61,13 @@ class EditedGraph:
 
 
 class EditedBackend(OnnxRuntimeBackend):
-    """ONNX Runtime on the CPU. ``edit`` reads and changes a graph; ``threads`` = 0 takes every core.
+    """ONNX Runtime. ``edit`` reads and changes a graph; ``threads`` = 0 takes every core.
 
-    ``disabled`` names optimisers of ONNX Runtime.
+    ``disabled`` names optimisers of ONNX Runtime on the CPU. On the ``device`` "cuda" a GPU computes, in FP32 without
+    TF32, and what goes in and comes out crosses with every run.
+
+    Raises:
+        BackendError: ONNX Runtime cannot use the device, and why.
     """
 
     maps_weights = False
@@ -68,9 +80,11 @@ class EditedBackend(OnnxRuntimeBackend):
         threads: int = 0,
         *,
         disabled: Sequence[str] = (),
+        device: CalibrationDevice = "cpu",
     ) -> None:
         super().__init__("cpu", threads)
-        self.threads = threads
+        self.threads, self.device = threads, device
+        check_device(device)
         self._edit, self._listen, self._disabled = edit, listen, disabled
 
     def open(self, path: Path, spec: GraphSpec) -> EditedGraph:  # type: ignore[override]
@@ -115,6 +129,8 @@ class EditedBackend(OnnxRuntimeBackend):
         store(model)
         data = ir.to_proto(model).SerializeToString()
         try:
+            if self.device == "cuda":
+                return CUDA.session_with(self._ort, data, options)
             return onnxruntime.InferenceSession(
                 data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
             )

@@ -17,6 +17,8 @@ from pathlib import Path
 import onnx_ir as ir
 
 from xsam_edge.calibration.calibration_data import CalibrationData, open_calibration
+from xsam_edge.calibration.instrumented import check_device
+from xsam_edge.calibration.staged.run import fits_whole
 from xsam_edge.calibration.statistics.collect import collect, default_cache
 from xsam_edge.calibration.statistics.probes import Probe, make_probe
 from xsam_edge.calibration.statistics.ranges import activation_range, parse_method
@@ -25,6 +27,7 @@ from xsam_edge.calibration.stored_weights import stored_weights
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, finish, seal, write_graph
 from xsam_edge.export.gate.measure import INTERVAL, Exam, Score
 from xsam_edge.export.gate.peaks import Peaks, half_range, half_values, measure, raise_peaks
+from xsam_edge.export.gate.ranking import Ranking
 from xsam_edge.export.gate.search import Search, SearchResult, Trial
 from xsam_edge.export.gate.trial import Trials, written_backend
 from xsam_edge.export.gate.weight_file import WeightFile
@@ -48,9 +51,10 @@ from xsam_edge.runtime.bundle.manifest import (
     read_manifest,
 )
 from xsam_edge.runtime.errors import XSamError
-from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.progress import Progress, Step, within
 
 PLAN_FILE = "precision_plan.json"
+RANKED = 2  # pictures that blocks are ranked on
 
 
 def quantize_bundle(
@@ -68,6 +72,7 @@ def quantize_bundle(
     if options.is_plain_half:
         return _write_half(request, output, overwrite, progress)
     data = _open_data(options)  # before any work: it may not exist
+    check_device(options.device)
     with staged(output, overwrite, progress) as folder, beside(output, ".fp32") as base:
         fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
         quantization = _Quantization(request, base, options, data, progress)
@@ -200,9 +205,12 @@ class _Quantization:
             _probes,
             self.options.cache or default_cache(),
             threads=self.options.threads,
+            device=self.options.device,
             progress=progress,
         )
-        self.calibration = CalibrationFacts(self.options.data, stats.pictures, stats.unreadable, from_cache=not seen)
+        self.calibration = CalibrationFacts(
+            self.options.data, stats.pictures, stats.unreadable, from_cache=not seen, device=self.options.device
+        )
         return dict(stats.tensors)
 
     def _exam(self) -> Exam | None:
@@ -225,11 +233,10 @@ class _Quantization:
         quantized = {name for name, precision in precisions.items() if precision.quantized}
         unreached: dict[str, str] = {}
         for name in contract.GRAPHS:
-            self.progress(Step(f"{name}: smoothing"))
             opened = lowering.open_graph(self.base / f"{name}.onnx")
             own = {key.partition(":")[2]: value for key, value in stats.items() if key.startswith(f"{name}.onnx:")}
             if self.plan.smoothing:
-                groups, own = smoothing.smooth(opened, quantized, own)
+                groups, own = smoothing.smooth(opened, quantized, own, within(self.progress, name))
                 self.groups += groups
                 _bind(self.base, read_manifest(self.base), {f"{name}.onnx"})
             for site in find_sites(opened.model.graph, opened.plans):
@@ -255,6 +262,7 @@ class _Quantization:
             self.data.calibration,
             self.options.checked,
             threads=self.options.threads,
+            device=self.options.device,
             progress=self.progress,
         )
         forced = self.options.plan is not None
@@ -263,7 +271,12 @@ class _Quantization:
     def _search(self, exam: Exam, folder: Path) -> tuple[SearchResult, Manifest, Score]:
         """Write the first plan that holds the bound as it is written; where that is allowed, the best there was."""
         with WeightFile(self.base) as weights:
-            search = Search(self.names, self._trial(exam, weights), self.options.min_iou, self.deadline)
+            trials = Trials(self.base, self.ranges, weights, self.options.threads)
+            rank = None
+            if not fits_whole(read_manifest(self.base)):  # a trial of each block alone would take hours
+                pictures, threads = exam.first(RANKED), self.options.threads
+                rank = Ranking(self.base, self.ranges, weights, pictures, threads, progress=self.progress)
+            search = Search(self.names, _trial(exam, trials), self.options.min_iou, self.deadline, rank)
             for outcome in search.results(self.plan):
                 if not outcome.passed:
                     self._below(outcome)
@@ -275,15 +288,6 @@ class _Quantization:
                     break
                 search.below(outcome, score)
         return outcome, manifest, score
-
-    def _trial(self, exam: Exam, weights: WeightFile) -> Trial:
-        trials = Trials(self.base, self.ranges, weights, self.options.threads)
-
-        def trial(assignment: Assignment, limit: int | None, what: str) -> Score:
-            bundle = trials.bundle(assignment.float)
-            return exam.score(bundle, trials.backend(assignment), limit=limit, what=f"gate: {what}")
-
-        return trial
 
     def _write(self, plan: Plan, folder: Path) -> Manifest:
         """Write a whole bundle, in place of one that may be there."""
@@ -303,15 +307,22 @@ class _Quantization:
             self.notes.append("the masks agree less with FP32 than was asked for; shipped because that was allowed")
             return
         raised, score = len({item.pattern for item in outcome.raised}), outcome.score
-        worst = sorted(outcome.alone, key=outcome.alone.__getitem__)[:3]
         raise XSamError(
             f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f} "
             f"± {INTERVAL * score.stderr:.4f}, below the bound of {self.options.min_iou}; that is the best of "
             f"{outcome.trials} trials, with {raised} of {outcome.blocks} blocks raised"
-            + (f", of which {', '.join(worst)} cost most" if worst else "")
+            + (f", of which {', '.join(outcome.first[:3])} cost most" if outcome.first else "")
             + (" in the time of --gate-minutes" if outcome.out_of_time else "")
             + ". Use a higher precision, more calibration samples, a lower --min-iou or --allow-degraded"
         )
+
+
+def _trial(exam: Exam, trials: Trials) -> Trial:
+    def trial(assignment: Assignment, limit: int | None, what: str) -> Score:
+        bundle = trials.bundle(assignment.float)
+        return exam.score(bundle, trials.backend(assignment), limit=limit, what=f"gate: {what}")
+
+    return trial
 
 
 def _changes(asked: Plan, found: Plan) -> Iterator[str]:

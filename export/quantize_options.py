@@ -27,6 +27,7 @@ _OF_LOWER_PRECISIONS = (
     "calibration_data",
     "calibration_samples",
     "calibration_cache",
+    "calibration_device",
     "check_samples",
     "gate_samples",
     "gate_minutes",
@@ -84,6 +85,12 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
         "parameters)",
     )
     group.add_argument("--calibration-cache", type=file_path, metavar="DIR", help="where statistics are kept")
+    group.add_argument(
+        "--calibration-device",
+        choices=["cpu", "cuda"],
+        default="cpu",
+        help="cuda: statistics come from a GPU, through onnxruntime-gpu (default: %(default)s)",
+    )
     group.add_argument(
         "--check-samples",
         type=count,
@@ -158,6 +165,7 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         checked=options.check_samples,
         allow_degraded=options.allow_degraded,
         cache=options.calibration_cache,
+        device=options.calibration_device,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from xsam_edge.calibration.instrumented import CalibrationDevice
 from xsam_edge.export.precision.plan import FloatType, Plan, Precision
 
 DEFAULT_SAMPLES = 256
@@ -24,9 +25,9 @@ class QuantizeOptions:
 
     ``min_iou`` is the bound of the mean mask IoU with FP32 on ``held_out`` pictures; 0 compares nothing. ``checked``
     is how many pictures show whether values fit into FP16; 0 checks nothing. ``cache`` is the folder of calibration
-    statistics, by default ``calibration.statistics.collect.default_cache()``. ``samples``, ``held_out`` and
-    ``gate_minutes`` are None until the size of the model is known: see :meth:`for_parameters`. The latter bounds what
-    the comparison takes, and is None where nothing does.
+    statistics, by default ``calibration.statistics.collect.default_cache()``; ``device`` computes them. ``samples``,
+    ``held_out`` and ``gate_minutes`` are None until the size of the model is known: see :meth:`for_parameters`. The
+    latter bounds what the comparison takes, and is None where nothing does.
     """
 
     precision: Precision
@@ -43,6 +44,7 @@ class QuantizeOptions:
     checked: int = DEFAULT_CHECKED
     allow_degraded: bool = False
     cache: Path | None = None
+    device: CalibrationDevice = "cpu"
     threads: int = 0
 
     def for_parameters(self, count: int) -> QuantizeOptions:

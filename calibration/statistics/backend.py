@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 import onnx_ir as ir
 
-from xsam_edge.calibration.instrumented import EditedBackend
+from xsam_edge.calibration.instrumented import CalibrationDevice, EditedBackend
 from xsam_edge.calibration.statistics.probes import PARTS, Probe, instrument
 from xsam_edge.calibration.stored_weights import load_graph
 
@@ -18,13 +18,20 @@ Listener = Callable[[str, Probe, Mapping[str, npt.NDArray[Any]]], None]
 
 
 class ProbedBackend(EditedBackend):
-    """ONNX Runtime on the CPU, with probes in its graphs.
+    """ONNX Runtime, with probes in its graphs.
 
-    ``choose`` names the probes of a graph; they are listened to in that order. ``threads`` = 0 takes every core.
+    ``choose`` names the probes of a graph; they are listened to in that order. ``threads`` and ``device`` as for
+    ``EditedBackend``.
     """
 
-    def __init__(self, choose: Callable[[ir.Model], Sequence[Probe]], listen: Listener, threads: int = 0) -> None:
-        super().__init__(self._instrumented, self._hear, threads)
+    def __init__(
+        self,
+        choose: Callable[[ir.Model], Sequence[Probe]],
+        listen: Listener,
+        threads: int = 0,
+        device: CalibrationDevice = "cpu",
+    ) -> None:
+        super().__init__(self._instrumented, self._hear, threads, device=device)
         self._choose, self._tell = choose, listen
         self._probes: dict[str, Sequence[Probe]] = {}  # by a graph's file
 

@@ -72,11 +72,8 @@ class Collector:
     def go_on(self, pictures: Sequence[Picture]) -> None:
         """Look at all that are left; raises as :meth:`StagedRun.run`, and what ``unreadable`` raises."""
         state = self._state
-        left = state.total - state.done
-        asks = sum(len(pictures[index].asks) for index in range(state.done, min(state.done + PICTURES, state.total)))
-        each = seconds_per_picture(self._bundle, asks / max(min(left, PICTURES), 1))
-        about = f"calibration: {left} pictures will take about {duration(left * each)}, {duration(each)} each"
-        self._progress(Step(about, note=True))
+        if self._backend.device == "cpu":  # whose speed is known
+            self._estimate(pictures[state.done : state.total])
         while not state.is_whole:
             stop = min(state.done + PICTURES, state.total)
             run = StagedRun(
@@ -98,6 +95,12 @@ class Collector:
                         state.done, state.stage = stop, 0
                     save(self._path, state)
             run.clear()
+
+    def _estimate(self, left: Sequence[Picture]) -> None:
+        first = left[:PICTURES]
+        each = seconds_per_picture(self._bundle, sum(len(picture.asks) for picture in first) / max(len(first), 1))
+        about = f"calibration: {len(left)} pictures will take about {duration(len(left) * each)}, {duration(each)} each"
+        self._progress(Step(about, note=True))
 
     def _ask(self, model: XSam, picture: Picture, last: bool) -> None:
         try:

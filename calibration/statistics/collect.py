@@ -24,6 +24,7 @@ import onnx_ir as ir
 from xsam_edge.calibration.calibration_data import CalibrationData
 from xsam_edge.calibration.data.samples import Picture
 from xsam_edge.calibration.evaluation.run import MAX_UNREADABLE, AskOptions, ask_scene
+from xsam_edge.calibration.instrumented import CalibrationDevice
 from xsam_edge.calibration.staged.run import fits_whole
 from xsam_edge.calibration.statistics.backend import ProbedBackend
 from xsam_edge.calibration.statistics.by_stages import Collector
@@ -96,6 +97,7 @@ def collect(
     *,
     answer: AnswerMode = "greedy",
     threads: int = 0,
+    device: CalibrationDevice = "cpu",
     progress: Progress = silent,
 ) -> Statistics:
     """Statistics of all probes over the pictures of ``data.calibration``.
@@ -109,6 +111,7 @@ def collect(
             model that is too large to be run as a whole is always asked with appended answers, whose last rows its
             head is given.
         threads: of ONNX Runtime; 0 takes every core.
+        device: that computes; statistics are the same but for rounding.
         progress: told of each picture before it is looked at; of nothing where the cache holds everything.
 
     Raises:
@@ -126,11 +129,11 @@ def collect(
     if not state.is_whole:
         chosen = partial(_probes, choose)
         if whole:
-            backend = ProbedBackend(chosen, partial(_listen, state), threads)
+            backend = ProbedBackend(chosen, partial(_listen, state), threads, device)
             model = XSam.load(bundle, backend=backend, verify="none")
             _go_on(state, path, model, data.calibration, AskOptions(answer), progress)
         else:
-            _collect_by_stages(state, path, bundle, chosen, data.calibration, threads, progress)
+            _collect_by_stages(state, path, bundle, chosen, data.calibration, threads, device, progress)
     tensors = {name: state.tensors[name] for name in wanted}
     return Statistics(tensors, state.done - len(state.unreadable), tuple(state.unreadable))
 
@@ -146,13 +149,14 @@ def _collect_by_stages(
     choose: Callable[[ir.Model], Sequence[Probe]],
     pictures: Sequence[Picture],
     threads: int,
+    device: CalibrationDevice,
     progress: Progress,
 ) -> None:
     def listen(file: str, probe: Probe, parts: Mapping[str, npt.NDArray[Any]]) -> None:
         if collector.listens:
             _listen(state, file, probe, parts)
 
-    backend = ProbedBackend(choose, listen, threads)
+    backend = ProbedBackend(choose, listen, threads, device)
     collector = Collector(bundle, backend, state, path, partial(_skip, state, looked_at=state.total), progress)
     collector.go_on(pictures)
 

@@ -108,6 +108,10 @@ class Exam:
         """How many there are."""
         return len(self._pictures)
 
+    def first(self, count: int) -> list[Picture]:
+        """The first pictures, at most so many."""
+        return self._pictures[:count]
+
     def score(self, bundle: Path, backend: Backend | None = None, *, limit: int | None = None, what: str) -> Score:
         """Ask a bundle the first ``limit`` pictures, through ``backend`` if it is given.
 

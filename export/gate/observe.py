@@ -100,6 +100,11 @@ def _block_outputs(graph: ir.Graph) -> dict[str, str]:
     return by_block
 
 
+def observed_name(value: str) -> str:
+    """The output that :func:`add_observers` makes of a value."""
+    return value + _SUFFIX
+
+
 def add_observers(model: ir.Model, names: Iterable[str]) -> None:
     """Add an output for each named value: about ``KEPT`` of its elements, in float32."""
     graph = model.graph
@@ -121,7 +126,7 @@ def add_observers(model: ir.Model, names: Iterable[str]) -> None:
         step = node("Add", step, constant("\tone", [1]))
         thin = node("Slice", flat, constant("\tzero", [0]), size, constant("\tzero", [0]), step)
         wide = node("Cast", thin, to=ir.DataType.FLOAT.value)
-        wide.name, wide.type, wide.shape = name + _SUFFIX, ir.TensorType(ir.DataType.FLOAT), ir.Shape([None])
+        wide.name, wide.type, wide.shape = observed_name(name), ir.TensorType(ir.DataType.FLOAT), ir.Shape([None])
         graph.outputs.append(wide)
 
 

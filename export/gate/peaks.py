@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.calibration.data.samples import Caption, Picture
-from xsam_edge.calibration.instrumented import EditedBackend
+from xsam_edge.calibration.instrumented import CalibrationDevice, EditedBackend
 from xsam_edge.calibration.staged.run import StagedRun, fits_whole
 from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.export.gate.observe import ask_appended
@@ -89,7 +89,14 @@ def _source(value: ir.Value, own: Mapping[str, ir.Value]) -> str:
 
 
 def measure(
-    base: Path, values: Values, pictures: Iterable[Picture], count: int, *, threads: int = 0, progress: Progress
+    base: Path,
+    values: Values,
+    pictures: Iterable[Picture],
+    count: int,
+    *,
+    threads: int = 0,
+    device: CalibrationDevice = "cpu",
+    progress: Progress,
 ) -> Peaks:
     """Run an FP32 bundle over the first ``count`` pictures that can be read, with given answers.
 
@@ -110,7 +117,7 @@ def measure(
             if peak is not None:
                 highest[Path(file).stem, name] = max(highest[Path(file).stem, name], peak)
 
-    backend = EditedBackend(edit, listen, threads)
+    backend = EditedBackend(edit, listen, threads, device=device)
     backend.runs_without_logits = False  # the head's products are of interest, though no token is
     chosen = list(itertools.islice((picture for picture in pictures if picture.is_readable()), count))
     if not chosen:

@@ -2,7 +2,8 @@
 
 First every block is lowered alone, with all others in FP32: leaving one out of many instead measures the luck of the
 others. Then the worst of them are raised, as many as bisection finds to be needed: a chain run for every block on a few
-pictures, and one for every halving on all of them.
+pictures, and one for every halving on all of them. Where a chain run takes minutes, quantised blocks are ranked by the
+noise that they add, all at once.
 
 Where all that a stage can raise does not do, the next one goes on: quantised blocks are raised to the plan's
 floating-point type, blocks in FP16 to FP32, and in the end the whole chain is FP32, with nothing left to raise.
@@ -11,10 +12,10 @@ floating-point type, blocks in FP16 to FP32, and in the end the whole chain is F
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from xsam_edge.export.gate.measure import Score
+from xsam_edge.export.gate.measure import Score, decibels
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.export.precision.plan import (
     Assignment,
@@ -30,6 +31,9 @@ from xsam_edge.export.precision.plan import (
 Trial = Callable[[Assignment, "int | None", str], Score]
 """Scores an assignment on the first so many pictures (None: all); the text tells the user what is tried."""
 
+Rank = Callable[[Assignment], Mapping[str, float]]
+"""The noise that each quantised block of an assignment adds, as a share of what it is added to."""
+
 
 class _OutOfTimeError(Exception):
     """The search's time is over."""
@@ -40,25 +44,28 @@ FEW = 16  # pictures on which a block is measured alone
 
 @dataclass(frozen=True)
 class RaisedBlock:
-    """A block that was raised. ``alone`` is the mask IoU with this block in the plan's precision and no other."""
+    """A block that was raised, and why."""
 
     pattern: str
     to: FloatType
-    alone: float
+    why: str
 
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
     """The plan with its raised blocks appended, its score, and what the search cost until then.
 
-    ``blocks`` counts those that could be raised, of all stages so far.
+    ``alone`` is the mask IoU with a block in the plan's precision and no other, of every block that was measured so.
+    ``blocks`` counts those that could be raised, of all stages so far; ``first`` are those that were looked at last, in
+    the order of raising.
     """
 
     plan: Plan
     score: Score
     raised: tuple[RaisedBlock, ...]
-    alone: Mapping[str, float]  # of every block that was measured alone
+    alone: Mapping[str, float]
     blocks: int
+    first: tuple[str, ...]
     trials: int
     passed: bool
     out_of_time: bool = False
@@ -66,13 +73,24 @@ class SearchResult:
 
 class Search:
     """One search. ``min_iou`` is the bound of the mean mask IoU; after ``deadline`` (``time.monotonic``) only the plan
-    as it is is tried.
+    as it is is tried. With ``rank`` no quantised block is tried alone.
     """
 
-    def __init__(self, names: GraphNames, trial: Trial, min_iou: float, deadline: float | None = None) -> None:
+    def __init__(
+        self,
+        names: GraphNames,
+        trial: Trial,
+        min_iou: float,
+        deadline: float | None = None,
+        rank: Rank | None = None,
+    ) -> None:
         self._names, self._trial, self._min_iou, self._deadline = names, trial, min_iou, deadline
+        self._rank = rank
         self._trials = 0
         self._alone: dict[str, float] = {}
+        self._order: dict[str, str] = {}  # block -> why it is raised, of all that were looked at
+        self._first: tuple[str, ...] = ()
+        self._noise: dict[Plan, Mapping[str, float]] = {}
         self._blocks: set[str] = set()
         self._best: SearchResult | None = None
 
@@ -91,7 +109,7 @@ class Search:
             late = True
         if self._best is not None:
             found = replace(self._best, trials=self._trials, blocks=len(self._blocks), alone=dict(self._alone))
-            yield replace(found, out_of_time=late)
+            yield replace(found, first=self._first, out_of_time=late)
 
     def below(self, result: SearchResult, score: Score) -> None:
         """Count the measurement of a result that was written and missed the bound after all, as a trial."""
@@ -100,6 +118,8 @@ class Search:
 
     def _stages(self, plan: Plan) -> Iterator[SearchResult]:
         yield self._try(plan, (), "the plan as it is")
+        if plan.quantizes and self._rank is not None:  # whatever the time: what would be raised is told
+            self._order_by_noise(plan, self._low(plan, quantized=True), self._rank)
         floats = _without_integers(plan)
         raised: tuple[RaisedBlock, ...] = ()
         if plan.quantizes:
@@ -109,11 +129,11 @@ class Search:
                     yield self._try(plan, raised, "the rest quantised")
             yield from self._climb(plan, plan.float, raised, quantized=True)
             low = self._low(plan, quantized=True)
-            raised += tuple(RaisedBlock(block, plan.float, self._alone[block]) for block in low)
+            raised += tuple(RaisedBlock(block, plan.float, self._order[block]) for block in low)
         if floats.float == "fp16":
             yield from self._climb(floats, "fp32", raised, quantized=False)
         if floats.float == "fp16" or plan.quantizes:
-            everything = tuple(RaisedBlock(block, "fp32", alone) for block, alone in self._alone.items())
+            everything = tuple(RaisedBlock(block, "fp32", why) for block, why in self._order.items())
             yield self._try(Plan("fp32"), everything, "all in FP32")
 
     def _sound_floats(self, plan: Plan, floats: Plan) -> tuple[Plan, Plan, tuple[RaisedBlock, ...]]:
@@ -138,18 +158,17 @@ class Search:
         """
         base, low = resolve(plan, self._names), self._low(plan, quantized=quantized)
         self._blocks |= low.keys()
-        alone: dict[str, float] = {}
-        for number, (block, names) in enumerate(low.items(), 1):
-            what = f"block {number} of {len(low)} alone"
-            alone[block] = self._score(_alone(base, names, quantized), FEW, what).mean_iou
-            self._alone[block] = alone[block]
-        order = [RaisedBlock(block, to, alone[block]) for block in sorted(low, key=alone.__getitem__)]
+        if quantized and self._rank is not None:
+            self._order_by_noise(plan, low, self._rank)
+        else:
+            self._try_alone(base, low, quantized)
+        order = [RaisedBlock(block, to, self._order[block]) for block in self._first]
         few = 0  # so many raised are known not to do
         while few < len(order):
             enough, found = len(order) + 1, None
             while enough - few > 1:
                 count = min((few + enough) // 2, len(order))
-                rules = tuple(Rule(item.pattern, item.to, _why(item)) for item in order[:count])
+                rules = tuple(Rule(item.pattern, item.to, item.why) for item in order[:count])
                 tried = replace(plan, rules=plan.rules + rules)
                 result = self._try(tried, before + tuple(order[:count]), f"{count} of {len(low)} blocks raised")
                 if result.passed:
@@ -160,6 +179,28 @@ class Search:
                 return
             yield replace(found, trials=self._trials)
             few = enough
+
+    def _try_alone(
+        self, base: Mapping[str, NodePrecision], low: Mapping[str, tuple[str, ...]], quantized: bool
+    ) -> None:
+        tried: dict[str, float] = {}
+        for number, (block, names) in enumerate(low.items(), 1):
+            what = f"block {number} of {len(low)} alone"
+            tried[block] = self._score(_alone(base, names, quantized), FEW, what).mean_iou
+            self._alone[block] = tried[block]
+            self._order[block] = f"raised: alone in lower precision it leaves a mask IoU of {tried[block]:.4f}"
+            self._first = tuple(sorted(tried, key=tried.__getitem__))
+
+    def _order_by_noise(self, plan: Plan, low: Iterable[str], rank: Rank) -> None:
+        if plan not in self._noise:
+            self._noise[plan] = rank(assign(plan, self._names))
+        noise = self._noise[plan]
+        self._first = tuple(sorted(low, key=lambda block: -noise.get(block, 0.0)))
+        for block in self._first:
+            level = decibels(1.0, noise.get(block, 0.0))
+            self._order[block] = "raised: " + (
+                "its noise was not measured" if level is None else f"it adds noise {level:.0f} dB below the signal"
+            )
 
     def _low(self, plan: Plan, *, quantized: bool) -> dict[str, tuple[str, ...]]:
         """The blocks of a plan that have integers, or FP16, in them, with their nodes."""
@@ -173,7 +214,8 @@ class Search:
     def _try(self, plan: Plan, raised: tuple[RaisedBlock, ...], what: str) -> SearchResult:
         score = self._score(assign(plan, self._names), None, what)
         passed = score.mean_iou >= self._min_iou
-        result = SearchResult(plan, score, raised, dict(self._alone), len(self._blocks), self._trials, passed)
+        counts = len(self._blocks), self._first, self._trials
+        result = SearchResult(plan, score, raised, dict(self._alone), *counts, passed)
         if not passed:
             self._remember(result)
         return result
@@ -205,7 +247,3 @@ def _alone(base: Mapping[str, NodePrecision], names: tuple[str, ...], quantized:
     for name in names:
         nodes[name] = NodePrecision("fp32", base[name].quantized) if quantized else base[name]
     return Assignment("fp32", nodes)
-
-
-def _why(raised: RaisedBlock) -> str:
-    return f"raised: alone in lower precision it leaves a mask IoU of {raised.alone:.4f}"

@@ -19,6 +19,7 @@ from xsam_edge.export.graph.weights import blocks
 from xsam_edge.export.quantization.lowering import FileWeights, OpenGraph, save_weights
 from xsam_edge.export.quantization.sites import Site, find_sites
 from xsam_edge.export.quantization.smoothable import Predecessor, predecessor_of, readers
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 MIN_GAIN = 1.2  # below, the expected error is not worth another change to the weights
 
@@ -63,7 +64,10 @@ def probed(graph: ir.Graph, plans: Mapping[str, object]) -> Iterator[tuple[Site,
 
 
 def smooth(
-    opened: OpenGraph, quantized: Collection[str], stats: Mapping[str, TensorStats]
+    opened: OpenGraph,
+    quantized: Collection[str],
+    stats: Mapping[str, TensorStats],
+    progress: Progress = silent,
 ) -> tuple[list[SmoothingGroup], dict[str, TensorStats]]:
     """Smooth behind every predecessor whose readers are all products that ``quantized`` names, where it gains enough.
 
@@ -74,6 +78,7 @@ def smooth(
         opened: the FP32 graph.
         quantized: names of nodes.
         stats: by the name of the activation.
+        progress: told of each predecessor.
 
     Returns:
         The groups that were smoothed, and the statistics as they are now.
@@ -86,7 +91,8 @@ def smooth(
     weights = {site.weight.name for site in by_node.values()}
     ordered = sorted(predecessors.values(), key=lambda item: item.divided[0].weight.name not in weights)
     groups, current = [], dict(stats)
-    for predecessor in ordered:
+    for done, predecessor in enumerate(ordered):
+        progress(Step("smoothing", done, len(ordered), "activations"))
         products = readers(predecessor.output, by_node) or []
         if not products or any(len(site.weight.uses()) > 1 or site.node.name not in quantized for site in products):
             continue

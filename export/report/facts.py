@@ -26,12 +26,16 @@ JSON has no infinity: ``report.json`` holds this value in its place, and its neg
 
 @dataclass(frozen=True)
 class CalibrationFacts:
-    """Where ranges come from: the data, how many samples were seen, the names of those that could not be read."""
+    """Where ranges come from: the data, how many samples were seen, the names of those that could not be read.
+
+    ``device`` computed them, in FP32, unless they are ``from_cache``.
+    """
 
     data: str
     samples: int
     unreadable: tuple[str, ...] = ()
     from_cache: bool = False
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

@@ -222,9 +222,9 @@ def _unquantised(report: Report) -> Markup | None:
 
 def _calibration(report: Report) -> Markup:
     facts = report.calibration
-    cache = ", read from the cache" if facts.from_cache else ""
+    where = ", read from the cache" if facts.from_cache else " on a GPU" if facts.device == "cuda" else ""
     samples = count(facts.samples, "sample")
-    text = join(f"{samples} of ", tag("code", facts.data), f"{cache}. Ranges: {report.ranges}.")
+    text = join(f"{samples} of ", tag("code", facts.data), f"{where}. Ranges: {report.ranges}.")
     names = None
     if facts.unreadable:
         items = bullets(tag("code", name) for name in facts.unreadable)

@@ -39,6 +39,8 @@ def summary_lines(report: Report) -> list[str]:
     text = f"{count(calibration.samples, 'sample')} of {calibration.data}, {report.ranges}"
     if calibration.from_cache:
         text += ", from the cache"
+    elif calibration.device == "cuda":
+        text += ", on a GPU"
     if calibration.unreadable:
         text += f"; {count(len(calibration.unreadable), 'image')} could not be read"
     lines.append(_line("calibration", text))

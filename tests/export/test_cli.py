@@ -92,6 +92,7 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
         (["--gate-samples", "3"], "--gate-samples is of fp16"),
         (["--check-samples", "0"], "--check-samples is of fp16"),
         (["--calibration-cache", "nope"], "--calibration-cache is of fp16"),
+        (["--calibration-device", "cuda"], "--calibration-device is of fp16"),
         (["--min-iou", "0.5"], "--min-iou compares masks with those of FP32, and this is FP32"),
         (["--allow-degraded"], "--allow-degraded is of fp16"),
         (["--ranges", "mse"], "--ranges is of fp16"),
@@ -245,6 +246,7 @@ def test_an_interrupted_export_leaves_nothing(tmp_path: Path, phi3_reference: Pa
         (["--gate-minutes", "inf"], "inf is not a number of minutes above 0"),
         (["--min-iou", "nonsense"], "nonsense is not a share from 0 to 1"),
         (["--min-iou", "nan"], "nan is not a share from 0 to 1"),
+        (["--calibration-device", "nonsense"], "invalid choice: 'nonsense'"),
     ],
 )
 def test_numbers_out_of_range(

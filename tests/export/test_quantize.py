@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+import onnxruntime
 import pytest
 from PIL import Image
 
@@ -25,8 +26,8 @@ from xsam_edge.export.quantization.lowering import bundle_names
 from xsam_edge.export.quantize_plan import QuantizeOptions
 from xsam_edge.runtime.bundle.manifest import HalfRange, read_manifest
 from xsam_edge.runtime.bundle.verification import check_files
-from xsam_edge.runtime.errors import InputError, XSamError
-from xsam_edge.runtime.progress import silent
+from xsam_edge.runtime.errors import BackendError, InputError, XSamError
+from xsam_edge.runtime.progress import Step, silent
 
 # Of the dialect of the FP32 bundle that exports begin with here, see ``traced_once``.
 FEW = ["--calibration-samples", "6", "--gate-samples", "4", "--for", "cpu"]
@@ -131,19 +132,30 @@ def searched(*results: tuple[Plan, float, bool]) -> type[quantize.Search]:
 
     ``told`` has the scores of those that missed the bound as they were written.
     """
-    raised = (RaisedBlock("/a/*", "fp16", 0.9), RaisedBlock("/a/*", "fp32", 0.9), RaisedBlock("/b/*", "fp32", 0.9))
+    raised = tuple(RaisedBlock(*block, "") for block in (("/a/*", "fp16"), ("/a/*", "fp32"), ("/b/*", "fp32")))
 
     class Found(quantize.Search):
         told: ClassVar[list[float]] = []
 
         def results(self, plan: Plan) -> Iterator[SearchResult]:
             for found, iou, passed in results:
-                yield SearchResult(found, Score(iou, 0.1, None, 1, 1, {}, ()), raised, {}, 12, 7, passed)
+                yield SearchResult(found, Score(iou, 0.1, None, 1, 1, {}, ()), raised, {}, 12, (), 7, passed)
 
         def below(self, result: SearchResult, score: Score) -> None:
             self.told.append(score.mean_iou)
 
     return Found
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_any_work(tmp_path: Path) -> None:
+    request = from_checkpoint("shapes", progress=silent)
+    steps: list[Step] = []
+    with pytest.raises(BackendError, match="has no CUDAExecutionProvider"):
+        quantize.quantize_bundle(
+            request, tmp_path / "bundle", QuantizeOptions("int8", device="cuda"), progress=steps.append
+        )
+    assert list(tmp_path.iterdir()) == [] and steps == []
 
 
 def test_a_bound_that_cannot_be_held_is_an_error(

@@ -93,9 +93,13 @@ class CudaProvider:
 
     def session(self, ort: Any, model: str | bytes, index: int, *, capture: bool = False) -> Any:
         """See :class:`Provider`."""
+        return self.session_with(ort, model, gpu_options(ort), index, capture=capture)
+
+    def session_with(self, ort: Any, model: str | bytes, options: Any, index: int = 0, *, capture: bool = False) -> Any:
+        """A session with ``SessionOptions`` of its own; raises as :meth:`session`."""
         providers = [(self.name, cuda_options(index, capture=capture)), CPU]
         with quiet(ort):
-            session = ort.InferenceSession(model, gpu_options(ort), providers=providers, enable_fallback=0)
+            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
         return _checked(session, self.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -174,3 +175,28 @@ def test_the_best_may_be_one_that_was_written() -> None:
     last = next(results)
     assert (last.passed, last.score.mean_iou, last.plan) == (False, 0.95, INT8)
     assert next(results, None) is None
+
+
+def test_a_ranking_takes_the_place_of_trials_of_each_block() -> None:
+    chain = Chain({3: 0.02, 7: 0.025})
+    noise = {f"/llm/layers.{index}/mlp/**": 0.001 * index for index in range(1, BLOCKS)}
+    ranked: list[Assignment] = []
+    steps = Search(NAMES, chain, 0.97, rank=lambda assignment: ranked.append(assignment) or noise)  # type: ignore[func-returns-value]
+    found = next(steps.results(INT8))
+    assert found.passed and raised(found) == [7, 8] and not found.alone
+    assert found.raised[0].why == "raised: it adds noise 21 dB below the signal"
+    assert not any(what.endswith("alone") for what, _ in chain.asked)
+    assert len(ranked) == 1  # of one plan blocks are ranked once
+
+
+def test_what_would_be_raised_first_is_told_when_the_time_is_over() -> None:
+    chain = Chain(dict.fromkeys(range(BLOCKS), 0.1))
+    noise = {"/llm/layers.4/mlp/**": 0.5, "/llm/layers.2/mlp/**": 0.2, "/llm/layers.6/mlp/**": 1e-3}
+    found = next(Search(NAMES, chain, 0.97, time.monotonic(), lambda _: noise).results(INT8))
+    assert (found.passed, found.out_of_time, found.trials, found.plan) == (False, True, 1, INT8)
+    assert found.first[:3] == ("/llm/layers.4/mlp/**", "/llm/layers.2/mlp/**", "/llm/layers.6/mlp/**")
+
+
+def test_blocks_tried_alone_are_told_in_the_order_of_raising() -> None:
+    found = search(Stuck({0: 0.3, 5: 0.4}), Plan("fp32", (), (Rule("/llm/**", "int8"),)))
+    assert found.first[:2] == ("/llm/layers.5/mlp/**", "/llm/layers.0/mlp/**")
