@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.dialect import DIALECTS, dialect_of
 from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import OF_ENGINES, add_engine_options
+from xsam_edge.export.memory import MemoryWatch, PeakMemory, peak_memory
 from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.quantize_options import OF_AN_EXPORT, add_precision_options, quantize_options
 from xsam_edge.export.report.facts import Report
@@ -29,6 +29,7 @@ from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress, Step
+from xsam_edge.runtime.units import duration
 
 _EXAMPLES = """\
 examples:
@@ -101,9 +102,9 @@ def run(options: argparse.Namespace) -> int:
 
     if engines.wanted(options):
         return engines.run(options, overrides, export)
-    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress, MemoryWatch() as memory:
         manifest, report = export(options.output, options.precision or "fp32", progress)
-    _print_result(options, manifest, report, time.perf_counter() - start)
+    _print_result(options, manifest, report, time.perf_counter() - start, memory.peak())
     return 0
 
 
@@ -162,9 +163,10 @@ def _read_config(path: Path | None) -> dict[str, Any]:
     return {} if path is None else read_json(path, dict[str, Any], advice="--config takes a JSON object")
 
 
-def _print_result(options: argparse.Namespace, manifest: Manifest, report: Report | None, seconds: float) -> None:
+def _print_result(
+    options: argparse.Namespace, manifest: Manifest, report: Report | None, seconds: float, peak: PeakMemory
+) -> None:
     sizes = {name: entry.bytes for name, entry in manifest.files.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if options.json:
         result = {
             "bundle": str(options.output),
@@ -173,7 +175,8 @@ def _print_result(options: argparse.Namespace, manifest: Manifest, report: Repor
             "source": manifest.source.checkpoint,
             "bytes": sizes,
             "seconds": round(seconds, 3),
-            "peak_memory_bytes": peak,
+            "peak_memory_bytes": peak.own,
+            "peak_resident_bytes": peak.resident,
         }
         if report is not None:
             result["report"] = json.loads(report.to_json())
@@ -187,4 +190,4 @@ def _print_result(options: argparse.Namespace, manifest: Manifest, report: Repor
     for name, size in sizes.items():
         print(f"  {name:<28} {size / 1e6:>10.1f} MB")
     print(f"  {'in all':<28} {sum(sizes.values()) / 1e6:>10.1f} MB")
-    print(f"took {seconds:.0f} s, {peak / 1e6:.0f} MB of memory at the peak")
+    print(f"took {duration(seconds)}, {peak_memory(peak)}")

@@ -7,7 +7,6 @@ the end.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -32,6 +31,7 @@ from xsam_edge.export.gate.search import Search, SearchResult, Trial
 from xsam_edge.export.gate.trial import Trials, written_backend
 from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.graphs import FP32_TENSORS
+from xsam_edge.export.memory import MemoryWatch
 from xsam_edge.export.precision.plan import Assignment, GraphNames, NodePrecision, Plan, assign, check_plan, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization import lowering, smoothing
@@ -73,11 +73,11 @@ def quantize_bundle(
         return _write_half(request, output, overwrite, progress)
     data = _open_data(options)  # before any work: it may not exist
     check_device(options.device)
-    with staged(output, overwrite, progress) as folder, beside(output, ".fp32") as base:
+    with MemoryWatch() as memory, staged(output, overwrite, progress) as folder, beside(output, ".fp32") as base:
         fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
         quantization = _Quantization(request, base, options, data, progress)
         manifest, measured = quantization.write(folder)
-        report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, _peak_memory())
+        report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, memory.peak())
         (folder / PLAN_FILE).write_text(measured.plan.to_json(), encoding="utf-8")
         write_report(folder, report, pictures_of(measured.score))
         manifest = replace(manifest, degraded=report.degraded, half_range=measured.half_range)
@@ -89,12 +89,12 @@ def quantize_bundle(
 def _write_half(request: BundleRequest, output: Path, overwrite: bool, progress: Progress) -> tuple[Manifest, Report]:
     """Round to FP16 what the checkpoint holds, on the way into the bundle."""
     start = time.perf_counter()
-    with staged(output, overwrite, progress) as folder:
+    with MemoryWatch() as memory, staged(output, overwrite, progress) as folder:
         manifest = replace(
             fill_bundle(replace(request, precision="fp16"), folder, progress),
             half_range=HalfRange(0),
         )
-        report = unmeasured(manifest, time.perf_counter() - start, _peak_memory())
+        report = unmeasured(manifest, time.perf_counter() - start, memory.peak())
         write_report(folder, report, {})
         manifest = _bind(folder, manifest, {path.name for path in folder.iterdir()} - {*manifest.files, MANIFEST_FILE})
     return manifest, report
@@ -298,7 +298,7 @@ class _Quantization:
 
     def _write_graph(self, name: str, plan: Plan, precisions: Mapping[str, NodePrecision], folder: Path) -> GraphSpec:
         opened = lowering.open_graph(self.base / f"{name}.onnx")
-        lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS)
+        lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS, within(self.progress, name))
         finish(opened.model, self.request.dialect)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.progress, annotated=False)
 
@@ -354,7 +354,3 @@ def _bind(folder: Path, manifest: Manifest, names: Collection[str]) -> Manifest:
     manifest = replace(manifest, files={**manifest.files, **files})
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
-
-
-def _peak_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -23,6 +23,7 @@ from xsam_edge.export.precision.plan import FloatType, GraphNames, NodePrecision
 from xsam_edge.export.quantization.qdq import Choice, insert
 from xsam_edge.export.quantization.sites import graph_names
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.progress import Progress, silent
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,7 @@ def lower(
     precisions: Mapping[str, NodePrecision],
     ranges: Mapping[str, float],
     keep_fp32: tuple[str, ...],
+    progress: Progress = silent,
 ) -> None:
     """Give a graph its precisions, in place.
 
@@ -107,6 +109,7 @@ def lower(
         precisions: of every node.
         ranges: the largest magnitude of the activation of each int8 site, by its node.
         keep_fp32: inputs and outputs that are float32 in any plan.
+        progress: told of each product that is quantised, whose weight is read for its scales.
     """
     graph = opened.model.graph
     nodes = [str(node.name) for node in graph]
@@ -120,7 +123,7 @@ def lower(
         for name in nodes
         if (quantized := precisions[name].quantized) is not None
     }
-    insert(opened.model, opened.plans, choices, opened.source)
+    insert(opened.model, opened.plans, choices, opened.source, progress)
 
 
 def fill_weights(opened: OpenGraph) -> ir.Model:

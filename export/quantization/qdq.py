@@ -19,6 +19,7 @@ from xsam_edge.export.graph.weights import WeightSource, read_blocks
 from xsam_edge.export.precision.plan import Quantized
 from xsam_edge.export.quantization.sites import Site, find_sites
 from xsam_edge.runtime.errors import CheckpointError
+from xsam_edge.runtime.progress import Progress, Step, silent
 
 INT4_OPSET = 21  # blocks and 4-bit types; int8 needs no more than 19, FP16 scales included
 
@@ -32,7 +33,11 @@ class Choice:
 
 
 def insert(
-    model: ir.Model, plans: dict[str, WeightPlan], choices: Mapping[str, Choice], source: WeightSource
+    model: ir.Model,
+    plans: dict[str, WeightPlan],
+    choices: Mapping[str, Choice],
+    source: WeightSource,
+    progress: Progress = silent,
 ) -> list[str]:
     """Quantise the sites that ``choices`` names by their nodes, in place, and return the names of their Q/DQ nodes.
 
@@ -44,10 +49,10 @@ def insert(
     """
     graph = model.graph
     made: list[str] = []
-    for site in find_sites(graph, plans):
-        choice = choices.get(str(site.node.name))
-        if choice is None:
-            continue
+    chosen = [site for site in find_sites(graph, plans) if str(site.node.name) in choices]
+    for done, site in enumerate(chosen):
+        progress(Step("scales", done, len(chosen), "products"))
+        choice = choices[str(site.node.name)]
         try:
             if choice.precision == "int8":
                 site.node.replace_input_with(0, _activation(graph, site, choice.amax, made))

@@ -172,7 +172,8 @@ class Report:
 
     ``float_type`` is the type of what is not quantised, ``ranges`` the method that ranges come from; ``gate`` is None
     where masks were not compared, ``half_range`` where no value is FP16. ``degraded`` says that the bound does not hold
-    and that this was allowed. ``seconds`` and ``peak_memory_bytes`` are of the whole export.
+    and that this was allowed. ``seconds`` and the memory are of the whole export: ``peak_memory_bytes`` is what it must
+    have, ``peak_resident_bytes`` counts pages of mapped files too.
     """
 
     precision: str
@@ -195,6 +196,7 @@ class Report:
     degraded: bool
     seconds: float
     peak_memory_bytes: int
+    peak_resident_bytes: int
 
     def to_json(self) -> str:
         """The text of ``report.json``, ASCII and strict JSON.

@@ -14,6 +14,7 @@ from xsam_edge.export.gate.measure import Score
 from xsam_edge.export.gate.observe import Error, compare, points
 from xsam_edge.export.gate.peaks import LARGEST_HALF, MARGIN
 from xsam_edge.export.gate.search import SearchResult
+from xsam_edge.export.memory import PeakMemory
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.export.precision.plan import GraphNames, NodePrecision, Plan, Rule, matches
 from xsam_edge.export.quantization import lowering
@@ -66,7 +67,7 @@ class Measured:
     progress: Progress
 
 
-def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: float, peak: int) -> Report:
+def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: float, peak: PeakMemory) -> Report:
     """Compare the inside of both chains, and put all facts together."""
     outcome, score = measured.outcome, measured.score
     stages, blocks, errors = _observe(measured)
@@ -112,11 +113,12 @@ def gather(measured: Measured, manifest: Manifest, base: Manifest, seconds: floa
         notes=measured.notes,
         degraded=score is not None and not passed,
         seconds=seconds,
-        peak_memory_bytes=peak,
+        peak_memory_bytes=peak.own,
+        peak_resident_bytes=peak.resident,
     )
 
 
-def unmeasured(manifest: Manifest, seconds: float, peak: int) -> Report:
+def unmeasured(manifest: Manifest, seconds: float, peak: PeakMemory) -> Report:
     """The report of a bundle whose weights were rounded to FP16, and nothing was measured."""
     return Report(
         precision=manifest.precision,
@@ -142,7 +144,8 @@ def unmeasured(manifest: Manifest, seconds: float, peak: int) -> Report:
         notes=("masks were not compared with FP32", "whether values fit into FP16 was not checked"),
         degraded=False,
         seconds=seconds,
-        peak_memory_bytes=peak,
+        peak_memory_bytes=peak.own,
+        peak_resident_bytes=peak.resident,
     )
 
 

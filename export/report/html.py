@@ -75,7 +75,7 @@ def _tiles(report: Report) -> Markup:
     quantised = sum(block.quantised_sites for block in report.blocks)
     shown.append(("products quantised", f"{quantised:,}", f"of {sites:,} in {count(len(report.blocks), 'block')}"))
     shown.append(("raised", str(len(report.raised)), "to a higher precision"))
-    shown.append(("export", duration(report.seconds), f"{size(report.peak_memory_bytes)} at the peak"))
+    shown.append(("export", duration(report.seconds), f"{size(report.peak_memory_bytes)} of memory at the peak"))
     return tiles(shown)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xsam_edge.calibration.page.numbers import count, known, percent, ratio
+from xsam_edge.export.memory import PeakMemory, peak_memory
 from xsam_edge.export.report.facts import GateFacts, Report, SizeFacts
 from xsam_edge.export.report.wording import decibels, half_range, of_fp32, printable, total, verdict
 from xsam_edge.runtime.units import duration, size
@@ -48,7 +49,8 @@ def summary_lines(report: Report) -> list[str]:
         more = f" (and {len(report.notes) - 1} more in the report)" if len(report.notes) > 1 else ""
         room = WIDTH - _LABEL - len(more)
         lines.append(_line("note", _cut(printable(report.notes[0]), room) + more))
-    lines.append(_line("took", f"{duration(report.seconds)}, {size(report.peak_memory_bytes)} of memory at the peak"))
+    peak = PeakMemory(report.peak_memory_bytes, report.peak_resident_bytes)
+    lines.append(_line("took", f"{duration(report.seconds)}, {peak_memory(peak)}"))
     return lines
 
 

@@ -135,7 +135,7 @@ def test_everything_is_shown() -> None:
         "0.99950", "/encoder/layers.1/attn/**", "3 of 4", "37.8 dB", "0.9970", "alone it leaves a mask IoU of 0.951",
         "input_layernorm", "0.55", "+4.2 dB", "both sides are activations", "“the red circle”", "IoU 0.4123", "scene-7",
         "256 samples of shapes", "percentile-99.999", "read from the cache", "broken.jpg", "ONNX Runtime 1.30",
-        "52 min", "11.40 GB",
+        "52 min", "6.10 GB",
     ):  # fmt: skip
         assert words in text, words
 

@@ -40,7 +40,7 @@ def test_figures() -> None:
         "9 of 12 products quantised in 4 blocks; 1 raised: /llm/model/layers.0/mlp/** to fp16",
         "largest value 20,480 of 65,504 on 4 pictures; 2 nodes given FP32 for values from",
         "256 samples of shapes, percentile-99.999, from the cache; 1 image could not be read",
-        "52 min, 11.40 GB",
+        "52 min, 6.10 GB of memory at the peak, 11.40 GB with pages of files",
     ):
         assert figure in text
 
