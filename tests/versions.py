@@ -11,6 +11,7 @@ that is neither on PATH nor in pyenv, which is left out.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -158,7 +159,9 @@ def export_bundles(bundles: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Entry point."""
-    folder = Path(arguments[0]).resolve()
+    options = argparse.ArgumentParser(prog="python -m tests.versions", description=__doc__.partition("\n")[0])
+    options.add_argument("folder", type=Path, help="for environments and bundles, which stay there")
+    folder = options.parse_args(arguments).folder.resolve()
     bundles = folder / "bundles"
     pythons = {environment: find_python(environment.python) for environment in ENVIRONMENTS}
     for environment in [environment for environment, python in pythons.items() if python is None]:
