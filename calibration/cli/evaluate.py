@@ -109,6 +109,9 @@ def run(options: argparse.Namespace) -> int:
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("open data"))
         data = open_data(options.data, split=options.split)
+        if data.notes:
+            progress.clear()
+            print(*(f"note: {note}" for note in data.notes), sep="\n", file=sys.stderr)
         wanted = options.task or ([task for task in data.tasks if task in REFERRING] if rate else ())
         tasks = choose_tasks(data, wanted)
         left_out = [] if wanted else [task for task in data.tasks if task not in tasks]

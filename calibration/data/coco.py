@@ -151,18 +151,23 @@ def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
     images = {image.id: image for image in data.images}
     folder = _image_folder(root, path, tag, data.images)
     truths: dict[Id, list[Instance]] = {image: [] for image in images}
+    without_outline = 0
     for index, record in enumerate(data.annotations):
         where = f"{path}: annotations[{index}]"
         image = _image_of(record, images, where)
-        mask = partial(parse_segmentation(record.segmentation, f"{where}.segmentation").mask, image.size)
-        truths[image.id].append(Instance(mask, names.label(record, where), bool(record.iscrowd)))
+        label = names.label(record, where)
+        segmentation = parse_segmentation(record.segmentation, f"{where}.segmentation")
+        if segmentation.is_empty:
+            without_outline += 1
+            continue
+        truths[image.id].append(Instance(partial(segmentation.mask, image.size), label, bool(record.iscrowd)))
     entries = []
     for image in images.values():
         truth = tuple(truths[image.id])
         asks: dict[Task, MakeAsks] = {"instances": partial(_categories_ask, "instances", names, truth)}
         entries.append(Entry(folder / image.file_name, image.size, asks | _region_asks(truth)))
     facts = {"file": str(path), "images": str(folder), "split": tag}
-    return AnnotationFile("COCO instances", tuple(entries), facts)
+    return AnnotationFile("COCO instances", tuple(entries), facts, without_outline)
 
 
 def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> AnnotationFile:

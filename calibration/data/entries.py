@@ -27,11 +27,16 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class AnnotationFile:
-    """What one annotation file gives. ``facts`` say what it is, for reports."""
+    """What one annotation file gives. ``facts`` say what it is, for reports.
+
+    ``without_outline`` counts annotations that say nothing of where their object is: no answer could match them, and
+    they are left out.
+    """
 
     format: str
     entries: tuple[Entry, ...]
     facts: Mapping[str, Any]
+    without_outline: int = 0
 
 
 class FolderData:
@@ -49,6 +54,11 @@ class FolderData:
         held = {task for entry in self._entries for task in entry.asks}
         return tuple(task for task in TASKS if task in held)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many annotations of each file were left out, and why."""
+        return tuple(_left_out(file) for file in self._files if file.without_outline)
+
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         """How many pictures ``pictures`` yields."""
         return len(self._chosen(tasks, limit))
@@ -64,7 +74,9 @@ class FolderData:
 
     def describe(self) -> Mapping[str, object]:
         """The folder and its annotation files."""
-        sources = [{"format": file.format, **file.facts} for file in self._files]
+        sources = [
+            {"format": file.format, **file.facts, "without_outline": file.without_outline} for file in self._files
+        ]
         return {"folder": str(self._root), "pictures": len(self._entries), "sources": sources}
 
     def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:
@@ -77,6 +89,16 @@ class FolderData:
 
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path, self._root)).as_posix()
+
+
+def _left_out(file: AnnotationFile) -> str:
+    count = file.without_outline
+    where = file.facts.get("file", file.facts.get("images"))
+    have, were = ("annotation has", "was") if count == 1 else ("annotations have", "were")
+    return (
+        f"{where}: {count} {have} no outline (missing, empty, of no pixel, or of fewer than three points) and {were} "
+        "left out"
+    )
 
 
 def _merged(entries: Iterable[Entry]) -> list[Entry]:

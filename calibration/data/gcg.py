@@ -31,7 +31,7 @@ class _Grounding:
     extra_keys: ClassVar[bool] = True
 
     token_positives: tuple[int, int]  # where the phrase starts and ends
-    rle_masks: tuple[Any, ...]
+    rle_masks: tuple[Any, ...] | None = ()
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,20 @@ def open_captions(root: Path, split: str | None) -> tuple[list[AnnotationFile], 
     ]
     folder = find_folder([record.file_name for record in records], folders, f"{path}: its images")
     entries = []
+    without_outline = 0
     for index, record in enumerate(records):
         text = _clean(record.caption)
-        phrases = tuple(_phrases(text, record.groundings, f"{path}: [{index}].groundings"))
+        parsed = list(_segmentations(record.groundings, f"{path}: [{index}].groundings"))
+        outlined = [item for item in parsed if not item[2].is_empty]
+        without_outline += len(parsed) - len(outlined)
+        phrases = tuple(_phrases(text, outlined))
         if phrases:
             size = phrases[0][1].runs[0].size
             entries.append(Entry(folder / record.file_name, size, {"captions": partial(_asks, text, phrases, size)}))
     if not entries:
         raise InputError(f"{path} has no phrase with a mask")
     facts = {"file": str(path), "images": str(folder), "split": chosen}
-    return [AnnotationFile("GranD-f captions", tuple(entries), facts)], list(splits)
+    return [AnnotationFile("GranD-f captions", tuple(entries), facts, without_outline)], list(splits)
 
 
 def _is(path: Path) -> bool:
@@ -91,15 +95,23 @@ def _split(path: Path) -> str:
 Grounded = tuple[str, CocoSegmentation]
 
 
-def _phrases(caption: str, groundings: Mapping[str, _Grounding], where: str) -> Iterator[Grounded]:
-    placed = []
+def _segmentations(
+    groundings: Mapping[str, _Grounding], where: str
+) -> Iterator[tuple[str, _Grounding, CocoSegmentation]]:
     for phrase, grounding in groundings.items():
         named = f"{where}{at_key(phrase)}.rle_masks"
-        segmentation = parse_segmentation(list(grounding.rle_masks), named)
+        segmentation = parse_segmentation(list(grounding.rle_masks or ()), named)
         if segmentation.polygons:
             raise InputError(f"{named} holds polygons; expected run-length encoded masks")
-        if segmentation.runs and _clean(phrase) and _clean(phrase) in caption:
-            placed.append((*grounding.token_positives, _clean(phrase), segmentation))
+        yield _clean(phrase), grounding, segmentation
+
+
+def _phrases(caption: str, outlined: Sequence[tuple[str, _Grounding, CocoSegmentation]]) -> Iterator[Grounded]:
+    placed = [
+        (*grounding.token_positives, phrase, segmentation)
+        for phrase, grounding, segmentation in outlined
+        if phrase and phrase in caption
+    ]
     last = -1
     for start, end, phrase, segmentation in sorted(placed, key=lambda item: item[0]):
         if start > last and start < end:

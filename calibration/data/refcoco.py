@@ -124,14 +124,18 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
                 source, index = annotations[annotation]
                 place = f"{instances}: annotations[{index}].segmentation"
                 parsed[annotation] = parse_segmentation(source.segmentation, place)
+        if any(parsed[annotation].is_empty for annotation in ids):
+            continue
         size = images[record.image_id].size
         mask = partial(_union, tuple(parsed[annotation] for annotation in ids), size) if ids else None
         several = isinstance(record.ann_id, tuple)
         of_image = phrases.setdefault(record.image_id, {})
         for text in filter(None, (sentence.text for sentence in record.sentences)):
             of_image.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
+    without_outline = sum(segmentation.is_empty for segmentation in parsed.values())
     if not any(phrases.values()):
-        raise InputError(f"{path} has no sentence for the split {split}")
+        besides = f" whose annotation has an outline ({without_outline} have none)" if without_outline else ""
+        raise InputError(f"{path} has no sentence for the split {split}{besides}")
     folders = [
         folder / name
         for folder in (root, root.parent, root.parent / "images" / "mscoco")
@@ -144,7 +148,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
         if of_image
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
-    return AnnotationFile("RefCOCO", tuple(entries), facts)
+    return AnnotationFile("RefCOCO", tuple(entries), facts, without_outline)
 
 
 def _union(parts: Sequence[CocoSegmentation], size: Size) -> BoolMask:

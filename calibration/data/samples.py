@@ -123,6 +123,10 @@ class DataSet(Protocol):
     def tasks(self) -> tuple[Task, ...]:
         """Tasks that it has asks for, in the order of ``TASKS``."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it, a line each: what was left out and why."""
+
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         """How many pictures ``pictures`` yields."""
 

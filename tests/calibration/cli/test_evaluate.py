@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.annotated import CAT, DOG, SIZE, write_captions, write_instances, write_panoptic, write_reasons, write_refs
+from tests.annotated import (
+    CAT,
+    DOG,
+    SIZE,
+    WITHOUT_OUTLINE,
+    write_captions,
+    write_instances,
+    write_panoptic,
+    write_reasons,
+    write_refs,
+)
 from tests.scripted import Model, answer
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.cli import evaluate
@@ -95,6 +105,23 @@ def test_a_bundle_agrees_with_itself(phi3_bundle: Path, tmp_path: Path, capsys: 
         "equal_text": 1,
         "equal_tokens": 1,
     }
+
+
+def test_annotations_without_an_outline_are_told(
+    scripted: Callable[..., list[Model]], phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_instances(tmp_path)
+    data = json.loads(path.read_text())
+    empty = [{"image_id": 1, "category_id": 17, **kind} for kind in WITHOUT_OUTLINE]
+    path.write_text(json.dumps({**data, "annotations": [*data["annotations"], *empty]}))
+    both = answer(Segment.from_mask(CAT, 0.9, "cat", 0), Segment.from_mask(DOG, 0.3, "dog", 1), size=SIZE)
+    scripted(lambda *_: both)
+    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--task", "instances", "--json"]) == 0
+    out, error = capsys.readouterr()
+    assert error.startswith(f"note: {path}: 7 annotations have no outline") and error.count("\n") == 1
+    found = json.loads(out)
+    assert found["data"]["sources"][0]["without_outline"] == 7
+    assert found["instances"]["ap"] == pytest.approx(1), "as without them"
 
 
 def test_tasks_that_the_first_pictures_do_not_ask_are_named(

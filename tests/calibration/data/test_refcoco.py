@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.annotated import CAT, DOG, write, write_panoptic, write_refs
+from tests.annotated import CAT, DOG, WITHOUT_OUTLINE, write, write_panoptic, write_refs
 from xsam_edge.calibration.data.folder import open_folder
 from xsam_edge.calibration.data.samples import Phrase
 from xsam_edge.runtime.errors import InputError
@@ -47,6 +47,29 @@ def test_grefcoco_has_several_and_absent_objects(tmp_path: Path) -> None:
     both, bird = phrases(tmp_path)
     assert both.several and both.mask and np.array_equal(both.mask(), CAT | DOG)
     assert bird.mask is None
+
+
+@pytest.mark.parametrize("outline", WITHOUT_OUTLINE)
+def test_phrases_about_annotations_without_an_outline_are_left_out(outline: dict[str, Any], tmp_path: Path) -> None:
+    """Of several objects too: the rest of a truth would judge wrongly."""
+    path = write_refs(tmp_path)
+    records = [
+        {"ann_id": 11, "image_id": 1, "split": "val", "sentences": [{"sent": "the cat"}, {"sent": "left one"}]},
+        {"ann_id": [11, 12], "image_id": 1, "split": "val", "sentences": [{"sent": "both"}]},
+        {"ann_id": 12, "image_id": 1, "split": "val", "sentences": [{"sent": "the dog"}]},
+    ]
+    write(path, records)
+    instances = json.loads((tmp_path / "instances.json").read_text())
+    cat, dog, crowd = instances["annotations"]
+    del dog["segmentation"]
+    write(tmp_path / "instances.json", {**instances, "annotations": [cat, dog | outline, crowd]})
+    data = open_folder(tmp_path)
+    assert [ask.text for picture in data.pictures(["refer"]) for ask in picture.asks] == ["the cat", "left one"]  # type: ignore[union-attr]
+    assert data.describe()["sources"][0]["without_outline"] == 1  # type: ignore[index]
+    assert data.notes[0].startswith(f"{path}: 1 annotation has no outline")
+    write(path, records[1:])
+    with pytest.raises(InputError, match=r"split val whose annotation has an outline \(1 have none\)"):
+        open_folder(tmp_path)
 
 
 def test_pickles_are_refused_and_never_read(tmp_path: Path) -> None:
