@@ -30,7 +30,7 @@ from xsam_edge.calibration.data.files import (
 from xsam_edge.calibration.data.masks import parse_segmentation
 from xsam_edge.calibration.data.region_asks import Instance, region_asks
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Categories, Task, TrueSegment
-from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, FileName
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, FileName, at_least
 from xsam_edge.runtime.errors import InputError
 
 _FOLDERS = ("annotations", ".")
@@ -57,6 +57,7 @@ class _Annotation:
     category_id: Id
     segmentation: Any = None  # read when it is known to be used, by parse_segmentation
     iscrowd: Flag = False
+    area: Annotated[float, at_least(0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
         if segmentation.is_empty:
             without_outline += 1
             continue
-        truths[image.id].append(Instance(partial(segmentation.mask, image.size), label, bool(record.iscrowd)))
+        mask = partial(segmentation.mask, image.size)
+        truths[image.id].append(Instance(mask, label, bool(record.iscrowd), record.area))
     entries = []
     for image in images.values():
         truth = tuple(truths[image.id])
@@ -233,7 +235,7 @@ def _segment_ids(path: Path, size: Size, ids: tuple[int, ...]) -> npt.NDArray[np
 def _categories_ask(
     task: Literal["panoptic", "semantic", "instances"], names: _Names, truth: Sequence[Instance]
 ) -> Sequence[Ask]:
-    segments = tuple(TrueSegment(item.mask, item.label, item.is_crowd) for item in truth)
+    segments = tuple(TrueSegment(item.mask, item.label, item.is_crowd, item.area) for item in truth)
     return [Categories(task, names.names, names.things, segments)]
 
 

@@ -42,11 +42,15 @@ class Phrase:
 
 @dataclass(frozen=True, eq=False)
 class TrueSegment:
-    """One annotated segment; ``label`` indexes the names of its ask. Crowds are ignored where they are not matched."""
+    """One annotated segment; ``label`` indexes the names of its ask. Crowds are ignored where they are not matched.
+
+    ``area`` is the annotation's own, in pixels, where it has one: by it COCO tells small objects from large ones.
+    """
 
     mask: Lazy
     label: int
     is_crowd: bool = False
+    area: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
