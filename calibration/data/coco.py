@@ -3,6 +3,9 @@
 The annotation files lie in ``annotations/`` or in the folder itself, images in ``val2017/``, ``images/val2017/``,
 ``images/`` or in the folder itself. A panoptic file gives ``panoptic`` and ``semantic``, an instances file
 ``instances``; ``regions`` are made from instances, or from panoptic things where there is no such file.
+
+Tools of COCO, RefCOCO and GranD-f read pixels as they are stored: an EXIF orientation is applied only where it takes
+that to give an image the size that its annotations are for.
 """
 
 from __future__ import annotations

@@ -18,11 +18,15 @@ MakeAsks = Callable[[], Sequence[Ask]]
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image file; ``asks`` makes those of a task. ``size`` is the one that its masks have, None if any."""
+    """One image file; ``asks`` makes those of a task. ``size`` is the one that its masks have, None if any.
+
+    ``annotated_upright``: see ``open_picture``.
+    """
 
     path: Path
     size: Size | None
     asks: Mapping[Task, MakeAsks]
+    annotated_upright: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +89,8 @@ class FolderData:
 
     def _picture(self, entry: Entry, tasks: Sequence[Task]) -> Picture:
         asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
-        return Picture(self._relative(entry.path), partial(open_picture, entry.path, entry.size), tuple(asks))
+        image = partial(open_picture, entry.path, entry.size, annotated_upright=entry.annotated_upright)
+        return Picture(self._relative(entry.path), image, tuple(asks))
 
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path, self._root)).as_posix()
