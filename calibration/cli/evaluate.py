@@ -38,7 +38,7 @@ PROGRAM = "xsam-eval"
 _DETAILS = """\
 data: "shapes" (drawn scenes; "shapes:val", "shapes:1000-1299" for a split or seeds of your own), or a folder of
 COCO      annotations/panoptic_*.json, annotations/instances_*.json   panoptic, semantic, instances, regions
-RefCOCO   refs*.json or grefs*.json with instances.json               refer
+RefCOCO   refs*.p, refs*.json or grefs*.json with instances.json      refer
 ReasonSeg val/NAME.jpg with val/NAME.json                             reason
 GranD-f   a JSON list of captions with "groundings"                   captions
 
