@@ -40,7 +40,8 @@ data: "shapes" (drawn scenes; "shapes:val", "shapes:1000-1299" for a split or se
 COCO      annotations/panoptic_*.json, annotations/instances_*.json   panoptic, semantic, instances, regions
 RefCOCO   refs*.p, refs*.json or grefs*.json with instances.json      refer
 ReasonSeg val/NAME.jpg with val/NAME.json                             reason
-GranD-f   a JSON list of captions with "groundings"                   captions
+GranD-f   *_gcg_coco_mask_gt.json with *_gcg_coco_caption_gt.json,
+          or *_GCG_*.json, a list of captions with "groundings"       captions
 
 --against runs the same asks through a second bundle and says how far masks and texts agree.
 

@@ -34,13 +34,14 @@ class AnnotationFile:
     """What one annotation file gives. ``facts`` say what it is, for reports.
 
     ``without_outline`` counts annotations that say nothing of where their object is: no answer could match them, and
-    they are left out.
+    they are left out. ``notes`` say what else a user should know.
     """
 
     format: str
     entries: tuple[Entry, ...]
     facts: Mapping[str, Any]
     without_outline: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class FolderData:
@@ -60,8 +61,8 @@ class FolderData:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How many annotations of each file were left out, and why."""
-        return tuple(_left_out(file) for file in self._files if file.without_outline)
+        """What was left out of each file, and why."""
+        return tuple(note for file in self._files for note in (*_left_out(file), *file.notes))
 
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         """How many pictures ``pictures`` yields."""
@@ -96,11 +97,13 @@ class FolderData:
         return Path(os.path.relpath(path, self._root)).as_posix()
 
 
-def _left_out(file: AnnotationFile) -> str:
+def _left_out(file: AnnotationFile) -> Iterator[str]:
     count = file.without_outline
+    if not count:
+        return
     where = file.facts.get("file", file.facts.get("images"))
     have, were = ("annotation has", "was") if count == 1 else ("annotations have", "were")
-    return (
+    yield (
         f"{where}: {count} {have} no outline (missing, empty, of no pixel, or of fewer than three points) and {were} "
         "left out"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
@@ -79,6 +80,16 @@ def open_picture(path: Path, size: Size | None, *, annotated_upright: bool = Fal
         f"{path} is {stored.width} x {stored.height} pixels, its annotations are for {size[1]} x {size[0]}; "
         "use the images that the annotations were made on"
     )
+
+
+@lru_cache(maxsize=4)  # the masks of an image ask for it one after the other
+def picture_size(path: Path) -> Size:
+    """The size of an image, upright. Raises InputError for one that cannot be read."""
+    try:
+        image = open_picture(path, None)
+    except OSError as error:
+        raise InputError(str(error)) from None
+    return image.height, image.width
 
 
 def find_folder(names: Iterable[str], folders: Sequence[Path], what: str) -> Path:

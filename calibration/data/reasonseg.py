@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xsam_edge.calibration.data.entries import AnnotationFile, Entry
-from xsam_edge.calibration.data.files import ADVICE, Flag, Size, choose_split, open_picture
+from xsam_edge.calibration.data.files import ADVICE, Flag, Size, choose_split, picture_size
 from xsam_edge.calibration.data.labelme import Shape, ShapeRecord, parse_shape
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
 from xsam_edge.runtime.bundle.constraints import PositiveInt
@@ -133,20 +133,10 @@ def _asks(
 
 
 def _drawn(image: Path, size: Size | None, outlines: tuple[_Outline, ...], value: int) -> BoolMask:
-    return np.asarray(_levels(outlines, size or _size(image)) == value)
+    return np.asarray(_levels(outlines, size or picture_size(image)) == value)
 
 
 @lru_cache(maxsize=2)  # an image's questions share its mask
-def _size(image: Path) -> Size:
-    """The size of an image, upright."""
-    try:
-        picture = open_picture(image, None)
-    except OSError as error:
-        raise InputError(str(error)) from None
-    return picture.height, picture.width
-
-
-@lru_cache(maxsize=2)
 def _levels(outlines: tuple[_Outline, ...], size: Size) -> Any:
     """1 inside the answer, 2 where pixels are ignored, else 0; uint8 [H, W]."""
     drawn = [(outline.shape.mask(size), outline.ignored) for outline in outlines]
