@@ -85,7 +85,7 @@ def open_calibration(name: str, samples: int, held_out: int) -> CalibrationData:
         )
     source = _open(name)
     calibration, judged = divide(source.count, source.group, samples, held_out)
-    notes = []
+    notes = list(source.notes)
     if len(calibration) < samples:
         notes.append(f"{name} gives {_pictures(len(calibration))} to calibrate on, fewer than the {samples} asked for")
     if len(judged) < held_out:
@@ -164,7 +164,7 @@ def _annotated(data: DataSet, *, generated: bool) -> PromptSource:
             described["annotations"] = [_stamp(path) for path in _files(described)]
         return {"data": described, "asks": digest.hexdigest()}
 
-    return PromptSource(count, picture, lambda index: index, facts)
+    return PromptSource(count, picture, lambda index: index, facts, data.notes)
 
 
 def _told(ask: Phrase | Categories | Regions | Caption) -> tuple[object, ...]:

@@ -30,6 +30,18 @@ def write_image(path: Path, size: tuple[int, int] = SIZE) -> Path:
     return path
 
 
+WITHOUT_OUTLINE = (
+    {},
+    {"segmentation": None},
+    {"segmentation": []},
+    {"segmentation": [[]]},
+    {"segmentation": [[1, 1, 5, 5]]},
+    {"segmentation": {"size": list(SIZE), "counts": [192]}},
+    {"segmentation": [dict(rle.encode(np.zeros(SIZE, bool)))]},
+)
+"""What an annotation may hold that says nothing of where its object is."""
+
+
 def image_record(number: int, size: tuple[int, int] = SIZE) -> dict[str, Any]:
     return {"id": number, "file_name": f"{number:012}.jpg", "height": size[0], "width": size[1]}
 

@@ -90,6 +90,10 @@ class Data:
         held = {ask.task for asks in self.asks.values() for ask in asks}
         return tuple(task for task in TASKS if task in held)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         return len(list(self.pictures(tasks, limit)))
 

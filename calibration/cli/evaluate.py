@@ -38,9 +38,10 @@ PROGRAM = "xsam-eval"
 _DETAILS = """\
 data: "shapes" (drawn scenes; "shapes:val", "shapes:1000-1299" for a split or seeds of your own), or a folder of
 COCO      annotations/panoptic_*.json, annotations/instances_*.json   panoptic, semantic, instances, regions
-RefCOCO   refs*.json or grefs*.json with instances.json               refer
+RefCOCO   refs*.p, refs*.json or grefs*.json with instances.json      refer
 ReasonSeg val/NAME.jpg with val/NAME.json                             reason
-GranD-f   a JSON list of captions with "groundings"                   captions
+GranD-f   *_gcg_coco_mask_gt.json with *_gcg_coco_caption_gt.json,
+          or *_GCG_*.json, a list of captions with "groundings"       captions
 
 --against runs the same asks through a second bundle and says how far masks and texts agree.
 
@@ -109,6 +110,9 @@ def run(options: argparse.Namespace) -> int:
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         progress(Step("open data"))
         data = open_data(options.data, split=options.split)
+        if data.notes:
+            progress.clear()
+            print(*(f"note: {note}" for note in data.notes), sep="\n", file=sys.stderr)
         wanted = options.task or ([task for task in data.tasks if task in REFERRING] if rate else ())
         tasks = choose_tasks(data, wanted)
         left_out = [] if wanted else [task for task in data.tasks if task not in tasks]

@@ -3,6 +3,9 @@
 The annotation files lie in ``annotations/`` or in the folder itself, images in ``val2017/``, ``images/val2017/``,
 ``images/`` or in the folder itself. A panoptic file gives ``panoptic`` and ``semantic``, an instances file
 ``instances``; ``regions`` are made from instances, or from panoptic things where there is no such file.
+
+Tools of COCO, RefCOCO and GranD-f read pixels as they are stored: an EXIF orientation is applied only where it takes
+that to give an image the size that its annotations are for.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from xsam_edge.calibration.data.files import (
 from xsam_edge.calibration.data.masks import parse_segmentation
 from xsam_edge.calibration.data.region_asks import Instance, region_asks
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Categories, Task, TrueSegment
-from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, FileName
+from xsam_edge.runtime.bundle.constraints import NOT_EMPTY, FileName, at_least
 from xsam_edge.runtime.errors import InputError
 
 _FOLDERS = ("annotations", ".")
@@ -57,6 +60,7 @@ class _Annotation:
     category_id: Id
     segmentation: Any = None  # read when it is known to be used, by parse_segmentation
     iscrowd: Flag = False
+    area: Annotated[float, at_least(0)] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,18 +155,24 @@ def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
     images = {image.id: image for image in data.images}
     folder = _image_folder(root, path, tag, data.images)
     truths: dict[Id, list[Instance]] = {image: [] for image in images}
+    without_outline = 0
     for index, record in enumerate(data.annotations):
         where = f"{path}: annotations[{index}]"
         image = _image_of(record, images, where)
-        mask = partial(parse_segmentation(record.segmentation, f"{where}.segmentation").mask, image.size)
-        truths[image.id].append(Instance(mask, names.label(record, where), bool(record.iscrowd)))
+        label = names.label(record, where)
+        segmentation = parse_segmentation(record.segmentation, f"{where}.segmentation")
+        if segmentation.is_empty:
+            without_outline += 1
+            continue
+        mask = partial(segmentation.mask, image.size)
+        truths[image.id].append(Instance(mask, label, bool(record.iscrowd), record.area))
     entries = []
     for image in images.values():
         truth = tuple(truths[image.id])
         asks: dict[Task, MakeAsks] = {"instances": partial(_categories_ask, "instances", names, truth)}
         entries.append(Entry(folder / image.file_name, image.size, asks | _region_asks(truth)))
     facts = {"file": str(path), "images": str(folder), "split": tag}
-    return AnnotationFile("COCO instances", tuple(entries), facts)
+    return AnnotationFile("COCO instances", tuple(entries), facts, without_outline)
 
 
 def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> AnnotationFile:
@@ -228,7 +238,7 @@ def _segment_ids(path: Path, size: Size, ids: tuple[int, ...]) -> npt.NDArray[np
 def _categories_ask(
     task: Literal["panoptic", "semantic", "instances"], names: _Names, truth: Sequence[Instance]
 ) -> Sequence[Ask]:
-    segments = tuple(TrueSegment(item.mask, item.label, item.is_crowd) for item in truth)
+    segments = tuple(TrueSegment(item.mask, item.label, item.is_crowd, item.area) for item in truth)
     return [Categories(task, names.names, names.things, segments)]
 
 

@@ -18,20 +18,30 @@ MakeAsks = Callable[[], Sequence[Ask]]
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """One image file; ``asks`` makes those of a task. ``size`` is the one that its masks have, None if any."""
+    """One image file; ``asks`` makes those of a task. ``size`` is the one that its masks have, None if any.
+
+    ``annotated_upright``: see ``open_picture``.
+    """
 
     path: Path
     size: Size | None
     asks: Mapping[Task, MakeAsks]
+    annotated_upright: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotationFile:
-    """What one annotation file gives. ``facts`` say what it is, for reports."""
+    """What one annotation file gives. ``facts`` say what it is, for reports.
+
+    ``without_outline`` counts annotations that say nothing of where their object is: no answer could match them, and
+    they are left out. ``notes`` say what else a user should know.
+    """
 
     format: str
     entries: tuple[Entry, ...]
     facts: Mapping[str, Any]
+    without_outline: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class FolderData:
@@ -49,6 +59,11 @@ class FolderData:
         held = {task for entry in self._entries for task in entry.asks}
         return tuple(task for task in TASKS if task in held)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out of each file, and why."""
+        return tuple(note for file in self._files for note in (*_left_out(file), *file.notes))
+
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         """How many pictures ``pictures`` yields."""
         return len(self._chosen(tasks, limit))
@@ -64,7 +79,9 @@ class FolderData:
 
     def describe(self) -> Mapping[str, object]:
         """The folder and its annotation files."""
-        sources = [{"format": file.format, **file.facts} for file in self._files]
+        sources = [
+            {"format": file.format, **file.facts, "without_outline": file.without_outline} for file in self._files
+        ]
         return {"folder": str(self._root), "pictures": len(self._entries), "sources": sources}
 
     def _chosen(self, tasks: Sequence[Task], limit: int | None) -> list[Entry]:
@@ -73,10 +90,23 @@ class FolderData:
 
     def _picture(self, entry: Entry, tasks: Sequence[Task]) -> Picture:
         asks = [ask for task in TASKS if task in tasks and task in entry.asks for ask in entry.asks[task]()]
-        return Picture(self._relative(entry.path), partial(open_picture, entry.path, entry.size), tuple(asks))
+        image = partial(open_picture, entry.path, entry.size, annotated_upright=entry.annotated_upright)
+        return Picture(self._relative(entry.path), image, tuple(asks))
 
     def _relative(self, path: Path) -> str:
         return Path(os.path.relpath(path, self._root)).as_posix()
+
+
+def _left_out(file: AnnotationFile) -> Iterator[str]:
+    count = file.without_outline
+    if not count:
+        return
+    where = file.facts.get("file", file.facts.get("images"))
+    have, were = ("annotation has", "was") if count == 1 else ("annotations have", "were")
+    yield (
+        f"{where}: {count} {have} no outline (missing, empty, of no pixel, or of fewer than three points) and {were} "
+        "left out"
+    )
 
 
 def _merged(entries: Iterable[Entry]) -> list[Entry]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
@@ -16,7 +17,7 @@ from PIL import Image
 from xsam_edge.runtime.bundle.constraints import FileName, PositiveInt, one_of
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.load import load_image
+from xsam_edge.runtime.image.load import stored_image, to_rgb, upright
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -53,23 +54,42 @@ def read_annotations(path: Path, kind: type[T]) -> T:
     return read_json(path, kind, advice=ADVICE, missing=missing)
 
 
-def open_picture(path: Path, size: Size | None) -> Image.Image:
-    """An image, RGB and upright.
+def open_picture(path: Path, size: Size | None, *, annotated_upright: bool = False) -> Image.Image:
+    """An image, RGB, turned as the one that its annotations were made on.
+
+    Some tools annotate an image as it is stored, others as it is seen, turned by its EXIF orientation; the ``size``
+    that annotations are for tells which. Where both have that size (a square, half a turn), ``annotated_upright`` says
+    what the tools of the data set do. Without a size the image is upright.
 
     Raises:
         OSError: the file is missing or damaged.
-        InputError: it is not of the ``size`` that its annotations are for.
+        InputError: it is not of the ``size`` that its annotations are for, however it is turned.
     """
     try:
-        image = load_image(path)
+        stored, name = stored_image(path)
+        turned = upright(stored)
+        if size is None:
+            return to_rgb(turned, name)
+        views = (turned, stored) if annotated_upright else (stored, turned)
+        for view in views:
+            if (view.height, view.width) == size:
+                return to_rgb(view, name)
     except InputError as error:
         raise OSError(str(error)) from error
-    if size is not None and (image.height, image.width) != size:
-        raise InputError(
-            f"{path} is {image.width} x {image.height} pixels, its annotations are for {size[1]} x {size[0]}; "
-            "use the images that the annotations were made on"
-        )
-    return image
+    raise InputError(
+        f"{path} is {stored.width} x {stored.height} pixels, its annotations are for {size[1]} x {size[0]}; "
+        "use the images that the annotations were made on"
+    )
+
+
+@lru_cache(maxsize=4)  # the masks of an image ask for it one after the other
+def picture_size(path: Path) -> Size:
+    """The size of an image, upright. Raises InputError for one that cannot be read."""
+    try:
+        image = open_picture(path, None)
+    except OSError as error:
+        raise InputError(str(error)) from None
+    return image.height, image.width
 
 
 def find_folder(names: Iterable[str], folders: Sequence[Path], what: str) -> Path:

@@ -16,8 +16,9 @@ from xsam_edge.runtime.errors import InputError
 Opener = Callable[[Path, "str | None"], "tuple[list[AnnotationFile], list[str]]"]
 
 _LAYOUTS = (
-    "COCO (annotations/panoptic_*.json, annotations/instances_*.json), RefCOCO (refs*.json with instances.json), "
-    "ReasonSeg (val/NAME.jpg with val/NAME.json), GranD-f captions (a JSON list with 'groundings')"
+    "COCO (annotations/panoptic_*.json, annotations/instances_*.json), RefCOCO (refs*.p or refs*.json with "
+    "instances.json), ReasonSeg (val/NAME.jpg with val/NAME.json), GranD-f captions (*_gcg_coco_mask_gt.json with "
+    "*_gcg_coco_caption_gt.json, or a JSON list with 'groundings')"
 )
 
 

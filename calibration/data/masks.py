@@ -35,6 +35,7 @@ class Runs:
 
     size: Size
     counts: str | npt.NDArray[np.int64]
+    covers: bool  # a pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,11 @@ class CocoSegmentation:
     polygons: tuple[npt.NDArray[np.float64], ...]
     runs: tuple[Runs, ...]
     where: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no outline: nothing is drawn of it, and all its run lengths are of zeros."""
+        return not self.polygons and not any(runs.covers for runs in self.runs)
 
     def mask(self, size: Size) -> BoolMask:
         """The mask, bool [H, W]. Raises InputError where it is encoded for another size, or damaged."""
@@ -65,13 +71,13 @@ class CocoSegmentation:
 def parse_segmentation(value: Any, where: str) -> CocoSegmentation:
     """Check a COCO segmentation: a list of polygons, an RLE object, or a list of those.
 
-    Polygons of fewer than three points cover nothing and are left out.
+    Polygons of fewer than three points cover nothing and are left out; None stands for no outline at all.
 
     Raises:
         InputError: it is neither, or holds numbers that no mask has.
         XSamError: there are polygons, but no pycocotools to draw them exactly.
     """
-    parts = value if isinstance(value, list) else [value]
+    parts = value if isinstance(value, list) else [] if value is None else [value]
     polygons, runs = [], []
     for part in parts:
         if isinstance(part, dict):
@@ -97,7 +103,11 @@ def _parse_runs(value: dict[str, Any], where: str) -> Runs:
         counts = _numbers(counts, where, "an RLE's counts")
         if counts.dtype.kind != "i":
             raise InputError(f"{where}: an RLE's counts are neither text nor whole numbers")
-    return Runs(record.size, counts)
+    try:
+        lengths = rle.decompress(counts) if isinstance(counts, str) else counts
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return Runs(record.size, counts, bool(lengths[1::2].any()))
 
 
 def _numbers(value: Any, where: str, what: str) -> npt.NDArray[Any]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from xsam_edge.calibration.data.files import Size, open_picture
+from xsam_edge.calibration.data.files import open_picture, picture_size
 from xsam_edge.calibration.data.prompt_source import PromptSource, content_hash, pick_asks
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Caption, Categories, Lazy, Phrase, Picture, Regions
 from xsam_edge.runtime.errors import InputError
-from xsam_edge.runtime.image.load import load_image
 from xsam_edge.runtime.image.regions import box_mask, point_mask
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -108,21 +107,14 @@ def drawn_region(path: Path, kind: str, values: Sequence[float]) -> Lazy:
 
 
 def _drawn(path: Path, kind: str, values: Sequence[float]) -> BoolMask:
-    return (box_mask if kind == "box" else point_mask)(values, _size(path))
+    return (box_mask if kind == "box" else point_mask)(values, picture_size(path))
 
 
 def _middle(path: Path, kind: Literal["point", "box"]) -> BoolMask:
     """The middle of an image, or the box around its middle half."""
-    height, width = _size(path)
+    height, width = picture_size(path)
     if kind == "point":
         return point_mask((width / 2, height / 2), (height, width))
     mask = np.zeros((height, width), bool)
     mask[height // 4 : -(height // 4) or None, width // 4 : -(width // 4) or None] = True
     return mask
-
-
-@lru_cache(maxsize=4)
-def _size(path: Path) -> Size:
-    """Of the image as it is asked about: upright."""
-    image = load_image(path)
-    return image.height, image.width

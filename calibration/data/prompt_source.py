@@ -20,13 +20,14 @@ class PromptSource:
     """Pictures by number.
 
     Pictures of one ``group`` show the same image and follow each other. ``facts`` are JSON values that tell some of
-    the pictures, and all that is asked of them, from any others.
+    the pictures, and all that is asked of them, from any others. ``notes`` say what a user should know.
     """
 
     count: int
     picture: Callable[[int], Picture]
     group: Callable[[int], object]
     facts: Callable[[range], Mapping[str, Any]]
+    notes: tuple[str, ...] = ()
 
 
 def pick_asks(asks: Sequence[Ask], number: int) -> tuple[Ask, ...]:

@@ -1,7 +1,7 @@
-"""RefCOCO folders: ``refs*.json`` or ``grefs*.json`` (gRefCOCO) beside ``instances.json``.
+"""RefCOCO folders: ``refs*.p``, ``refs*.json`` or ``grefs*.json`` (gRefCOCO) beside ``instances.json``.
 
-The data are published as pickles, ``refs(unc).p``. A pickle runs code when it is read and is refused; its records are
-plain values, so that it can be converted once. Every distinct sentence of an annotation is asked for once,
+The data are published as pickles, ``refs(unc).p``, of which plain values are read and nothing else. Of one partition
+JSON is taken before a pickle, unless it is empty. Every distinct sentence of an annotation is asked for once,
 whatever its capitals, as the official ``ImgRefSegDataset`` does.
 """
 
@@ -16,14 +16,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xsam_edge.calibration.data.entries import AnnotationFile, Entry
-from xsam_edge.calibration.data.files import Id, ImageRecord, Size, choose_split, find_folder, read_annotations
+from xsam_edge.calibration.data.files import ADVICE, Id, ImageRecord, Size, choose_split, find_folder, read_annotations
 from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
+from xsam_edge.calibration.data.plain_pickle import read_plain_pickle
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
+from xsam_edge.runtime.bundle.typed_json import from_json
 from xsam_edge.runtime.errors import InputError
 
 # Where several partitions lie in one folder, the ones that the literature reports.
 _PARTITIONS = ("(unc)", "(umd)", "", "(google)")
-_CONVERT = "python -c 'import json,pickle,sys; json.dump(pickle.load(open(sys.argv[1],\"rb\")), sys.stdout)'"
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ class _Instances:
 def open_refcoco(root: Path, split: str | None) -> tuple[list[AnnotationFile], list[str]]:
     """The referring expressions of a folder for one split, and the splits that it holds.
 
-    Raises InputError for a pickle without a JSON file, for a file that is damaged, and for missing images.
+    Raises InputError for a file that is damaged, for a pickle of more than plain values, and for missing images.
     """
     path = _refs_file(root)
     if path is None:
         return [], []
-    refs = [(record, f"{path}: [{index}]") for index, record in enumerate(read_annotations(path, tuple[_Ref, ...]))]
+    refs = [(record, f"{path}: [{index}]") for index, record in enumerate(_read_refs(path))]
     splits = sorted({record.split for record, _ in refs})
     chosen = choose_split(splits, split, path) if refs else None
     if chosen is None:
@@ -94,16 +95,16 @@ def open_refcoco(root: Path, split: str | None) -> tuple[list[AnnotationFile], l
 
 def _refs_file(root: Path) -> Path | None:
     for name in (f"{stem}{partition}" for stem in ("refs", "grefs") for partition in _PARTITIONS):
-        if (root / f"{name}.json").is_file():
-            return root / f"{name}.json"
-    pickles = sorted([*root.glob("refs*.p"), *root.glob("grefs*.p")])
-    if pickles:
-        name = pickles[0].name
-        raise InputError(
-            f"{pickles[0]} is a pickle, which runs code when it is read; if you trust where it came from, convert it "
-            f"once: {_CONVERT} '{name}' > '{pickles[0].stem}.json'"
-        )
+        files = [path for end in (".json", ".p") if (path := root / f"{name}{end}").is_file()]
+        if files:
+            return next((path for path in files if path.stat().st_size), files[0])
     return None
+
+
+def _read_refs(path: Path) -> tuple[_Ref, ...]:
+    if path.suffix == ".json":
+        return read_annotations(path, tuple[_Ref, ...])
+    return from_json(tuple[_Ref, ...], read_plain_pickle(path), str(path), advice=ADVICE)
 
 
 def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> AnnotationFile:
@@ -124,14 +125,18 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
                 source, index = annotations[annotation]
                 place = f"{instances}: annotations[{index}].segmentation"
                 parsed[annotation] = parse_segmentation(source.segmentation, place)
+        if any(parsed[annotation].is_empty for annotation in ids):
+            continue
         size = images[record.image_id].size
         mask = partial(_union, tuple(parsed[annotation] for annotation in ids), size) if ids else None
         several = isinstance(record.ann_id, tuple)
         of_image = phrases.setdefault(record.image_id, {})
         for text in filter(None, (sentence.text for sentence in record.sentences)):
             of_image.setdefault((ids, text.lower()), Phrase("refer", text, mask, several=several))
+    without_outline = sum(segmentation.is_empty for segmentation in parsed.values())
     if not any(phrases.values()):
-        raise InputError(f"{path} has no sentence for the split {split}")
+        besides = f" whose annotation has an outline ({without_outline} have none)" if without_outline else ""
+        raise InputError(f"{path} has no sentence for the split {split}{besides}")
     folders = [
         folder / name
         for folder in (root, root.parent, root.parent / "images" / "mscoco")
@@ -144,7 +149,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
         if of_image
     ]
     facts = {"file": str(path), "images": str(folder), "split": split}
-    return AnnotationFile("RefCOCO", tuple(entries), facts)
+    return AnnotationFile("RefCOCO", tuple(entries), facts, without_outline)
 
 
 def _union(parts: Sequence[CocoSegmentation], size: Size) -> BoolMask:

@@ -23,11 +23,12 @@ _KINDS: tuple[RegionKind, ...] = ("box", "point", "mask")
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One annotated object; ``label`` counts categories."""
+    """One annotated object; ``label`` counts categories, ``area`` is the annotation's own, in pixels."""
 
     mask: Lazy
     label: int
     is_crowd: bool
+    area: float | None = None
 
 
 def region_asks(instances: Sequence[Instance]) -> Sequence[Ask]:

@@ -42,11 +42,15 @@ class Phrase:
 
 @dataclass(frozen=True, eq=False)
 class TrueSegment:
-    """One annotated segment; ``label`` indexes the names of its ask. Crowds are ignored where they are not matched."""
+    """One annotated segment; ``label`` indexes the names of its ask. Crowds are ignored where they are not matched.
+
+    ``area`` is the annotation's own, in pixels, where it has one: by it COCO tells small objects from large ones.
+    """
 
     mask: Lazy
     label: int
     is_crowd: bool = False
+    area: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +126,10 @@ class DataSet(Protocol):
     @property
     def tasks(self) -> tuple[Task, ...]:
         """Tasks that it has asks for, in the order of ``TASKS``."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it, a line each: what was left out and why."""
 
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         """How many pictures ``pictures`` yields."""

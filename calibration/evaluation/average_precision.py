@@ -25,18 +25,22 @@ def require_average_precision() -> None:
 
 @dataclass(frozen=True, eq=False)
 class Object:
-    """A mask of a category: an annotated one, or one that was found with a score in 0..1."""
+    """A mask of a category: an annotated one, or one that was found with a score in 0..1.
+
+    ``area`` is that of an annotation, in pixels; None stands for the pixels of the mask.
+    """
 
     mask: BoolMask
     label: int = 0
     score: float = 0.0
     is_crowd: bool = False
+    area: float | None = None
 
 
 class AveragePrecision:
     """Gathers annotated and found objects of pictures; keeps them run-length encoded.
 
-    Sizes (small, medium, large) are by the pixels of masks, where a COCO file has an area of its own.
+    Sizes (small, medium, large) are by areas of annotations and by the pixels of what was found, as pycocotools has it.
     """
 
     def __init__(self, categories: int = 1) -> None:
@@ -80,7 +84,7 @@ class AveragePrecision:
             "image_id": picture,
             "category_id": item.label + 1,
             "segmentation": api.encode(np.asfortranarray(item.mask, np.uint8)),
-            "area": int(np.count_nonzero(item.mask)),
+            "area": int(np.count_nonzero(item.mask)) if item.area is None else item.area,
             "score": item.score,
             "iscrowd": int(item.is_crowd),
         }

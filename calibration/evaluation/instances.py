@@ -21,7 +21,7 @@ class InstanceMetrics:
         """Count one picture."""
         self._answered.append(result.answered)
         truth = (
-            Object(segment.mask(), segment.label, is_crowd=segment.is_crowd)
+            Object(segment.mask(), segment.label, is_crowd=segment.is_crowd, area=segment.area)
             for segment in ask.segments
             if segment.label < ask.things
         )

@@ -17,7 +17,8 @@ from xsam_edge.runtime.results.result import Result
 class PanopticMetrics:
     """Panoptic quality, counted as ``pq_compute`` of panopticapi does.
 
-    Void pixels leave the union of a match. A superfluous segment is ignored where more than half of it is void or
+    Void pixels leave the union of a match. A segment that no pixel of the truth belongs to is left out and counted,
+    where panopticapi counts it as missed. A superfluous segment is ignored where more than half of it is void or
     lies in a crowd of its category; of several crowds of one category, the last counts.
     """
 
@@ -26,6 +27,7 @@ class PanopticMetrics:
         self._things = things
         self._qualities = [Quality() for _ in names]
         self._answered: list[bool] = []
+        self._without_pixels = 0
 
     def add(self, ask: Categories, result: Result) -> None:
         """Count one picture."""
@@ -53,7 +55,9 @@ class PanopticMetrics:
                 matched.add(true)
         crowds: dict[int, int] = {}
         for true, segment in enumerate(ask.segments):
-            if segment.is_crowd:
+            if not true_areas[true + 1]:
+                self._without_pixels += 1
+            elif segment.is_crowd:
                 crowds[segment.label] = true
             elif true not in matched:
                 self._qualities[segment.label].missed += 1
@@ -68,7 +72,8 @@ class PanopticMetrics:
                 self._qualities[label].superfluous += 1
 
     def result(self) -> dict[str, Any]:
-        """``n`` (pictures), ``pq``, ``sq``, ``rq`` (also of ``_things``, ``_stuff``), ``answered``, ``per_category``.
+        """``n`` (pictures), ``pq``, ``sq``, ``rq`` (also of ``_things``, ``_stuff``), ``answered``, ``per_category``,
+        ``without_pixels`` (segments that were left out).
 
         Averages are over the categories that are in a truth or in an answer; ``per_category`` holds these.
         """
@@ -78,6 +83,7 @@ class PanopticMetrics:
             **averages(self._qualities[: self._things], "_things"),
             **averages(self._qualities[self._things :], "_stuff"),
             "answered": mean(self._answered),
+            "without_pixels": self._without_pixels,
             "per_category": {
                 name: {"pq": quality.pq, "sq": quality.sq, "rq": quality.rq}
                 for name, quality in zip(self._names, self._qualities, strict=True)

@@ -14,8 +14,8 @@ from xsam_edge.runtime.bundle.settings import Referring
 
 Metrics = Mapping[Task, Mapping[str, Any]]
 
-# As many rows as categories, and what has a table of its own; programs read them.
-_HIDDEN = ("per_category", "at", "roc", "in_use")
+# As many rows as categories, and what has a table or a line of its own; programs read them.
+_HIDDEN = ("per_category", "at", "roc", "in_use", "without_pixels")
 _COUNTS = ("n", "masks", "n_interactive", "n_similar", "n_present")
 
 
@@ -110,4 +110,7 @@ def _closing(evaluation: Evaluation) -> Iterator[str]:
         yield f"{count} image{'s'[: count != 1]} could not be read: {', '.join(evaluation.unreadable[:5])}" + (
             ", ..." if count > 5 else ""
         )
+    if empty := evaluation.tasks.get("panoptic", {}).get("without_pixels"):
+        have, were = ("segment has", "was") if empty == 1 else ("segments have", "were")
+        yield f"{empty} annotated {have} no pixel in the map and {were} left out of panoptic"
     yield f"{evaluation.pictures} picture{'s'[: evaluation.pictures != 1]} in {evaluation.seconds:.0f} s"

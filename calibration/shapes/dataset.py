@@ -73,6 +73,11 @@ class ShapesData:
         """All of them."""
         return TASKS
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: every scene is whole."""
+        return ()
+
     def count(self, tasks: Sequence[Task], limit: int | None = None) -> int:
         """How many scenes; each has something for every task."""
         return len(self.seeds) if limit is None else min(limit, len(self.seeds))

@@ -33,6 +33,7 @@ _BY_TASK: Mapping[str, Form] = {
     "refseg": "refer", "reaseg": "refer", "grefseg": "generalised", "gcgseg": "grounded", "intseg": "interactive",
     "vgdseg": "instance",
 }  # fmt: skip
+_SEVERAL_FORMS = ("genseg", "ovseg")
 _BY_NAME: Mapping[str, Form] = {"pan": "panoptic", "ins": "instance", "sem": "semantic", "grefseg": "generalised"}
 _OPTION = re.compile(r"([a-z])(\d*\.?\d+)")
 
@@ -73,15 +74,15 @@ def recorded_options(recording: Recording, tasks: Mapping[str, Any]) -> Iterator
 def _options(
     key: str, facts: Mapping[str, Any], recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]
 ) -> RecordedOptions:
-    task = recording.text("task").removeprefix("img_")
+    own = recording.text("postprocess").removeprefix("img_")
+    task = _task(recording, own)
     name = key[5:-1]
     first = name.split("_")[0]
     named = {part[1]: float(part[2]) for part in map(_OPTION.fullmatch, name.split("_")) if part}
-    own = recording.text("postprocess").removeprefix("img_")
     if first in _BY_NAME:
         form = _BY_NAME[first]
     elif task in _BY_TASK:
-        form = _BY_TASK["grefseg" if own.startswith("grefseg") else task]
+        form = _BY_TASK[task]
     elif suffix := re.search(r"(pan|ins|sem)\w*\)?$", own):
         form = _BY_NAME[suffix[1]]
     elif f"{key}.inst.scores" in recording:
@@ -98,14 +99,31 @@ def _options(
     )
 
 
-def _things(recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]) -> set[str]:
-    """Which classes are things: as asked for ("ins: person; sem: road", or two lists), else as results tell."""
+def _task(recording: Recording, own: str) -> str:
+    """The official name of a recording's task ("refseg"); its post-processing ("grefseg", "genseg(pan)") knows best.
+
+    What a recording calls itself may be the name of its file, with anything behind the task.
+    """
+    called = (own, *(recording.text(key).removeprefix("img_") for key in ("official_task", "task")))
+    names = [re.split(r"\W|_", name)[0] for name in called if name]
+    return next((name for name in names if name in _BY_TASK or name in _SEVERAL_FORMS), "")
+
+
+def _asked(tasks: Mapping[str, Any]) -> tuple[set[str], set[str]] | None:
+    """Things and stuff of a prompt ("ins: person; sem: road", or two lists)."""
     lists = tasks.get("classes")
     if isinstance(lists, list) and len(lists) == 2 and all(isinstance(part, list) for part in lists):
-        return set(lists[0])
-    in_prompt = re.search(r"ins:([^;]*)", str(tasks.get("prompt", "")))
-    if in_prompt or "sem:" in str(tasks.get("prompt", "")):
-        return {label.strip() for label in in_prompt[1].split(",")} if in_prompt else set()
+        return set(lists[0]), set(lists[1])
+    parts = dict(re.findall("(ins|sem):([^;]*)", str(tasks.get("prompt", ""))))
+    names = {kind: {label.strip() for label in part.split(",")} for kind, part in parts.items()}
+    return (names.get("ins", set()), names.get("sem", set())) if names else None
+
+
+def _things(recording: Recording, tasks: Mapping[str, Any], classes: Sequence[str]) -> set[str]:
+    """Which classes are things: as asked for, unless that was another prompt; else as results tell."""
+    asked = _asked(tasks)
+    if asked and asked[0] | asked[1] <= set(classes):
+        return asked[0]
     things: set[str] = set()
     for facts in (value for key, value in recording.meta.items() if key.startswith("post") and isinstance(value, dict)):
         infos = facts.get("segments_info")

@@ -3,7 +3,8 @@
 A folder holds ``image.png``, region masks ``vpmaskN.png``, ``config.json`` and one ``<task>.npz`` per recorded prompt
 (``aaai_<task>.npz`` of the AAAI26 line), whose keys begin with the mode: ``tensor/`` (answer appended, one forward)
 or ``predict/`` (greedy decoding). ``<mode>/meta`` is JSON: the prompt, the answer, sizes and results.
-``image_features.npz`` holds what depends on the image only. Any key and any task may be absent.
+``image_features.npz`` holds what depends on the image only. Any key and any task may be absent. A file may be called
+``<task>_<anything>.npz``: ``official_task`` and ``postprocess`` of its meta say which task it is.
 """
 
 from __future__ import annotations
@@ -142,11 +143,13 @@ class Reference:
         return f"{_MASKS}{max(layer_numbers, default=0)}"
 
     def task_config(self, name: str) -> Mapping[str, Any]:
-        """What ``config.json`` says of a task's file; a file "x_bos" is "x" with another prompt."""
+        """What ``config.json`` says of a task's file; a file "x_more" that it does not know is "x" asked otherwise."""
         tasks = self.config.get("tasks") or {}
         stem = name.removeprefix("aaai_")
-        task = tasks.get(stem) or tasks.get(stem.removesuffix("_bos")) or {}
-        return task if isinstance(task, Mapping) else {}
+        while stem and not isinstance(tasks.get(stem), Mapping):
+            stem = stem.rpartition("_")[0]
+        task: Mapping[str, Any] = tasks[stem] if stem else {}
+        return task
 
     def region_masks(self, name: str, count: int) -> list[Path]:
         """The files of the regions that a task was asked with."""

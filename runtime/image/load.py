@@ -48,7 +48,7 @@ def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
         raise InputError(f"bgr is of arrays, and the image is {arguments.found(source)}; leave bgr out")
     if isinstance(source, Image.Image):
         with _SHARED:
-            return to_rgb(_decoded(source, PILLOW), PILLOW)
+            return to_rgb(upright(_decoded(source, PILLOW)), PILLOW)
     image, name = decoded_image(source)
     return to_rgb(image, name)
 
@@ -60,7 +60,16 @@ def decoded_image(source: str | os.PathLike[str] | Image.Image) -> tuple[Image.I
     """
     if isinstance(source, Image.Image):
         with _SHARED:
-            return _decoded(source, PILLOW), PILLOW
+            return upright(_decoded(source, PILLOW)), PILLOW
+    image, name = stored_image(source)
+    return upright(image), name
+
+
+def stored_image(source: str | os.PathLike[str]) -> tuple[Image.Image, str]:
+    """A path's pixels as they are stored, whatever their EXIF orientation, and what messages call it.
+
+    Raises InputError and ImageError as :func:`load_image` does.
+    """
     if isinstance(source, (str, os.PathLike)):
         path = arguments.path("the image", source, "the path of one image file")
         return _from_file(path), str(path)
@@ -127,10 +136,10 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
         raise ImageError(
             f"{name} is truncated or damaged ({type(error).__name__}: {error}); save the image again"
         ) from error
-    return _upright(image)
+    return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation; damaged EXIF data is no reason to refuse intact pixels."""
     try:
         if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:

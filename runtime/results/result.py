@@ -109,20 +109,19 @@ class Result:
     def to_coco(self, image_id: int | str | None = None) -> list[dict[str, Any]]:
         """One COCO annotation per segment, as a ``results`` file wants them.
 
-        ``category_id`` is the segment's ``label_id``; ``segmentation`` is compressed RLE, ``bbox`` [x, y, width,
-        height]; ``label`` is added where there is one. Raises InputError for an ``image_id`` that is neither a whole
-        number nor text.
+        ``category_id`` is the segment's ``label_id``; ``segmentation`` is compressed RLE; ``label`` is added where
+        there is one. There is no ``bbox``: pycocotools makes it of the mask, and where a result brings one, takes the
+        box's area for the mask's, by which average precision tells small objects from large ones. Raises InputError
+        for an ``image_id`` that is neither a whole number nor text.
         """
         if image_id is not None and not isinstance(image_id, str):
             image_id = arguments.count("image_id", image_id)
         annotations = []
         for segment in self.segments:
             annotation: dict[str, Any] = {} if image_id is None else {"image_id": image_id}
-            x0, y0, x1, y1 = segment.box
             annotation |= {
                 "category_id": segment.label_id,
                 "segmentation": dict(rle.encode(segment.mask)),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "area": segment.area,
                 "score": segment.score,
                 "iscrowd": 0,

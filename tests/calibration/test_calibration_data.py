@@ -146,6 +146,15 @@ def test_plain_images(tmp_path: Path) -> None:
     assert data.describe() != before
 
 
+def test_what_was_left_out_of_annotations_is_noted(tmp_path: Path) -> None:
+    path = write_instances(tmp_path)
+    content = json.loads(path.read_text())
+    content["annotations"][0]["segmentation"] = []
+    path.write_text(json.dumps(content))
+    (note,) = open_calibration(str(tmp_path), 1, 1).notes
+    assert note.startswith(f"{path}: 1 annotation has no outline")
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (40, 30)])
 def test_regions_of_plain_images_have_pixels(tmp_path: Path, size: tuple[int, int]) -> None:
     path = write_image(tmp_path / "a.png", size)

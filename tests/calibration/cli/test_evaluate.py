@@ -1,24 +1,29 @@
 import errno
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.annotated import CAT, DOG, SIZE, write_captions, write_instances, write_panoptic, write_reasons, write_refs
+from tests.annotated import (
+    CAT,
+    DOG,
+    SIZE,
+    write_captions,
+    write_instances,
+    write_panoptic,
+    write_reasons,
+    write_refs,
+)
 from tests.scripted import Model, answer
-from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.cli import evaluate
 from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.composition import compose
-from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
@@ -34,24 +39,6 @@ def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any
     capsys.readouterr()
     assert evaluate.main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out)
-
-
-@pytest.fixture
-def scripted(phi3_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Model]]:
-    """Lets the bundles that the command loads answer as given, one after the other."""
-
-    def script(*replies: Callable[[str, tuple[Any, ...]], Result]) -> list[Model]:
-        models = []
-        for reply in replies:
-            model: Any = Model(reply)
-            model.manifest = read_manifest(phi3_bundle)
-            model.pipeline = SimpleNamespace(backend=SimpleNamespace(name="scripted"))
-            models.append(model)
-        left = iter(models)
-        monkeypatch.setattr(evaluate, "load_bundle", lambda *_, **__: next(left))
-        return models
-
-    return script
 
 
 def cat(mask: np.ndarray, score: float = 0.9, **fields: Any) -> Result:
@@ -95,38 +82,6 @@ def test_a_bundle_agrees_with_itself(phi3_bundle: Path, tmp_path: Path, capsys: 
         "equal_text": 1,
         "equal_tokens": 1,
     }
-
-
-def test_tasks_that_the_first_pictures_do_not_ask_are_named(
-    scripted: Callable[..., list[Model]], phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_reasons(tmp_path)
-    write_captions(tmp_path)
-    scripted(lambda *_: cat(HALF))
-    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--limit", "1", "--json"]) == 0
-    out, error = capsys.readouterr()
-    (unasked,) = json.loads(out)["unasked"]
-    assert error == f"note: the first 1 pictures ask nothing of {unasked}\n"
-
-
-def test_without_pycocotools_only_average_precision_is_left_out(
-    scripted: Callable[..., list[Model]],
-    phi3_bundle: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(coco_api, "import_module", missing)
-    data = ShapesData("40-40", size=64)
-    monkeypatch.setattr(evaluate, "open_data", lambda *_, **__: data)
-    scripted(lambda method, _: answer(size=(64, 64), best_score=0.0, id_map=np.zeros((64, 64), np.int32)))
-    found = output(capsys, str(phi3_bundle), "--data", "shapes")
-    assert found["left_out"] == ["instances", "regions"] and found["unasked"] == []
-    assert not {"instances", "regions"} & found.keys() and {"refer", "panoptic", "captions"} <= found.keys()
-    assert evaluate.main([str(phi3_bundle), "--data", "shapes", "--task", "instances"]) == 2
-    assert "pip install 'xsam-edge[eval]'" in capsys.readouterr().err
 
 
 def test_exact_numbers(
@@ -369,19 +324,6 @@ def test_what_a_user_can_mend_is_one_line(
     assert not model.calls
 
 
-def test_a_missing_package_is_one_line(
-    phi3_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    write_panoptic(tmp_path)
-    monkeypatch.setattr(coco_api, "import_module", missing)
-    capsys.readouterr()
-    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--task", "regions"]) == 2
-    assert "pip install 'xsam-edge[eval]'" in capsys.readouterr().err
-
-
 def test_category_names_that_read_alike_are_shown(
     phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,13 +332,3 @@ def test_category_names_that_read_alike_are_shown(
     capsys.readouterr()
     assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--task", "panoptic", "--threads", "1"]) == 2
     assert "'sky' and 'sky-other-merged' both read 'sky'" in capsys.readouterr().err
-
-
-def test_unreadable_images_are_named(
-    scripted: Callable[..., list[Model]], phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_instances(tmp_path, images=20)
-    os.truncate(tmp_path / "val2017" / "000000000007.jpg", 100)
-    scripted(lambda *_: answer(size=SIZE))
-    assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--task", "instances"]) == 0
-    assert "1 image could not be read: val2017/000000000007.jpg" in capsys.readouterr().out

@@ -48,6 +48,25 @@ def test_recorded_outputs(
     assert stages >= everywhere, "trimmed files keep these"
 
 
+def test_a_file_may_have_anything_behind_its_task(
+    phi3_bundle: Path, phi3_reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.json", "image.png"):
+        shutil.copy(phi3_reference / name, tmp_path)
+    for name in ("img_refseg", "img_genseg"):
+        with np.load(phi3_reference / f"{name}.npz") as archive:
+            arrays = dict(archive)
+        for mode in ("tensor", "predict"):
+            facts = json.loads(arrays[f"{mode}/meta"].tobytes())
+            called = json.dumps({**facts, "task": f"{name}_street_2"})
+            arrays[f"{mode}/meta"] = np.frombuffer(called.encode(), np.uint8)
+        np.savez(tmp_path / f"{name}_street_2.npz", **arrays)
+    capsys.readouterr()
+    assert main([str(phi3_bundle), "--reference", str(tmp_path), "--json"]) == 0
+    compared = {(item["file"], item["key"]) for item in outcome(capsys)["comparisons"]}
+    assert {("img_refseg_street_2", "post.segmentation"), ("img_genseg_street_2", "post.labels")} <= compared
+
+
 @pytest.fixture
 def part(phi3_reference: Path, tmp_path: Path) -> Path:
     """A reference with the image's features and one task."""

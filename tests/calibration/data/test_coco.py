@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.annotated import CAT, DOG, SIZE, image_record, write, write_image, write_instances, write_panoptic
+from tests.annotated import (
+    CAT,
+    DOG,
+    SIZE,
+    WITHOUT_OUTLINE,
+    image_record,
+    write,
+    write_image,
+    write_instances,
+    write_panoptic,
+)
 from xsam_edge.calibration.data.folder import open_folder
 from xsam_edge.calibration.data.samples import Categories, Picture, Regions
 from xsam_edge.runtime.errors import InputError
@@ -43,6 +53,24 @@ def test_instances(tmp_path: Path) -> None:
     assert isinstance(second.asks[0], Categories) and second.asks[0].segments == (), "an empty picture is asked too"
     assert data.count(["regions"]) == 1
     assert data.describe()["sources"][0]["split"] == "val2017"  # type: ignore[index]
+    assert data.notes == () and data.describe()["sources"][0]["without_outline"] == 0  # type: ignore[index]
+
+
+def test_annotations_without_an_outline_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = write_instances(tmp_path)
+    kinds = [{"image_id": 1 + index % 2, "category_id": 17, **kind} for index, kind in enumerate(WITHOUT_OUTLINE)]
+    edit(path, lambda data: data["annotations"].extend(kinds))
+    data = open_folder(tmp_path)
+    first, second = [picture.asks[0] for picture in data.pictures(["instances"])]
+    assert isinstance(first, Categories) and isinstance(second, Categories)
+    assert [segment.label for segment in first.segments] == [0, 1, 1] and second.segments == ()
+    (note,) = data.notes
+    assert note.startswith(f"{path}: 7 annotations have no outline (missing, empty, ") and note.endswith(
+        "were left out"
+    )
+    assert data.describe()["sources"][0]["without_outline"] == 7  # type: ignore[index]
+    edit(path, lambda data: data.update(annotations=data["annotations"][:4]))
+    assert "1 annotation has no outline" in open_folder(tmp_path).notes[0]
 
 
 def test_panoptic(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.annotated import CAT, DOG, polygon, write, write_captions
+from tests.annotated import CAT, DOG, SIZE, polygon, write, write_captions
 from xsam_edge.calibration.data.folder import open_folder
 from xsam_edge.calibration.data.samples import Caption
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results import rle
 
 
 @pytest.mark.parametrize("name", ["GranDf_HA_GCG_val.json", "annotations/OpenPsgGCG_val.json", "captions.json"])
@@ -23,6 +24,18 @@ def test_phrases_in_the_order_of_the_caption(name: str, tmp_path: Path) -> None:
     assert ask.phrases == ("a cat", "a dog"), "a place that overlaps, a phrase of no caption and one without a mask go"
     assert np.array_equal(ask.masks[0](), CAT)
     assert np.array_equal(ask.masks[1](), DOG)
+
+
+@pytest.mark.parametrize("masks", [{}, {"rle_masks": None}, {"rle_masks": [dict(rle.encode(np.zeros(SIZE, bool)))]}])
+def test_phrases_without_a_mask_are_counted(masks: dict[str, Any], tmp_path: Path) -> None:
+    path = write_captions(tmp_path)
+    records = json.loads(path.read_text())
+    records[0]["groundings"]["a dog"] = {"token_positives": [14, 19], **masks}
+    write(path, records)
+    data = open_folder(tmp_path)
+    assert [picture.asks[0].phrases for picture in data.pictures(["captions"])] == [("a cat",)]  # type: ignore[union-attr]
+    assert data.describe()["sources"][0]["without_outline"] == 2  # type: ignore[index]
+    assert data.notes[0].startswith(f"{path}: 2 annotations have no outline")
 
 
 def test_splits(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from pycocotools import mask as api
 
-from tests.annotated import CAT, DOG, SIZE, polygon
+from tests.annotated import CAT, DOG, SIZE, WITHOUT_OUTLINE, polygon
 from xsam_edge.calibration import coco_api
 from xsam_edge.calibration.data.masks import outline_mask, parse_segmentation
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.results import rle
+
+RUNS = {"size": list(SIZE), "counts": rle.run_lengths(CAT).tolist()}
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # of pycocotools itself
@@ -27,18 +31,23 @@ def test_polygons_and_every_kind_of_run() -> None:
     assert np.array_equal(parse_segmentation([compressed, runs], "x").mask(SIZE), CAT | DOG)
 
 
-def test_polygons_of_two_points_cover_nothing() -> None:
-    """pycocotools takes four numbers for a box."""
-    assert not parse_segmentation([[1, 1, 5, 5]], "x").mask(SIZE).any()
-    assert np.array_equal(parse_segmentation([[1, 1, 5, 5], *polygon(CAT)], "x").mask(SIZE), CAT)
-    assert not parse_segmentation([], "x").mask(SIZE).any()
+@pytest.mark.parametrize("annotation", WITHOUT_OUTLINE)
+def test_without_an_outline(annotation: dict[str, Any]) -> None:
+    """Two points among them, which pycocotools takes for a box."""
+    assert parse_segmentation(annotation.get("segmentation"), "x").is_empty
+
+
+@pytest.mark.parametrize("value", [[[1, 1, 5, 5], *polygon(CAT)], [dict(rle.encode(np.zeros(SIZE, bool))), RUNS]])
+def test_a_part_without_an_outline(value: Any) -> None:
+    segmentation = parse_segmentation(value, "x")
+    assert not segmentation.is_empty and np.array_equal(segmentation.mask(SIZE), CAT)
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        None,
         "text",
+        [None],
         [[1, 2, 3, 4, 5]],
         [["a", "b"] * 3],
         [[1, 2, 3, 4, 5, float("nan")]],

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.annotated import CAT, DOG, write, write_panoptic, write_refs
+from tests.annotated import CAT, DOG, WITHOUT_OUTLINE, write, write_panoptic, write_refs
 from xsam_edge.calibration.data.folder import open_folder
 from xsam_edge.calibration.data.samples import Phrase
 from xsam_edge.runtime.errors import InputError
@@ -49,16 +49,63 @@ def test_grefcoco_has_several_and_absent_objects(tmp_path: Path) -> None:
     assert bird.mask is None
 
 
-def test_pickles_are_refused_and_never_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("outline", WITHOUT_OUTLINE)
+def test_phrases_about_annotations_without_an_outline_are_left_out(outline: dict[str, Any], tmp_path: Path) -> None:
+    """Of several objects too: the rest of a truth would judge wrongly."""
+    path = write_refs(tmp_path)
+    records = [
+        {"ann_id": 11, "image_id": 1, "split": "val", "sentences": [{"sent": "the cat"}, {"sent": "left one"}]},
+        {"ann_id": [11, 12], "image_id": 1, "split": "val", "sentences": [{"sent": "both"}]},
+        {"ann_id": 12, "image_id": 1, "split": "val", "sentences": [{"sent": "the dog"}]},
+    ]
+    write(path, records)
+    instances = json.loads((tmp_path / "instances.json").read_text())
+    cat, dog, crowd = instances["annotations"]
+    del dog["segmentation"]
+    write(tmp_path / "instances.json", {**instances, "annotations": [cat, dog | outline, crowd]})
+    data = open_folder(tmp_path)
+    assert [ask.text for picture in data.pictures(["refer"]) for ask in picture.asks] == ["the cat", "left one"]  # type: ignore[union-attr]
+    assert data.describe()["sources"][0]["without_outline"] == 1  # type: ignore[index]
+    assert data.notes[0].startswith(f"{path}: 1 annotation has no outline")
+    write(path, records[1:])
+    with pytest.raises(InputError, match=r"split val whose annotation has an outline \(1 have none\)"):
+        open_folder(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickles_are_read_as_json_is(protocol: int, tmp_path: Path) -> None:
+    path = write_refs(tmp_path)
+    records = json.loads(path.read_text())
+    expected = [(phrase.text, phrase.mask()) for phrase in phrases(tmp_path) if phrase.mask]
+    path.unlink()
+    for record in records:
+        record.update(ann_id=np.int64(record["ann_id"]), image_id=np.int32(record["image_id"]))
+    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(records, protocol))
+    found = [(phrase.text, phrase.mask()) for phrase in phrases(tmp_path) if phrase.mask]
+    assert len(found) == 2 and all(
+        text == other and np.array_equal(mask, mask_of_json)
+        for (text, mask), (other, mask_of_json) in zip(found, expected, strict=True)
+    )
+    path.touch()
+    assert len(phrases(tmp_path)) == 2, "an empty file, as a conversion leaves that failed, hides nothing"
+    write(path, records := json.loads(json.dumps(records[:1], default=int)))
+    assert records and len(phrases(tmp_path)) == 2, "JSON is taken first"
+
+
+def test_pickles_of_anything_else_are_refused_and_not_run(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return Path.touch, (tmp_path / "sprung",)
 
     write_refs(tmp_path).unlink()
-    (tmp_path / "refs(unc).p").write_bytes(pickle.dumps(Trap()))
-    with pytest.raises(InputError, match=r"refs\(unc\).p is a pickle, which runs code.*json.dump\(pickle.load"):
+    path = tmp_path / "refs(unc).p"
+    path.write_bytes(pickle.dumps([{"sentences": Trap()}]))
+    with pytest.raises(InputError, match=r"refs\(unc\).p names .*; only plain values are read from a pickle"):
         open_folder(tmp_path)
     assert not (tmp_path / "sprung").exists()
+    path.write_bytes(pickle.dumps([{"split": "val"}]))
+    with pytest.raises(InputError, match=r"refs\(unc\).p: \[0\] has no 'image_id'"):
+        open_folder(tmp_path)
 
 
 def test_other_formats_may_lie_beside(tmp_path: Path) -> None:

@@ -37,6 +37,13 @@ def test_a_match_by_hand() -> None:
     assert result["n"] == result["answered"] == 1
 
 
+def test_a_segment_without_a_pixel_is_left_out_and_counted() -> None:
+    ask = truth((block(0, 0, 4, 4), 0), (np.zeros_like(block(0, 0, 4, 4)), 1), (~block(0, 0, 4, 4), 2))
+    result = judged(ask, found(block(0, 0, 4, 4), 0), found(~block(0, 0, 4, 4), 2))
+    assert (result["pq"], result["without_pixels"]) == (1, 1)
+    assert "dog" not in result["per_category"]
+
+
 def test_an_iou_of_one_half_is_no_match() -> None:
     ask = truth((block(0, 0, 4, 4), 0), (~block(0, 0, 4, 4), 2))
     result = judged(ask, found(block(0, 0, 4, 2), 0), found(~block(0, 0, 4, 4), 2))

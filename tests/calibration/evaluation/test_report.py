@@ -29,6 +29,17 @@ def test_table() -> None:
     ]
 
 
+def test_segments_without_a_pixel_have_a_line() -> None:
+    text = table(Evaluation({"panoptic": {**PANOPTIC, "without_pixels": 2}}, 11, (), 61.4))
+    assert text.splitlines() == [
+        "panoptic  n 10  pq 0.8000",
+        "",
+        "2 annotated segments have no pixel in the map and were left out of panoptic",
+        "11 pictures in 61 s",
+    ]
+    assert "segment" not in table(Evaluation({"panoptic": {**PANOPTIC, "without_pixels": 0}}, 11, (), 61.4))
+
+
 def counted(n: int, of: int) -> dict[str, Any]:
     return Share(n, of).to_json()
 

@@ -43,6 +43,31 @@ def test_names_of_options(task: str, own: str, key: str, facts: dict[str, Any], 
     assert (options.form, options.threshold, options.overlap, options.mask) == expected
 
 
+@pytest.mark.parametrize(
+    ("official", "own", "form"),
+    [
+        ("img_refseg", "img_refseg", "refer"),
+        ("refseg", "refseg", "refer"),
+        ("img_refseg", "img_grefseg", "generalised"),
+        ("img_refseg", "", "refer"),
+        ("", "img_reaseg", "refer"),
+        ("", "", "refer"),
+        ("img_gcgseg", "gcgseg", "grounded"),
+        ("intseg", "intseg", "interactive"),
+        ("img_vgdseg", "img_vgdseg", "instance"),
+        ("img_genseg", "img_genseg|pan", "panoptic"),
+        ("genseg", "genseg(sem)", "semantic"),
+        ("img_ovseg", "img_ovseg", "semantic"),
+    ],
+)
+def test_a_recording_may_have_any_name(official: str, own: str, form: str) -> None:
+    """A file ``img_refseg_crowd.npz`` calls itself so."""
+    called = {"task": "img_refseg_crowd", "official_task": official, "postprocess": own}
+    (options,) = recorded_options(recording({**called, "post": {}}), {})
+    assert options.form == form
+    assert options.threshold == {"generalised": 0.6}.get(form, 0.0 if official == "img_ovseg" else 0.5)
+
+
 CLASSES = ["sky", "cat", "car"]
 
 
@@ -54,6 +79,8 @@ CLASSES = ["sky", "cat", "car"]
         ({"classes": [["cat"], ["sky", "car"]]}, {}, {1}),
         ({}, {"post[pan_t0.5]": {"segments_info": [{"category_id": 2, "isthing": True}]}}, {2}),
         ({}, {"post[ins_t0.5]": {"segments_info": [{"label_id": 1}]}}, {1}),
+        ({"prompt": "ins: cat; sem: road"}, {"post[ins_t0.5]": {"segments_info": [{"label_id": 2}]}}, {2}),
+        ({"classes": [["dog"], ["sky"]]}, {"post[ins_t0.5]": {"segments_info": [{"label_id": 2}]}}, {2}),
     ],
 )
 def test_things(tasks: dict[str, Any], meta: dict[str, Any], things: set[int]) -> None:

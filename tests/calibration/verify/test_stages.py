@@ -65,7 +65,9 @@ def test_region_files(folder: Path) -> None:
     record(folder / "img_intseg.npz", x=np.zeros(1))
     reference = open_reference(folder, "main")
     assert [path.name for path in reference.region_masks("aaai_img_intseg", 1)] == ["vpmask1.png"]
-    assert [path.name for path in reference.region_masks("img_intseg_bos", 1)] == ["vpmask1.png"]
+    for name in ("img_intseg_bos", "img_intseg_crowd_2"):
+        assert [path.name for path in reference.region_masks(name, 1)] == ["vpmask1.png"]
+    assert reference.task_config("img_intsegments") == reference.task_config("x") == {}
     assert [path.name for path in reference.region_masks("img_vgdseg", 2)] == ["vpmask0.png", "vpmask1.png"]
 
 

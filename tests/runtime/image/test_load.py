@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image import load
-from xsam_edge.runtime.image.load import load_image
+from xsam_edge.runtime.image.load import load_image, stored_image, upright
 
 
 def noise(height=20, width=30, channels=3):
@@ -35,6 +35,16 @@ def test_exif_orientation_is_applied_once(tmp_path, orientation, extension):
     with Image.open(path) as image:
         np.testing.assert_array_equal(loaded, ImageOps.exif_transpose(image).convert("RGB"))
     assert loaded.size == ((30, 20) if orientation < 5 else (20, 30))
+
+
+def test_stored_pixels_are_not_turned(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(noise()).save(tmp_path / "image.png", exif=exif)
+    image, name = stored_image(tmp_path / "image.png")
+    np.testing.assert_array_equal(image, noise())
+    np.testing.assert_array_equal(upright(image), np.rot90(noise(), -1))
+    assert name == str(tmp_path / "image.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV"])
