@@ -16,7 +16,13 @@ import onnxruntime
 
 from xsam_edge.calibration.stored_weights import store, widen
 from xsam_edge.runtime.backends.base import Buffer
-from xsam_edge.runtime.backends.onnxruntime import CUDA, THREAD_ENTRIES, OnnxRuntimeBackend, one_line
+from xsam_edge.runtime.backends.onnxruntime import (
+    CUDA,
+    THREAD_ENTRIES,
+    OnnxRuntimeBackend,
+    one_line,
+    release_heap,
+)
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 
@@ -138,3 +144,4 @@ class EditedBackend(OnnxRuntimeBackend):
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
         finally:
             wide.unlink(missing_ok=True)  # what is mapped stays until the session ends
+            release_heap()

@@ -220,8 +220,10 @@ def _unquantised(report: Report) -> Markup | None:
     return section("Left in floating point", None, fold(count(len(rows), "product"), table(("node", "why"), rows)))
 
 
-def _calibration(report: Report) -> Markup:
+def _calibration(report: Report) -> Markup | None:
     facts = report.calibration
+    if not facts.data:
+        return None
     where = ", read from the cache" if facts.from_cache else " on a GPU" if facts.device == "cuda" else ""
     samples = count(facts.samples, "sample")
     text = join(f"{samples} of ", tag("code", facts.data), f"{where}. Ranges: {report.ranges}.")

@@ -36,6 +36,18 @@ def summary_lines(report: Report) -> list[str]:
     lines.append(_line("layers", _layers(report)))
     if report.half_range is not None:
         lines.append(_line("fp16 range", half_range(report.half_range)))
+    if report.calibration.data:
+        lines.append(_line("calibration", _calibration(report)))
+    if report.notes:
+        more = f" (and {len(report.notes) - 1} more in the report)" if len(report.notes) > 1 else ""
+        room = WIDTH - _LABEL - len(more)
+        lines.append(_line("note", _cut(printable(report.notes[0]), room) + more))
+    peak = PeakMemory(report.peak_memory_bytes, report.peak_resident_bytes)
+    lines.append(_line("took", f"{duration(report.seconds)}, {peak_memory(peak)}"))
+    return lines
+
+
+def _calibration(report: Report) -> str:
     calibration = report.calibration
     text = f"{count(calibration.samples, 'sample')} of {calibration.data}, {report.ranges}"
     if calibration.from_cache:
@@ -44,14 +56,7 @@ def summary_lines(report: Report) -> list[str]:
         text += ", on a GPU"
     if calibration.unreadable:
         text += f"; {count(len(calibration.unreadable), 'image')} could not be read"
-    lines.append(_line("calibration", text))
-    if report.notes:
-        more = f" (and {len(report.notes) - 1} more in the report)" if len(report.notes) > 1 else ""
-        room = WIDTH - _LABEL - len(more)
-        lines.append(_line("note", _cut(printable(report.notes[0]), room) + more))
-    peak = PeakMemory(report.peak_memory_bytes, report.peak_resident_bytes)
-    lines.append(_line("took", f"{duration(report.seconds)}, {peak_memory(peak)}"))
-    return lines
+    return text
 
 
 def _masks(gate: GateFacts) -> str:

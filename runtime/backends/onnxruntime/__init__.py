@@ -9,6 +9,7 @@ from xsam_edge.runtime.backends.onnxruntime.session import (
     QUANTIZED_DISABLED,
     THREAD_ENTRIES,
     cpu_disabled,
+    release_heap,
     thread_count,
 )
 
@@ -22,5 +23,6 @@ __all__ = [
     "cpu_disabled",
     "one_line",
     "open_device",
+    "release_heap",
     "thread_count",
 ]

@@ -20,6 +20,7 @@ from xsam_edge.runtime.backends.onnxruntime.session import (
     check_types,
     cpu_disabled,
     cpu_options,
+    release_heap,
     thread_count,
 )
 from xsam_edge.runtime.bundle.manifest import GraphSpec
@@ -79,6 +80,7 @@ class OnnxRuntimeBackend:
             session = self._ort.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=disabled)
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
+        release_heap()
         check_types(session, path, spec)
         return OnnxGraph(session, spec)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,26 @@ def _share_activations() -> None:
     settings |= {"initial_chunk_size_bytes": default, "max_dead_bytes_per_chunk": default}
     with contextlib.suppress(Exception):  # the application registered one, which serves as well
         ort.create_and_register_allocator(memory, ort.OrtArenaCfg(settings))
+
+
+def release_heap() -> None:
+    """Give memory that was freed back to the system, where the C library is glibc, which keeps much of it.
+
+    Loading packs weights and frees what they were packed from: of 4-bit weights half of their size again would stay.
+    """
+    if (trim := _trimmer()) is not None:
+        trim(0)
+
+
+@cache
+def _trimmer() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except AttributeError:  # another C library
+        return None
+    return trim
 
 
 def cpu_disabled(spec: GraphSpec) -> list[str]:

@@ -236,3 +236,8 @@ def test_the_range_of_fp16() -> None:
     unchecked = html(replace(FULL, half_range=replace(known, pictures=0)), {})
     assert "Whether values stay within 65,504 was not checked." in unchecked and "20,480" not in unchecked
     assert "Range of FP16" not in html(EMPTY, {})
+
+
+def test_an_export_without_data_has_no_section_of_calibration() -> None:
+    assert "<h2>Calibration" in html(EMPTY, {})
+    assert "<h2>Calibration" not in html(replace(EMPTY, calibration=CalibrationFacts("", 0)), {})

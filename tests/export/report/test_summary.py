@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.export.report.sample_reports import EMPTY, FULL, GATE
-from xsam_edge.export.report.facts import RaisedNodes, Report, SizeFacts, StageFacts, WorstCase
+from xsam_edge.export.report.facts import CalibrationFacts, RaisedNodes, Report, SizeFacts, StageFacts, WorstCase
 from xsam_edge.export.report.summary import WIDTH, summary_lines
 
 LONG = replace(
@@ -77,3 +77,9 @@ def test_outputs_without_a_number_are_not_the_lowest() -> None:
     assert any("lowest SQNR 24.3 dB" in line for line in summary_lines(replace(FULL, stages=stages)))
     same = (StageFacts("llm", "logits", math.inf, 1.0),)
     assert any("lowest SQNR identical" in line for line in summary_lines(replace(FULL, stages=same)))
+
+
+def test_an_export_without_data_has_no_line_of_calibration() -> None:
+    lines = summary_lines(replace(EMPTY, calibration=CalibrationFacts("", 0)))
+    assert not any(line.startswith("calibration") for line in lines)
+    assert any(line.startswith("calibration") for line in summary_lines(EMPTY))
