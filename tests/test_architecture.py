@@ -66,6 +66,7 @@ ROOMS = {
     "export": (
         "__init__",
         "staging",
+        "memory",
         "checkpoint",
         "config",
         "tokenizer",
