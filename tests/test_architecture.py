@@ -111,6 +111,7 @@ ROOMS = {
         "quantized",
         "gpu_check",
         "pixels",
+        "postprocess",
         "full_size_checkpoint",
         "verification",
         "cli",

@@ -43,9 +43,9 @@ def draw(image: Image.Image, segments: Sequence[Segment], alpha: float = 0.45, m
     """
     alpha, max_side = arguments.share("alpha", alpha), arguments.count("max_side", max_side, 1)
     for segment in segments:
-        if segment.mask.shape != (image.height, image.width):
+        if segment.size != (image.height, image.width):
             raise InputError(
-                f"a mask is {segment.mask.shape}; expected the image's height and width {(image.height, image.width)}"
+                f"a mask is {segment.size}; expected the image's height and width {(image.height, image.width)}"
             )
     scale = min(1.0, max_side / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -26,9 +26,9 @@ class Result:
     ``image_size`` is (height, width). ``text`` is what the model generated, "" where it generated nothing;
     ``token_ids`` are all generated ids, the stop token included.
     ``id_map`` int32 [H, W] is there for panoptic (segment ids, 0 = void) and semantic results (class indices, -1 where
-    no class is). ``timings`` are milliseconds by stage. Without ``answered`` the model gave no segmentation;
-    ``reason`` says why there is none, or why the best mask was not taken. ``best_score``, 0..1, is that of the mask
-    that answers best, taken or not, where one thing was asked for.
+    no class is); it is read-only, since the segments' masks are cut out of it. ``timings`` are milliseconds by stage.
+    Without ``answered`` the model gave no segmentation; ``reason`` says why there is none, or why the best mask was not
+    taken. ``best_score``, 0..1, is that of the mask that answers best, taken or not, where one thing was asked for.
     ``llm_forwards`` counts the passes through the language model that the answer took: 1 where no step of decoding was
     needed. A pass for several prompts counts for each of them.
     Two results are equal when all but the image and what it took to get there is.
@@ -50,8 +50,8 @@ class Result:
 
     def __post_init__(self) -> None:
         for segment in self.segments:
-            if segment.mask.shape != tuple(self.image_size):
-                raise InputError(f"a mask is {segment.mask.shape}; expected the image's size {self.image_size}")
+            if segment.size != tuple(self.image_size):
+                raise InputError(f"a mask is {segment.size}; expected the image's size {self.image_size}")
 
     def __len__(self) -> int:
         return len(self.segments)
