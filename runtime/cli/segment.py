@@ -20,13 +20,14 @@ from xsam_edge.runtime.cli.common import (
     package_version,
     positive,
 )
-from xsam_edge.runtime.cli.output import check_output, folder_names, part_names, write_result
+from xsam_edge.runtime.cli.output import check_output, folder_names, part_names
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
 from xsam_edge.runtime.cli.tasks import Question, question
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.results.files import write_result
 from xsam_edge.runtime.results.result import Result
 
 PROGRAM = "xsam-segment"

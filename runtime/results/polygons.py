@@ -1,8 +1,8 @@
 """Outlines of masks, along the edges of pixels, and as COCO and YOLO write them.
 
-An outline is a closed line of corners of pixels, without the first one again at its end. Drawn with the rule of even and
-odd crossings it gives the mask, pixel by pixel. A hole belongs to the outline around it: the line goes there and back
-again by the same way, as COCO's lists of polygons are united and have no holes.
+An outline is a closed line of corners of pixels, without the first one again at its end. Drawn with the rule of even
+and odd crossings it gives the mask, pixel by pixel. A hole belongs to the outline around it: the line goes there and
+back again by the same way, as COCO's lists of polygons are united and have no holes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def outlines(mask: NDArray[np.bool_]) -> list[Outline]:
     across, along = _runs(padded, 1), _runs(padded.T, -1)
     after_across, after_along = _followers(across, along, padded.shape[1])
     rings = _rings(after_across, after_along)
-    return [np.array(path, np.int64) + (left, top) for path in _with_holes(rings, after_across, across, along)]
+    corner = np.array((left, top), np.int64)
+    return [corner + path for path in _with_holes(rings, after_across, across, along)]
 
 
 def coco_polygons(mask: NDArray[np.bool_]) -> list[list[float]]:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.results.polygons import coco_polygons, outlines, yolo_polygon
 
 SIZE = (30, 40)
@@ -91,7 +92,7 @@ def test_a_part_has_an_outline_of_its_corners() -> None:
 
 def test_shares_lie_within_the_image() -> None:
     for mask in MASKS.values():
-        assert 0 <= min(yolo_polygon(mask)) and max(yolo_polygon(mask)) <= 1
+        assert min(yolo_polygon(mask)) >= 0 and max(yolo_polygon(mask)) <= 1
 
 
 def test_an_empty_mask_has_none() -> None:
@@ -108,5 +109,5 @@ def test_coco_reads_them_as_the_mask() -> None:
     """The API of COCO itself, which draws an outline's pixels by a rule of its own."""
     masks = pytest.importorskip("pycocotools.mask")
     for name in ("rectangle", "disc", "two parts", "hole"):
-        found = masks.decode(masks.merge(masks.frPyObjects(coco_polygons(MASKS[name]), *SIZE))).astype(bool)
-        np.testing.assert_array_equal(found, MASKS[name], name)
+        found = masks.merge(masks.frPyObjects(coco_polygons(MASKS[name]), *SIZE))
+        np.testing.assert_array_equal(rle.decode(**found), MASKS[name], name)
