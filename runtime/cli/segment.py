@@ -190,6 +190,8 @@ def _lines(result: Result, title: str, folder: Path | None) -> list[str]:
     lines = [f"{title}  {width} x {height}"]
     if result.text:
         lines.append(f"  answer: {' '.join(result.text.split())}")
+    if result.task == "gcgseg" and result.caption:
+        lines.append(f"  caption: {result.caption}")
     if not result.answered:
         lines.append(f"  nothing was segmented: {result.reason}")
     elif folder is not None and not result.found:
