@@ -16,6 +16,7 @@ import numpy as np
 
 from xsam_edge.runtime.cli.common import count, file_path, load_bundle, positive
 from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
+from xsam_edge.runtime.cli.messages import is_quiet
 from xsam_edge.runtime.cli.output import check_output
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.tasks import question
@@ -24,7 +25,7 @@ from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.recording import Recording
-from xsam_edge.runtime.stream.sources import Camera, open_source
+from xsam_edge.runtime.stream.sources import Camera, Folder, open_source
 from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
 
 # Option -> what an image has no use for.
@@ -108,7 +109,7 @@ def _positive(text: str) -> float:
 
 def run_stream(options: argparse.Namespace) -> int:
     """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
-    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+    with ProgressPrinter(sys.stderr, plain=not options.json, quiet=is_quiet(options)) as progress:
         progress(Step("load"))
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
@@ -123,6 +124,7 @@ def run_stream(options: argparse.Namespace) -> int:
     latest = False if options.every_frame else None
     how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
     stream = model.stream(source, ask=task.ask, latest=latest, **how)
+    total = len(source.paths) if isinstance(source, Folder) else None
     start = time.perf_counter()
     ages: list[float] = []
     try:
@@ -134,10 +136,12 @@ def run_stream(options: argparse.Namespace) -> int:
                 pictures = [] if seen.late or options.output is None else write_frames(seen, options.output)
                 if recording is not None and not seen.late:
                     recording.add(one_picture(seen.results), seen.timestamp)
-                print(json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen), flush=True)
+                told = json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen, total)
+                print(told, flush=True)
     finally:  # a camera ends with Ctrl-C
         reconnects = source.reconnects if isinstance(source, Camera) else 0
-        print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
+        if not is_quiet(options):
+            print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
     return 0
 
 
@@ -160,8 +164,10 @@ def _entry(seen: FrameResult | Late, pictures: Sequence[Path]) -> dict[str, Any]
     return {**entry, **told, "timings_ms": dict(seen.timings)}
 
 
-def _line(seen: FrameResult | Late) -> str:
-    head = f"{seen.name or seen.index}  {seen.age_ms:.0f} ms old"
+def _line(seen: FrameResult | Late, total: int | None) -> str:
+    """What is printed of a frame, of a folder with which one of its pictures it is."""
+    place = "" if total is None else f"{seen.index + 1} of {total}  "
+    head = f"{place}{seen.name or seen.index}  {seen.age_ms:.0f} ms old"
     if seen.dropped:
         head += f", {seen.dropped} skipped before"
     if seen.late:

@@ -53,10 +53,22 @@ def test_lines(
     assert main([str(shapes_bundle), *arguments, "--threshold", "official"]) == 0
     output = capsys.readouterr()
     assert output.out.count("\n") == output.out.count("the largest shape") == 2
+    assert [line.partition("  ")[0] for line in output.out.splitlines()] == ["1 of 3", "2 of 3"]
     assert "2 answered" in output.err
     assert main([str(shapes_bundle), *arguments, "--threshold", "1"]) == 0
     assert capsys.readouterr().out.count("the best mask scores") == 2
     assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
+
+
+def test_quiet_and_verbose(shapes_bundle: Path, scenes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(shapes_bundle), "--source", scenes, "--refer", "a star", "--max-frames", "1"]
+    assert main([*arguments, "--quiet"]) == 0
+    output = capsys.readouterr()
+    assert output.out.count("\n") == 1 and output.err == ""
+    assert main([*arguments, "--verbose"]) == 0
+    assert f"was loaded from {shapes_bundle} on " in capsys.readouterr().err
+    assert main([*arguments, "--quiet", "--verbose"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_several_phrases(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
