@@ -23,8 +23,8 @@ from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.stream import FrameResult, Late
 from xsam_edge.runtime.versions import UntestedVersionWarning
 
 logging.getLogger("xsam_edge").addHandler(logging.NullHandler())

@@ -12,7 +12,7 @@ from PIL import Image
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.overlay import draw
 from xsam_edge.runtime.results.result import Result
-from xsam_edge.runtime.stream.stream import FrameResult
+from xsam_edge.runtime.stream.answers import FrameResult
 
 _NAME = re.compile(r"[0-9]{6,}(-[0-9]+)?\.jpg")
 _MARK = b"xsam-segment"  # the comment of a picture that this command wrote

@@ -23,10 +23,11 @@ from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.recording import Recording
 from xsam_edge.runtime.stream.sources import Camera, Folder, open_source
-from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
+from xsam_edge.runtime.stream.stream import Counts
 
 # Option -> what an image has no use for.
 _OF_STREAMS = (

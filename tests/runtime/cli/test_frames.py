@@ -10,7 +10,7 @@ from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
-from xsam_edge.runtime.stream.stream import FrameResult
+from xsam_edge.runtime.stream.answers import FrameResult
 
 SIZE = (40, 60)
 
