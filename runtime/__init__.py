@@ -5,8 +5,11 @@
 >>> scene = xsam.look("street.jpg")
 >>> scene.refer("the man ironing").overlay().save("out.png")
 
-Needs numpy, tokenizers, pillow and one backend; never torch or transformers.
+Needs numpy, tokenizers, pillow and one backend; never torch or transformers. What it has to say beside results goes to
+the logger ``xsam_edge``, which is silent unless a program adds a handler.
 """
+
+import logging
 
 from xsam_edge.runtime.errors import (
     BackendError,
@@ -20,9 +23,11 @@ from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.stream import FrameResult, Late
 from xsam_edge.runtime.versions import UntestedVersionWarning
+
+logging.getLogger("xsam_edge").addHandler(logging.NullHandler())
 
 __all__ = [
     "BackendError",

@@ -139,11 +139,17 @@ def items(name: str, value: object, expected: str) -> list[Any]:
         raise wrong(name, value, expected) from None
 
 
-def reals(name: str, value: object, size: int, expected: str) -> list[float]:
-    """``size`` finite numbers."""
+def items_of(name: str, value: object, size: int, expected: str) -> list[Any]:
+    """``size`` items, as of ``items``."""
     given = items(name, value, expected)
     if len(given) != size:
         raise wrong(name, value, expected)
+    return given
+
+
+def reals(name: str, value: object, size: int, expected: str) -> list[float]:
+    """``size`` finite numbers."""
+    given = items_of(name, value, size, expected)
     try:
         return [number(name, item) for item in given]
     except InputError:

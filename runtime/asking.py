@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -76,8 +77,7 @@ def ask(
         llm_ms = 1e3 * (time.perf_counter() - start) / len(questions)
         timings = [{**looked, "llm": llm_ms} for _ in questions]
         segmentations = _segment(pipeline, features, questions, answers, timings)
-    stop_words = language.settings.prompt.stop_words
-    return [_result(held, stop_words, *parts) for parts in zip(questions, answers, segmentations, timings, strict=True)]
+    return [_result(held, language, *parts) for parts in zip(questions, answers, segmentations, timings, strict=True)]
 
 
 def _is_appended(mode: AnswerMode, prompt: Prompt) -> bool:
@@ -124,13 +124,15 @@ def _mask_batches(questions: Sequence[Question], answers: Sequence[Answer], size
 
 def _result(
     held: HeldImage,
-    stop_words: Sequence[str],
+    language: LanguageModel,
     question: Question,
     answer: Answer,
     segmentation: Segmentation,
     timings: Mapping[str, float],
 ) -> Result:
     unanswered = _why_not(answer) if question.reader_for else ""
+    stop_words, tokens = language.settings.prompt.stop_words, language.settings.tokens
+    said = answer.ids[~np.isin(answer.ids, [tokens.seg, tokens.phrase_start, tokens.phrase_end])]
     return Result(
         question.prompt.task,
         segmentation.segments,
@@ -145,6 +147,7 @@ def _result(
         token_ids=tuple(answer.ids.tolist()),
         llm_forwards=answer.forwards,
         best_score=segmentation.best_score,
+        caption=_as_read(_without_stop_word(language.tokenizer.decode(said), stop_words)),
     )
 
 
@@ -154,6 +157,11 @@ def _why_not(answer: Answer) -> str:
     if answer.conditions is None:
         return "the model's answer names nothing to segment"
     return ""
+
+
+def _as_read(text: str) -> str:
+    """A text without the blanks that are left around what was taken out of it."""
+    return re.sub(r" (?=[.,;:!?])", "", " ".join(text.split()))
 
 
 def _without_stop_word(text: str, stop_words: Sequence[str]) -> str:

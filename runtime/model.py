@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -47,6 +48,7 @@ from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
 from xsam_edge.runtime.versions import warn_of_untested
 
+_log = logging.getLogger(__name__)
 _OF_BACKENDS = ("open", "allocate", "upload", "download")
 
 # A cache this long holds the longest of the paper's prompts (2,541 tokens) and a long answer.
@@ -58,7 +60,10 @@ DEFAULT_SCENE_BYTES = 1 << 30
 
 
 class XSam:
-    """A loaded bundle. Any thread may use it: what is parallel and what waits is said in ``runtime/README.md``."""
+    """A loaded bundle. Any thread may use it: what is parallel and what waits is said in ``runtime/README.md``.
+
+    Leaving its ``with`` block, or ``close``, frees what it holds.
+    """
 
     def __init__(self, manifest: Manifest, pipeline: Pipeline, language: LanguageModel) -> None:
         self.manifest = manifest
@@ -121,6 +126,7 @@ class XSam:
         arguments.function("progress", progress)
         if backend is not None and not all(callable(getattr(backend, name, None)) for name in _OF_BACKENDS):
             raise arguments.wrong("backend", backend, "a Backend of runtime.backends.base")
+        start = time.perf_counter()
         manifest = read_manifest(bundle)
         engine = manifest.engine
         limit = longest_context(manifest)
@@ -136,6 +142,8 @@ class XSam:
         cache_pool = CachePool(pipeline.cache, pipeline.make_cache, scene_bytes)
         drafter = Drafter() if speculative else None
         language = LanguageModel(pipeline, tokenizer, table, manifest.settings, cache_pool, drafter)
+        facts = manifest.variant, manifest.precision, bundle, backend.name, time.perf_counter() - start
+        _log.info("%s in %s was loaded from %s on %s in %.1f s", *facts)
         return cls(manifest, pipeline, language)
 
     def look(self, image: ImageSource, *, bgr: bool = False) -> Scene:
@@ -227,6 +235,20 @@ class XSam:
             bgr=bgr,
             strict=strict,
         )
+
+    def close(self) -> None:
+        """Free graphs, caches and the features of all scenes, once the questions that came before are answered.
+
+        Then neither the model nor a scene of it can be asked: both raise InputError.
+        """
+        self.pipeline.close()
+        self.language.cache_pool.close()
+
+    def __enter__(self) -> XSam:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def track(self, frames: Frames, **options: Any) -> FrameStream:
         """The former name of :meth:`stream`, which takes the same options."""

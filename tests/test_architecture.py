@@ -112,6 +112,7 @@ ROOMS = {
         "quantized",
         "gpu_check",
         "pixels",
+        "postprocess",
         "full_size_checkpoint",
         "verification",
         "cli",

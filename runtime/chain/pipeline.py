@@ -26,6 +26,7 @@ from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path
 from xsam_edge.runtime.chain.kv_cache import KVCache
 from xsam_edge.runtime.chain.mask_logits import MaskLogits, Masks
 from xsam_edge.runtime.chain.pixel_maker import PixelMaker
+from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.turns import Turn
 
 Float = npt.NDArray[np.float32]
@@ -118,7 +119,22 @@ class Pipeline:
     def turn(self) -> Iterator[None]:
         """Wait for one's turn with all but the image encoder, in the order of coming; may be nested."""
         with self._turn, flushed_subnormals():
+            self._require_open()
             yield
+
+    def close(self) -> None:
+        """Let go of graphs, the cache and all buffers, once what runs is done; whatever comes later is refused."""
+        with self._turn, self._encoder_turn:
+            if self._graphs:
+                self._graphs.clear()
+                self._kept.clear()
+                self._pixels = None
+                del self.cache
+
+    def _require_open(self) -> None:
+        """Raise InputError where it was closed."""
+        if not self._graphs:
+            raise InputError("this model was closed; load the bundle again")
 
     def make_cache(self) -> KVCache:
         """Allocate a key-value cache."""
@@ -129,6 +145,7 @@ class Pipeline:
     def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
         """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""
         with self._encoder_turn, flushed_subnormals():
+            self._require_open()
             pixels = {contract.PIXEL_VALUES: pixel_values, contract.MASK_PIXEL_VALUES: mask_pixel_values}
             return self._encode({name: self.backend.upload(values) for name, values in pixels.items()})
 
@@ -138,8 +155,9 @@ class Pipeline:
 
     def encode_picture(self, picture: npt.NDArray[np.uint8]) -> ImageFeatures:
         """Make pixels of RGB [1, h, w, 3] on the device and run the image encoder; the features own their memory."""
-        assert self._pixels is not None, "whoever has pictures asks whether they are taken"
         with self._encoder_turn, flushed_subnormals():
+            self._require_open()
+            assert self._pixels is not None, "whoever has pictures asks whether they are taken"
             return self._encode(self._pixels.run(picture))
 
     def _encode(self, inputs: Mapping[str, Buffer]) -> ImageFeatures:

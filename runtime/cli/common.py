@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from xsam_edge.runtime.backends.onnxruntime import DEVICES, thread_count
 from xsam_edge.runtime.bundle.verification import VERIFY, Verify
 from xsam_edge.runtime.cli.extras import remedy
+from xsam_edge.runtime.cli.messages import is_quiet, logged
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.device import memory_plan
 from xsam_edge.runtime.errors import InputError, XSamError
@@ -99,7 +100,7 @@ def command(
     except SystemExit as stop:  # --help, --version and wrong arguments
         return stop.code if isinstance(stop.code, int) else 2
     try:
-        with _notes():
+        with _notes(is_quiet(options)), logged(options):
             code = body(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -120,13 +121,14 @@ def command(
 
 
 @contextmanager
-def _notes() -> Iterator[None]:
-    """Print warnings of untested versions as a line each, without the place in the code that they are raised at."""
+def _notes(quiet: bool) -> Iterator[None]:
+    """Print warnings of untested versions as a line each, without the place in the code, or not at all."""
     others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
         if issubclass(category, UntestedVersionWarning):
-            print(f"note: {message}", file=sys.stderr)
+            if not quiet:
+                print(f"note: {message}", file=sys.stderr)
         else:
             others(message, category, *place, **options)
 
@@ -209,13 +211,13 @@ def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: Verify = "fu
         raise InputError(f"--threads is of the CPU, and --device {options['device']} has none; leave it out")
     with _warnings_after(progress):
         model = XSam.load(bundle, verify=verify, progress=progress, **options)
-    if model.manifest.engine is not None:
+    if model.manifest.engine is not None and not progress.quiet:
         progress.clear()
         wanted = memory_plan.plan(memory_plan.footprint(model.manifest), model.pipeline.cache.capacity)
         print(memory_plan.line(wanted), file=sys.stderr)
         if (kernels := getattr(model.pipeline.backend, "kernels", None)) is not None:
             print(kernels.summary(), file=sys.stderr)
-    if model.manifest.degraded:
+    if model.manifest.degraded and not progress.quiet:
         progress.clear()
         print(f"note: {bundle} was exported although its masks agree too little with FP32", file=sys.stderr)
     return model

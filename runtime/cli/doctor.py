@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xsam_edge.runtime.cli.common import Parser, add_verify_option, command, file_path, package_version
+from xsam_edge.runtime.cli.messages import add_message_options
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor import bundle, machine, software
 from xsam_edge.runtime.doctor.bundle import Verdict
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("bundle", type=file_path, nargs="?", metavar="BUNDLE", help="say what of it can run here")
     add_verify_option(options)
     options.add_argument("--json", action="store_true", help="print one JSON object")
+    add_message_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
 
@@ -47,7 +49,7 @@ def run(options: argparse.Namespace, host: Host | None = None) -> int:
     """Probe and print; returns 0. ``host`` stands in for this machine."""
     host = host or Host()
     verdicts: tuple[Verdict, ...] | None = None
-    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+    with ProgressPrinter(sys.stderr, plain=not options.json, quiet=options.quiet) as progress:
         progress(Step("board"))
         memory = machine.memory(host)
         sections = [machine.board(host), machine.power(host), machine.processor(host), memory]

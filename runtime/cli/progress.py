@@ -37,13 +37,18 @@ class ProgressPrinter:
         stream: TextIO,
         *,
         plain: bool = True,
+        quiet: bool = False,
         clock: Callable[[], float] = time.monotonic,
         condition: threading.Condition | None = None,
     ) -> None:
-        """``clock`` and ``condition`` stand in for the time, and for what waits until it has passed."""
+        """Nothing is shown with ``quiet``, notes neither.
+
+        ``clock`` and ``condition`` stand in for the time, and for what waits until it has passed.
+        """
         self._stream, self._clock = stream, clock
         self._terminal = stream.isatty()
-        self._shown = self._terminal or plain
+        self.quiet = quiet
+        self._shown = (self._terminal or plain) and not quiet
         self._first: Step | None = None
         self._last = Step("")
         self._began = self._told = clock()  # when the work at hand did, and when the last step of it came

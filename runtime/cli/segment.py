@@ -20,13 +20,15 @@ from xsam_edge.runtime.cli.common import (
     package_version,
     positive,
 )
-from xsam_edge.runtime.cli.output import check_output, folder_names, part_names, write_result
+from xsam_edge.runtime.cli.messages import add_message_options, is_quiet
+from xsam_edge.runtime.cli.output import check_output, folder_names, part_names
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.stream import add_stream_options, check_stream_options, run_stream
 from xsam_edge.runtime.cli.tasks import Question, question
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.results.files import write_result
 from xsam_edge.runtime.results.result import Result
 
 PROGRAM = "xsam-segment"
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     )
     out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     out.add_argument("--json", action="store_true", help="print one JSON object, of --source one a frame; masks as RLE")
+    add_message_options(out)
     add_running_options(options)
     options.add_argument("--version", action="version", version=f"%(prog)s {package_version()}")
     return options
@@ -118,7 +121,7 @@ def run(options: argparse.Namespace) -> int:
     check_stream_options(options)
     if options.source is not None:
         return run_stream(options)
-    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+    with ProgressPrinter(sys.stderr, plain=not options.json, quiet=is_quiet(options)) as progress:
         progress(Step("load"))
         task, output = question(options), options.output or OUTPUT
         if task.segments:
@@ -189,6 +192,8 @@ def _lines(result: Result, title: str, folder: Path | None) -> list[str]:
     lines = [f"{title}  {width} x {height}"]
     if result.text:
         lines.append(f"  answer: {' '.join(result.text.split())}")
+    if result.task == "gcgseg" and result.caption:
+        lines.append(f"  caption: {result.caption}")
     if not result.answered:
         lines.append(f"  nothing was segmented: {result.reason}")
     elif folder is not None and not result.found:

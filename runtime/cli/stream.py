@@ -8,25 +8,39 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xsam_edge.runtime.cli.common import count, load_bundle, positive
+from xsam_edge.runtime.cli.common import count, file_path, load_bundle, positive
+from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
+from xsam_edge.runtime.cli.messages import is_quiet
 from xsam_edge.runtime.cli.output import check_output
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.sources import Camera, open_source
-from xsam_edge.runtime.stream.stream import Counts, FrameResult, Late
+from xsam_edge.runtime.stream.recording import Recording
+from xsam_edge.runtime.stream.sources import Camera, Folder, open_source
+from xsam_edge.runtime.stream.stream import Counts
 
 # Option -> what an image has no use for.
-_OF_STREAMS = ("rate", "deadline", "every_frame", "max_frames", "overlap", "reconnect", "timeout", "strict")
+_OF_STREAMS = (
+    "rate",
+    "deadline",
+    "every_frame",
+    "max_frames",
+    "overlap",
+    "reconnect",
+    "timeout",
+    "strict",
+    "save_video",
+)
 _FROM = "a folder of images, a video, a camera's number or device, a FIFO, - for stdin, a URL or a GStreamer pipeline"
 # What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
 _QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
@@ -42,6 +56,9 @@ def add_stream_options(options: argparse.ArgumentParser) -> None:
     stream.add_argument("--max-frames", type=positive, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
     stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
+    stream.add_argument(
+        "--save-video", type=file_path, metavar="FILE", help="write the overlays as a video: .mp4, .mov, .mkv or .webm"
+    )
     stream.add_argument(
         "--reconnect",
         type=count,
@@ -72,8 +89,13 @@ def check_stream_options(options: argparse.Namespace) -> None:
         raise InputError(f"{options.images[0]} and --source were given together; choose one")
     elif not options.source:
         raise InputError("--source is empty; is a variable of the shell not set?")
-    elif options.overwrite and options.output is None:
-        raise InputError("--overwrite is for a folder, and --source writes none without --output; leave it out")
+    elif options.overwrite and options.output is None and options.save_video is None:
+        raise InputError(
+            "--overwrite is for what is written, and --source writes nothing without --output or "
+            "--save-video; leave it out"
+        )
+    elif options.save_video is not None and options.save_video.exists() and not options.overwrite:
+        raise InputError(f"{options.save_video} already exists; choose another with --save-video, or pass --overwrite")
 
 
 def _positive(text: str) -> float:
@@ -88,31 +110,39 @@ def _positive(text: str) -> float:
 
 def run_stream(options: argparse.Namespace) -> int:
     """Answer frame after frame, and tell at the end what became of them; returns the exit code."""
-    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+    with ProgressPrinter(sys.stderr, plain=not options.json, quiet=is_quiet(options)) as progress:
         progress(Step("load"))
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         task, source = question(options), open_source(options.source, options.rate, _reconnect(options))
         if options.output is not None:
             check_output(options.output, options.overwrite)
+        recording = None if options.save_video is None else Recording(options.save_video)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=options.verify, **running)
+    if options.output is not None:
+        clear_frames(options.output)
     latest = False if options.every_frame else None
     how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
     stream = model.stream(source, ask=task.ask, latest=latest, **how)
+    total = len(source.paths) if isinstance(source, Folder) else None
     start = time.perf_counter()
     ages: list[float] = []
     try:
-        with closing(stream):
+        with closing(stream), recording or nullcontext():
             while options.max_frames is None or len(ages) < options.max_frames:
                 if (seen := next(stream, None)) is None:
                     break
                 ages.append(seen.age_ms)
-                pictures = [] if seen.late or options.output is None else _draw(seen, options.output)
-                print(json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen), flush=True)
+                pictures = [] if seen.late or options.output is None else write_frames(seen, options.output)
+                if recording is not None and not seen.late:
+                    recording.add(one_picture(seen.results), seen.timestamp)
+                told = json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen, total)
+                print(told, flush=True)
     finally:  # a camera ends with Ctrl-C
         reconnects = source.reconnects if isinstance(source, Camera) else 0
-        print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
+        if not is_quiet(options):
+            print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
     return 0
 
 
@@ -123,34 +153,22 @@ def _reconnect(options: argparse.Namespace) -> Reconnect | None:
     return Reconnect(**given) if given else None
 
 
-def _draw(seen: FrameResult, folder: Path) -> list[Path | None]:
-    """Write the frame with the segments of each result, where it has any."""
-    names = [f"{seen.index:06d}.jpg"]
-    if len(seen.results) > 1:
-        names = [f"{seen.index:06d}-{number}.jpg" for number, _ in enumerate(seen.results, 1)]
-    pictures: list[Path | None] = []
-    for result, name in zip(seen.results, names, strict=True):
-        pictures.append(folder / name if result.segments else None)
-        if result.segments:
-            folder.mkdir(parents=True, exist_ok=True)
-            result.overlay().save(folder / name, quality=90)
-    return pictures
-
-
-def _entry(seen: FrameResult | Late, pictures: Sequence[Path | None]) -> dict[str, Any]:
+def _entry(seen: FrameResult | Late, pictures: Sequence[Path]) -> dict[str, Any]:
     """What ``--json`` prints of a frame: one result beside its facts, or a list of several."""
     entry: dict[str, Any] = {"index": seen.index, "frame": seen.name, "timestamp": seen.timestamp}
     entry |= {"age_ms": seen.age_ms, "dropped": seen.dropped, "late": seen.late}
     if seen.late:
         return {**entry, "deadline_ms": seen.deadline_ms, "stage": seen.stage}
-    overlays = [None if picture is None else str(picture) for picture in pictures or [None] * len(seen.results)]
+    overlays = [str(picture) for picture in pictures] or [None] * len(seen.results)
     results = [{**result.to_json(), "overlay": path} for result, path in zip(seen.results, overlays, strict=True)]
     told = results[0] if len(results) == 1 else {"results": results}
     return {**entry, **told, "timings_ms": dict(seen.timings)}
 
 
-def _line(seen: FrameResult | Late) -> str:
-    head = f"{seen.name or seen.index}  {seen.age_ms:.0f} ms old"
+def _line(seen: FrameResult | Late, total: int | None) -> str:
+    """What is printed of a frame, of a folder with which one of its pictures it is."""
+    place = "" if total is None else f"{seen.index + 1} of {total}  "
+    head = f"{place}{seen.name or seen.index}  {seen.age_ms:.0f} ms old"
     if seen.dropped:
         head += f", {seen.dropped} skipped before"
     if seen.late:

@@ -37,6 +37,7 @@ _BELONGS = {
     "threshold": ("refer", "reason", "things and stuff", "regions", "describe"),
     "max_new_tokens": ("describe", "chat"),
     "output": _SEGMENTING,
+    "save_video": _SEGMENTING,
     "overwrite": _SEGMENTING,
 }
 

@@ -3,7 +3,7 @@
 The official code resizes every mask logit map to the mask encoder's input, crops the padding away and resizes to
 the image (``torch.nn.functional.interpolate`` twice, then ``sem_seg_postprocess``). Both steps are linear and
 separable, so a pixel is a weighted sum of a few neighbouring grid cells, and any part of any mask can be computed
-alone. That keeps memory small: callers walk an image in bands of rows and never hold full-size float maps.
+alone. That keeps memory small: callers walk an image in bands and never hold full-size float maps.
 """
 
 from __future__ import annotations
@@ -156,12 +156,18 @@ class Resizer:
         return Window(top, bottom, left, right) if top < bottom and left < right else None
 
     def plan(self, count: int, window: Window | None = None, band_bytes: int = BAND_BYTES) -> Iterator[Window]:
-        """Bands of rows that cover ``window`` (default: everything), top down, sized for ``count`` float32 maps."""
+        """Bands that cover ``window`` (default: everything), sized for ``count`` float32 maps.
+
+        They are as wide as the window, or, where a few rows of that are too much already, some blocks of columns wide;
+        top down, and then from left to right.
+        """
         window = window or self.window
-        row_bytes = 4 * count * (window.right - window.left)
-        height = max(BAND_ROWS, band_bytes // max(1, row_bytes))
-        for top in range(window.top, window.bottom, height):
-            yield Window(top, min(top + height, window.bottom), window.left, window.right)
+        blocks = max(1, band_bytes // (4 * max(1, count) * BAND_ROWS) // COLUMN_BLOCK)
+        width = min(window.right - window.left, blocks * COLUMN_BLOCK)
+        height = max(BAND_ROWS, band_bytes // (4 * max(1, count) * width))
+        for left in range(window.left, window.right, width):
+            for top in range(window.top, window.bottom, height):
+                yield Window(top, min(top + height, window.bottom), left, min(left + width, window.right))
 
     def column_blocks(self, window: Window) -> list[ColumnBlock]:
         """What ``render`` needs of the columns of ``window``."""
@@ -184,16 +190,17 @@ class Resizer:
         self, maps: NDArray[np.float32], window: Window | None = None, band_bytes: int = BAND_BYTES
     ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
         """Resize float32 [N, h, w] band by band (see ``plan``): (window of the band, float32 [N, rows, columns])."""
-        window = window or self.window
-        blocks = self.column_blocks(window)
+        left, blocks = -1, []
         for band in self.plan(len(maps), window, band_bytes):
+            if band.left != left:
+                left, blocks = band.left, self.column_blocks(band)
             yield band, self.render(maps[:, self.rows.inputs(band.top, band.bottom)], band, blocks)
 
     def resize(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resize float32 [N, h, w] to [N, H, W] at once; for small outputs."""
         out = np.empty((len(maps), *self.size_out), np.float32)
         for band, values in self.bands(maps):
-            out[:, band.top : band.bottom] = values
+            out[(slice(None), *band.slices)] = values
         return out
 
 

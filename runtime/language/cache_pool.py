@@ -116,6 +116,13 @@ class CachePool:
                 if features is None or slot.features is features:
                     slot.image = None
 
+    def close(self) -> None:
+        """Let go of all caches, and of the features of all scenes."""
+        with self._lock:
+            self._slots.clear()
+            for holder in self._alive():
+                holder.drop_features()
+
     def use(self, holder: FeatureHolder) -> None:
         """Note that a scene is in use, and make room for its features where they are new."""
         with self._lock:

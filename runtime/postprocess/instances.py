@@ -11,6 +11,7 @@ from xsam_edge.runtime.image.resize import Frame
 from xsam_edge.runtime.postprocess.common import (
     SCORE_SLACK,
     Floats,
+    Mask,
     QueryMask,
     class_scores,
     measured_mask,
@@ -41,16 +42,18 @@ def instance_masks(
     candidates = np.flatnonzero(flat >= threshold * (1 - SCORE_SLACK))
     candidates = candidates[np.argsort(-flat[candidates], kind="stable")[:queries]]
     resizer = resizer_for(mask_logits, frame)
-    measured = {}
+    measured: dict[int, tuple[Mask | None, float]] = {}
     masks = []
     for pair in candidates:
         query, label = divmod(int(pair), classes)
         if thing_ids is not None and label not in thing_ids:
             continue
         if query not in measured:
-            measured[query] = measured_mask(mask_logits[query], resizer)
-        mask, probability = measured[query]
+            mask, probability = measured_mask(mask_logits[query], resizer)
+            # Its first pair scores best: where that is too little, the mask of a large image is let go of at once.
+            measured[query] = (mask if float(flat[pair] * np.float32(probability)) >= threshold else None), probability
+        kept, probability = measured[query]
         score = float(flat[pair] * np.float32(probability))
-        if probability > 0 and score >= threshold:
-            masks.append(QueryMask(query, label, score, mask))
+        if kept is not None and probability > 0 and score >= threshold:
+            masks.append(QueryMask(query, label, score, kept))
     return tuple(sorted(masks, key=lambda item: -item.score))

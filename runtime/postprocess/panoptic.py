@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 from xsam_edge.runtime.chain.mask_logits import Masks
 from xsam_edge.runtime.image.resize import Frame
-from xsam_edge.runtime.postprocess.common import Floats, Mask, class_scores, require_fraction, resizer_for, sigmoid
+from xsam_edge.runtime.postprocess.common import Floats, Mask, class_scores, require_fraction
+from xsam_edge.runtime.postprocess.competition import compete
+
+LOOKUP_ROWS = 64  # of a map, whose owners become ids at once
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def panoptic_segments(
     queries = np.flatnonzero(best > np.float32(threshold))
     if not len(queries):
         return Panoptic(np.zeros(frame.image_size, np.int32), (), ())
-    owner, won, claimed = _compete(mask_logits[queries], best[queries], frame, mask_threshold)
+    owner, won, claimed = compete(mask_logits[queries], best[queries], frame, mask_threshold)
     # Both areas are rounded to float32 first, as in the official ratio; a query that claims nothing is dropped.
     share = np.where(claimed > 0, won.astype(np.float32) / np.maximum(claimed, 1).astype(np.float32), np.float32(0))
 
@@ -93,37 +96,10 @@ def panoptic_segments(
             if label in stuff_ids:
                 stuff[label] = count
         pieces.append(PanopticPiece(int(query), int(lookup[index]), label, float(best[query]), int(won[index])))
-    return Panoptic(lookup[owner], _merge(pieces, stuff_ids), tuple(pieces))
-
-
-def _compete(
-    mask_logits: Floats, scores: Floats, frame: Frame, mask_threshold: float
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Owner of every pixel as an index into the queries [H, W], pixels won [K], pixels over the threshold [K]."""
-    owner = np.empty(frame.image_size, np.int32)
-    won = np.zeros(len(scores), np.int64)
-    claimed = np.zeros(len(scores), np.int64)
-    for band, values in resizer_for(mask_logits, frame).bands(mask_logits):
-        weighted = sigmoid(values)
-        weighted *= scores[:, None, None]
-        claimed += [np.count_nonzero(plane >= np.float32(mask_threshold)) for plane in weighted]
-        winners = first_argmax(weighted)
-        owner[band.slices] = winners
-        won += np.bincount(winners.ravel(), minlength=len(scores))
-    return owner, won, claimed
-
-
-def first_argmax(values: Floats) -> NDArray[np.int32]:
-    """``values.argmax(0)`` as int32, the first of equals; plane by plane, which is faster along the outer axis."""
-    largest: Floats = values[0].copy()
-    index = np.zeros(values.shape[1:], np.int32)
-    better = np.empty(values.shape[1:], bool)
-    for plane in range(1, len(values)):
-        np.greater(values[plane], largest, out=better)
-        np.maximum(largest, values[plane], out=largest)
-        # Planes come in rising order, so that the latest better one is the largest: faster than a masked copy.
-        np.maximum(index, better * np.int32(plane), out=index)
-    return index
+    for top in range(0, len(owner), LOOKUP_ROWS):  # in place, since maps of large pictures are large
+        rows = owner[top : top + LOOKUP_ROWS]
+        rows[:] = lookup[rows]
+    return Panoptic(owner, _merge(pieces, stuff_ids), tuple(pieces))
 
 
 def _merge(pieces: list[PanopticPiece], stuff_ids: Collection[int]) -> tuple[PanopticSegment, ...]:

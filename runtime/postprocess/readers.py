@@ -33,6 +33,7 @@ from xsam_edge.runtime.postprocess import (
     semantic_map,
 )
 from xsam_edge.runtime.postprocess.common import class_scores
+from xsam_edge.runtime.results.iou import map_boxes
 from xsam_edge.runtime.results.segment import Segment
 
 Threshold = float | Literal["official"]
@@ -114,11 +115,16 @@ def semantic(frame: Frame, labels: Labels, things: int, threshold: Threshold, se
 
     def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
         semantic = semantic_map(class_logits, mask_logits, frame, settings.semantic_resize, least)
+        boxes, areas = map_boxes(semantic.label_map, len(labels))
+        scores = semantic.scores
         segments = tuple(
-            Segment.from_mask(semantic.label_map == label, semantic.scores[label], name, label, label < things)
+            Segment.from_map(
+                semantic.label_map, label, boxes[label], areas[label], scores[label], name, label, label < things
+            )
             for label, name in enumerate(labels)
-            if (semantic.label_map == label).any()
+            if areas[label]
         )
+        semantic.label_map.setflags(write=False)  # masks are cut out of it
         return Segmentation(segments, semantic.label_map)
 
     return read
@@ -131,12 +137,22 @@ def panoptic(frame: Frame, labels: Labels, things: int, threshold: Threshold, ov
     def read(class_logits: Float, mask_logits: Masks) -> Segmentation:
         stuff_ids = range(things, len(labels))
         panoptic = panoptic_segments(class_logits, mask_logits, frame, stuff_ids, least, overlap_threshold)
+        boxes, areas = map_boxes(panoptic.id_map, len(panoptic.segments) + 1)
         segments = tuple(
-            Segment.from_mask(
-                panoptic.mask(item), item.score, _label(labels, item.label_id), item.label_id, item.is_thing, item.id
+            Segment.from_map(
+                panoptic.id_map,
+                item.id,
+                boxes[item.id],
+                areas[item.id],
+                item.score,
+                _label(labels, item.label_id),
+                item.label_id,
+                item.is_thing,
+                item.id,
             )
             for item in panoptic.segments
         )
+        panoptic.id_map.setflags(write=False)  # masks are cut out of it
         return Segmentation(segments, panoptic.id_map)
 
     return read

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xsam_edge.runtime.chain.mask_logits import Masks
 from xsam_edge.runtime.image.resize import Frame, Window, input_resizer, scaled_resizer
 from xsam_edge.runtime.postprocess.common import Floats, class_scores, require_fraction, resizer_for, sigmoid
-from xsam_edge.runtime.postprocess.panoptic import first_argmax
+from xsam_edge.runtime.postprocess.competition import first_argmax
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +71,17 @@ def _bands_of_evidence(scores: Floats, mask_logits: Floats, frame: Frame) -> Ite
     """Bands of the image from bands of the input; an input row that two bands share is computed for each."""
     to_input = input_resizer((mask_logits.shape[1], mask_logits.shape[2]), frame)
     to_image = scaled_resizer(frame)
-    to_input_blocks = to_input.column_blocks(to_input.window)
-    to_image_blocks = to_image.column_blocks(to_image.window)
     shrinking = np.prod(frame.scaled_size) / np.prod(frame.image_size)  # a band of a small image needs many input rows
+    left, blocks = -1, []
     for band in to_image.plan(int(len(scores) * max(1.0, shrinking))):
-        needed = to_image.rows.inputs(band.top, band.bottom)
-        evidence = np.empty((len(scores), needed.stop - needed.start, frame.scaled_size[1]), np.float32)
-        for part in to_input.plan(len(mask_logits), replace(to_input.window, top=needed.start, bottom=needed.stop)):
-            cells = mask_logits[:, to_input.rows.inputs(part.top, part.bottom)]
-            logits = to_input.render(cells, part, to_input_blocks)
-            evidence[:, part.top - needed.start : part.bottom - needed.start] = _evidence(scores, logits)
-        yield band, to_image.render(evidence, band, to_image_blocks)
+        if band.left != left:
+            left, blocks = band.left, to_image.column_blocks(band)
+            columns = to_image.columns.inputs(band.left, band.right)
+        rows = to_image.rows.inputs(band.top, band.bottom)
+        # As wide as the input, of which the band needs some columns.
+        evidence = np.empty((len(scores), rows.stop - rows.start, frame.scaled_size[1]), np.float32)
+        needed = Window(rows.start, rows.stop, columns.start, columns.stop)
+        for part, logits in to_input.bands(mask_logits, needed):
+            inside = slice(part.top - rows.start, part.bottom - rows.start), slice(part.left, part.right)
+            evidence[(slice(None), *inside)] = _evidence(scores, logits)
+        yield band, to_image.render(evidence, band, blocks)

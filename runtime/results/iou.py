@@ -1,4 +1,4 @@
-"""Overlap of masks and boxes."""
+"""Boxes of masks, and how far they overlap."""
 
 from __future__ import annotations
 
@@ -30,6 +30,27 @@ def mask_box(mask: NDArray[np.bool_]) -> Box:
     top, bottom = int(rows[0]), int(rows[-1]) + 1
     columns = np.flatnonzero(mask[top:bottom].any(0))
     return float(columns[0]), float(top), float(columns[-1] + 1), float(bottom)
+
+
+def map_boxes(id_map: NDArray[np.int32], count: int) -> tuple[list[Box], list[int]]:
+    """The box, as of ``mask_box``, and the area in pixels of each id from 0 to ``count`` - 1 of a map [H, W].
+
+    Other values of the map are left out.
+    """
+    height, width = id_map.shape
+    areas = np.zeros((height, count + 1), np.int64)
+    columns = np.zeros((count + 1, width), bool)
+    every = np.arange(width)
+    for row, ids in enumerate(id_map):
+        known = np.where((ids < 0) | (ids >= count), count, ids)
+        areas[row] = np.bincount(known, minlength=count + 1)
+        columns[known, every] = True
+    boxes: list[Box] = []
+    for value in range(count):
+        rows, places = np.flatnonzero(areas[:, value]), np.flatnonzero(columns[value])
+        box = (places[0], rows[0], places[-1] + 1, rows[-1] + 1) if len(rows) else (0, 0, 0, 0)
+        boxes.append((float(box[0]), float(box[1]), float(box[2]), float(box[3])))
+    return boxes, [int(area) for area in areas[:, :count].sum(0)]
 
 
 def box_iou(a: Box, b: Box) -> float:

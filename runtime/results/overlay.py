@@ -14,7 +14,6 @@ from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.segment import Segment
 
-MAX_SIDE = 2048  # pixels; larger images are drawn scaled down
 MIN_FONT = 10  # pixels
 Color = tuple[int, int, int]
 FIRST_COLORS: tuple[Color, ...] = (
@@ -34,33 +33,39 @@ FIRST_COLORS: tuple[Color, ...] = (
 Rectangle = tuple[int, int, int, int]
 
 
-def draw(image: Image.Image, segments: Sequence[Segment], alpha: float = 0.45, max_side: int = MAX_SIDE) -> Image.Image:
+def draw(
+    image: Image.Image, segments: Sequence[Segment], alpha: float = 0.45, max_side: int | None = None
+) -> Image.Image:
     """An RGB copy of ``image`` with its segments: fill of opacity ``alpha``, contour, label and score.
 
-    Larger segments are drawn first, so that small ones stay visible. The longer side of the picture is at most
-    ``max_side``. A label is left out where it does not fit inside the picture. Raises InputError for a mask that is
-    not of the image's size and for an ``alpha`` outside 0..1.
+    Larger segments are drawn first, so that small ones stay visible. The picture is of the image's size or, with
+    ``max_side``, scaled down to a longer side of at most so many pixels. A label is left out where it does not fit
+    inside the picture. Raises InputError for a mask that is not of the image's size, for an ``alpha`` outside 0..1 and
+    for what is neither an image nor segments.
     """
-    alpha, max_side = arguments.share("alpha", alpha), arguments.count("max_side", max_side, 1)
+    arguments.instance("image", image, Image.Image, "a PIL image")
+    alpha = arguments.share("alpha", alpha)
+    longest = max(image.size) if max_side is None else arguments.count("max_side", max_side, 1)
     for segment in segments:
-        if segment.mask.shape != (image.height, image.width):
+        arguments.instance("a segment", segment, Segment, "a Segment")
+        if segment.size != (image.height, image.width):
             raise InputError(
-                f"a mask is {segment.mask.shape}; expected the image's height and width {(image.height, image.width)}"
+                f"a mask is {segment.size}; expected the image's height and width {(image.height, image.width)}"
             )
-    scale = min(1.0, max_side / max(image.size))
+    scale = min(1.0, longest / max(image.size))
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = image if size == image.size else image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     canvas = np.array(picture.convert("RGB"))
 
     colors = segment_colors([segment.label_id for segment in segments])
     stroke = max(1, round(max(size) / 500))
-    shown = []
+    labels = []
     for segment, color in sorted(zip(segments, colors, strict=True), key=lambda pair: -pair[0].area):
         mask = _sample(segment.mask, size)
         _paint(canvas, mask, color, alpha, stroke)
-        shown.append((segment, color, mask))
+        labels.append((_text(segment), color, _anchor(mask, segment.is_thing)))  # masks of large images are large
     drawn = Image.fromarray(canvas)
-    _label(drawn, [(_text(segment), color, _anchor(mask, segment.is_thing)) for segment, color, mask in shown])
+    _label(drawn, labels)
     return drawn
 
 
@@ -126,8 +131,11 @@ def _paint(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], color: Color, alp
         slice(max(0, int(columns[0]) - stroke), int(columns[-1]) + 1 + stroke),
     )
     inside, pixels = mask[window], canvas[window]
-    paint = np.array(color, np.float32)
-    pixels[inside] = (pixels[inside] * (1 - alpha) + paint * alpha + 0.5).astype(np.uint8)
+    for channel, paint in enumerate(np.array(color, np.float32)):
+        # By a table: all of a large image as floating-point numbers is too much.
+        filled = (np.arange(256, dtype=np.uint8) * (1 - alpha) + paint * alpha + 0.5).astype(np.uint8)
+        plane = pixels[..., channel]
+        np.copyto(plane, filled[plane], where=inside)
     outside = ~inside
     near = outside
     for _ in range(stroke):

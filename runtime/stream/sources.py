@@ -37,12 +37,21 @@ class SourceFrame:
 
     ``timestamp`` are seconds of the source's own clock. ``arrived`` is when the frame came into being, in seconds of
     ``time.monotonic``; None where nothing happens at a time of its own, as in a folder that is read at will.
+
+    Raises InputError for a time or a name of another type.
     """
 
     image: ImageSource | ImageError  # or what is wrong with it
     timestamp: float | None = None
     arrived: float | None = None
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("timestamp", "arrived"):
+            if (value := getattr(self, name)) is not None:  # a scalar of NumPy is none of JSON's
+                object.__setattr__(self, name, arguments.number(name, value, what="seconds"))
+        if self.name is not None:
+            arguments.text("name", self.name)
 
 
 class FrameSource(Protocol):

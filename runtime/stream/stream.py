@@ -13,58 +13,19 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.slot import Slot, relay
 from xsam_edge.runtime.stream.sources import SourceFrame
 
 # A source that is no longer needed and does not return within this many seconds is left to end by itself.
 PATIENCE = 5.0
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class FrameResult:
-    """What was found in one frame.
-
-    ``index`` counts the frames of the source, ``dropped`` those that were skipped since the one before.
-    ``age_ms`` is the frame's age at delivery; ``timings`` are milliseconds by stage, "waiting" what no stage took.
-    """
-
-    index: int
-    timestamp: float | None  # as the source gave it
-    name: str | None
-    age_ms: float
-    dropped: int
-    timings: Mapping[str, float]
-    results: tuple[Result, ...]  # one per prompt
-    late: Literal[False] = field(default=False, init=False)
-
-    @property
-    def result(self) -> Result:
-        """The answer to the first prompt."""
-        return self.results[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Late:
-    """A frame whose deadline passed; what its stages may still give is thrown away.
-
-    ``stage`` is where the frame was: "waiting", "image_encoder" or "answer". The rest is as in ``FrameResult``.
-    """
-
-    index: int
-    timestamp: float | None
-    name: str | None
-    age_ms: float
-    dropped: int
-    deadline_ms: float
-    stage: str
-    late: Literal[True] = field(default=True, init=False)
 
 
 @dataclass(frozen=True)

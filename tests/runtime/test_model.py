@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import gc
 import json
+import logging
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +112,28 @@ def test_the_former_name_of_speculative_warns(phi3_bundle: Path) -> None:
     with pytest.warns(FutureWarning, match="drafts is now speculative"):
         model = XSam.load(phi3_bundle, threads=1, verify="none", drafts=False)
     assert model.language.drafter is None
+
+
+def test_a_closed_model_is_refused_and_frees_what_it_holds(phi3_bundle: Path) -> None:
+    with XSam.load(phi3_bundle, threads=1, verify="none") as model:
+        scene = model.look(IMAGE)
+        assert scene.refer("a car", answer="append").answered
+        cache = weakref.ref(model.pipeline.cache)
+        stream = model.stream([np.asarray(Image.open(IMAGE).convert("RGB"))] * 2, refer="a car")
+        next(stream)
+    for ask in (lambda: scene.refer("a car"), lambda: model.look(IMAGE), lambda: next(stream)):
+        with pytest.raises(InputError, match="this model was closed"):
+            ask()
+    assert scene.feature_bytes() == 0
+    gc.collect()
+    assert cache() is None
+    scene.close()
+    model.close()
+
+
+def test_the_logger_of_the_package_is_silent(phi3_bundle: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("xsam_edge").handlers)
+    with caplog.at_level(logging.INFO, "xsam_edge"):
+        XSam.load(phi3_bundle, threads=1, verify="none").close()
+    assert [record.name for record in caplog.records] == ["xsam_edge.runtime.model"]
+    assert f"was loaded from {phi3_bundle}" in caplog.text

@@ -79,6 +79,7 @@ def test_describe_and_chat(scene: Scene) -> None:
     caption = scene.describe()
     assert caption.task == "gcgseg"
     assert all(segment.label for segment in caption.segments)
+    assert caption.caption and not any(mark in caption.caption for mark in ("<p>", "</p>", "<SEG>", "<|end|>"))
     said = scene.chat("What is in the picture?", max_new_tokens=5)
     assert said.task == "chat" and said.segments == () and not said.text.endswith("<|end|>")
 

@@ -59,4 +59,7 @@ def test_answers_in_words(shapes_bundle: Path) -> None:
 
     scene = XSam.load(shapes_bundle, threads=1).look(Image.fromarray(draw_scene(compose(6), 192).pixels))
     assert scene.chat("How many shapes are there?").text.startswith("There ")
-    assert scene.describe().text.endswith("<SEG>.")
+    described = scene.describe()
+    assert described.text.endswith("<SEG>.")
+    assert described.caption and not set("<>") & set(described.caption)
+    assert all(phrase in described.caption for phrase in described.labels)

@@ -10,6 +10,7 @@ from tests.runtime.stream.live import SECRETS, MotionJpeg
 from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.runtime.cli.segment import main
 from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.stream.sources import Video
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +53,22 @@ def test_lines(
     assert main([str(shapes_bundle), *arguments, "--threshold", "official"]) == 0
     output = capsys.readouterr()
     assert output.out.count("\n") == output.out.count("the largest shape") == 2
+    assert [line.partition("  ")[0] for line in output.out.splitlines()] == ["1 of 3", "2 of 3"]
     assert "2 answered" in output.err
     assert main([str(shapes_bundle), *arguments, "--threshold", "1"]) == 0
     assert capsys.readouterr().out.count("the best mask scores") == 2
     assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
+
+
+def test_quiet_and_verbose(shapes_bundle: Path, scenes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(shapes_bundle), "--source", scenes, "--refer", "a star", "--max-frames", "1"]
+    assert main([*arguments, "--quiet"]) == 0
+    output = capsys.readouterr()
+    assert output.out.count("\n") == 1 and output.err == ""
+    assert main([*arguments, "--verbose"]) == 0
+    assert f"was loaded from {shapes_bundle} on " in capsys.readouterr().err
+    assert main([*arguments, "--quiet", "--verbose"]) == 2
+    assert "not allowed with argument" in capsys.readouterr().err
 
 
 def test_several_phrases(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,6 +83,35 @@ def test_several_phrases(shapes_bundle: Path, scenes: str, tmp_path: Path, capsy
     assert main([*arguments, "--overwrite"]) == 0
     line = capsys.readouterr().out
     assert all(label in line for label in labels) and line.count("\n") == 1
+
+
+def test_a_second_run_leaves_nothing_of_the_first(
+    shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Frames in which nothing is found are written, too."""
+    out = tmp_path / "out"
+    arguments = [str(shapes_bundle), "--source", scenes, "--refer", "the largest shape", "-o", str(out)]
+    assert main([*arguments, "--threshold", "1"]) == 0
+    assert [path.name for path in sorted(out.iterdir())] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+    assert main([*arguments, "--overwrite", "--max-frames", "1", "--json"]) == 0
+    assert [path.name for path in out.iterdir()] == ["000000.jpg"]
+
+
+def test_a_video(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("av")
+    video = tmp_path / "out.mp4"
+    asked = ["--refer", "the largest shape", "--refer", "a star", "--rate", "20", "--every-frame"]
+    arguments = [str(shapes_bundle), "--source", scenes, *asked, "--save-video", str(video)]
+    assert main(arguments) == 0
+    frames = list(Video(video))
+    assert [frame.image.size for frame in frames] == [(120, 120)] * 3
+    assert [frame.timestamp for frame in frames] == pytest.approx([0, 0.05, 0.1], abs=0.002)
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert "out.mp4 already exists" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite", "--max-frames", "1"]) == 0
+    assert len(list(Video(video))) == 1
+    assert list(tmp_path.iterdir()) == [video]
 
 
 def test_late_frames(
@@ -177,7 +219,10 @@ def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.Capt
         (["IMAGE", "--refer", "a", "--max-frames", "1"], "--max-frames applies to --source"),
         (["--refer", "a", "--source", ".", "--max-frames", "0"], "'0' is not a whole number from 1 on"),
         (["--refer", "a", "--source", ""], "--source is empty"),
-        (["--refer", "a", "--source", ".", "--overwrite"], "--source writes none without --output"),
+        (["--refer", "a", "--source", ".", "--overwrite"], "--source writes nothing without --output"),
+        (["IMAGE", "--refer", "a", "--save-video", "out.mp4"], "--save-video applies to --source"),
+        (["--refer", "a", "--source", "/dev/null", "--save-video", "out.gif"], "no name of a video"),
+        (["--chat", "a", "--source", ".", "--save-video", "out.mp4"], "--save-video does not apply to chat"),
         (["IMAGE", "--refer", "a", "--reconnect", "0"], "--reconnect applies to --source"),
         (["IMAGE", "--refer", "a", "--timeout", "5"], "--timeout applies to --source"),
         (["--refer", "a", "--source", "0", "--timeout", "0"], "not a number above 0"),

@@ -3,6 +3,9 @@ import pytest
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.resize import (
+    BAND_BYTES,
+    BAND_ROWS,
+    COLUMN_BLOCK,
     Frame,
     Resizer,
     Window,
@@ -74,10 +77,22 @@ def test_bands_cover_the_window(frame: Frame) -> None:
     whole = resizer.resize(maps)
     height, width = frame.image_size
     window = Window(height // 3, height, width // 4, width)
-    bands = list(resizer.bands(maps, window, band_bytes=1))
-    assert [band.top for band, _ in bands[1:]] == [band.bottom for band, _ in bands[:-1]]
-    joined = np.concatenate([values for _, values in bands], axis=1)
-    np.testing.assert_allclose(joined, whole[(slice(None), *window.slices)], atol=1e-5)
+    for band_bytes in (1, 1 << 22):
+        joined, covered = np.zeros_like(whole), np.zeros((height, width), int)
+        for band, values in resizer.bands(maps, window, band_bytes):
+            joined[(slice(None), *band.slices)] = values
+            covered[band.slices] += 1
+        inside = np.zeros((height, width), int)
+        inside[window.slices] = 1
+        np.testing.assert_array_equal(covered, inside)
+        np.testing.assert_allclose(joined, whole * inside, atol=1e-5)
+
+
+def test_bands_are_as_large_as_their_maps_allow() -> None:
+    resizer = image_resizer((16, 16), Frame((4000, 6000), (683, 1024), (1024, 1024)))
+    for count in (1, 40, 200, 2000):
+        largest = max((band.bottom - band.top) * (band.right - band.left) for band in resizer.plan(count))
+        assert 4 * count * largest <= max(BAND_BYTES, 4 * count * BAND_ROWS * COLUMN_BLOCK)
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: str(frame.image_size))

@@ -3,7 +3,7 @@ import pytest
 
 from tests.runtime.postprocess.recorded_outputs import CATEGORY_TASKS, Case, cases
 from xsam_edge.runtime.image.resize import Frame
-from xsam_edge.runtime.postprocess.panoptic import Panoptic, first_argmax, panoptic_segments
+from xsam_edge.runtime.postprocess.panoptic import Panoptic, panoptic_segments
 
 RECORDED = [*cases(*CATEGORY_TASKS, variant="pan"), *cases("img_genseg", "img_ovseg", variant="")]
 
@@ -87,8 +87,3 @@ def test_a_hidden_query_is_dropped() -> None:
     found = panoptic_segments(class_logits, masks, frame)
     assert [piece.query for piece in found.pieces] == [1]
     assert (found.id_map == 1).all()
-
-
-def test_first_argmax() -> None:
-    values = np.random.default_rng(0).integers(0, 4, (9, 6, 5)).astype(np.float32)
-    np.testing.assert_array_equal(first_argmax(values), values.argmax(0))

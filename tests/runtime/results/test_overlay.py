@@ -46,13 +46,15 @@ def test_any_size(size: tuple[int, int], is_thing: bool) -> None:
     everything = Segment.from_mask(np.ones((height, width), bool), 1.0, "everything", is_thing=is_thing)
     nothing = Segment.from_mask(np.zeros((height, width), bool), 0.1, "nothing", 1, is_thing)
     picture = draw(Image.new("RGB", size, GREY), [everything, nothing])
-    assert max(picture.size) == min(2048, max(size))
+    assert picture.size == size
     assert picture.mode == "RGB"
     assert np.array(picture).std((0, 1)).max() < 100
     assert picture.getpixel((0, 0)) != GREY
 
 
-def test_large_images_are_scaled_down() -> None:
+def test_a_picture_is_scaled_down_where_that_is_asked() -> None:
+    large = Segment.from_mask(np.ones((20, 3000), bool), 0.5)
+    assert draw(Image.new("RGB", (3000, 20)), [large]).size == (3000, 20)
     picture = draw(Image.new("L", (400, 200), 128), [disc(200, 400)], max_side=100)
     assert picture.size == (100, 50)
     assert picture.getpixel((50, 25)) != GREY
@@ -91,3 +93,16 @@ def test_colors_are_distinct_and_stable() -> None:
 def test_masks_must_fit() -> None:
     with pytest.raises(InputError, match="expected the image's height and width"):
         draw(Image.new("RGB", (60, 40)), [disc(60, 40)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ((np.zeros((4, 6, 3), np.uint8), []), "image"),
+        ((Image.new("RGB", (6, 4)), [np.ones((4, 6), bool)]), "a segment"),
+        ((Image.new("RGB", (6, 4)), [], 0.5, 0), "max_side"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(arguments: tuple[object, ...], name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is"):
+        draw(*arguments)

@@ -1,6 +1,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -134,3 +135,94 @@ def test_supervision_arguments(result: Result, monkeypatch: pytest.MonkeyPatch) 
     assert found.class_id.tolist() == [0, 3]
     assert found.data["class_name"].tolist() == ["cat", ""]
     assert replace(result, segments=()).to_supervision() == "empty"
+
+
+def test_a_result_is_a_sequence_of_segments(result: Result, empty: Result) -> None:
+    assert list(result) == list(result.segments)
+    assert result[0] is result.segments[0] and result[-1] is result.segments[1]
+    assert result[1:] == result.segments[1:]
+    assert list(empty) == []
+    with pytest.raises(IndexError):
+        result[2]
+
+
+def test_filter(result: Result) -> None:
+    assert result.filter() == result
+    assert result.filter(0.6).labels == ["cat"]
+    assert result.filter(0.5).labels == ["cat", None]
+    assert result.filter(labels=[None]).scores.tolist() == [0.5]
+    assert result.filter(min_area=29).labels == [None]
+    nothing = result.filter(0.8)
+    assert not nothing.found and nothing.reason == "no segment passed the filter" and nothing.image is result.image
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({"threshold": 1.5}, "threshold"), ({"labels": "cat"}, "labels"), ({"min_area": -1}, "min_area")],
+)
+def test_filter_names_what_is_wrong(result: Result, options: dict[str, object], name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is"):
+        result.filter(**options)
+
+
+@pytest.mark.parametrize(("ids", "void"), [((1, 2), 0), ((0, 0), -1)])
+def test_what_is_filtered_out_is_not_in_the_map(ids: tuple[int, int], void: int) -> None:
+    segments = (segment(2, 6, 3, 10, id=ids[0]), segment(8, 20, 20, 30, score=0.5, id=ids[1]))
+    id_map = np.full(SIZE, 7, np.int32)
+    found = Result("genseg", segments, SIZE, id_map=id_map).filter(0.6)
+    assert (found.id_map[segments[1].mask] == void).all()
+    assert (found.id_map[~segments[1].mask] == 7).all()
+    assert (id_map == 7).all(), "the result that was filtered stays as it was"
+
+
+def test_coco_polygons(result: Result) -> None:
+    first = json.loads(json.dumps(result.to_coco(polygons=True)))[0]
+    (polygon,) = first["segmentation"]
+    assert first["bbox"] == [3, 2, 7, 4]
+    assert sorted(zip(polygon[::2], polygon[1::2], strict=True)) == [(3, 2), (3, 6), (10, 2), (10, 6)]
+
+
+def test_yolo(result: Result, empty: Result) -> None:
+    lines = result.to_yolo().splitlines()
+    assert [line.split()[0] for line in lines] == ["0", "3"]
+    corners = np.array(lines[0].split()[1:], float).reshape(-1, 2) * SIZE[::-1]
+    assert sorted(map(tuple, corners.round(3).tolist())) == [(3, 2), (3, 6), (10, 2), (10, 6)]
+    assert empty.to_yolo() == ""
+    assert replace(result, segments=(segment(0, 0, 0, 0),)).to_yolo() == ""
+
+
+def test_save(result: Result, tmp_path: Path) -> None:
+    files = result.save(tmp_path / "out")
+    assert json.loads(Path(files["result"]).read_text())["files"] == files
+    assert [Path(name).name for name in files["masks"]] == ["01_cat.png", "02.png"]
+    assert Image.open(files["overlay"]).size == SIZE[::-1]
+    with pytest.raises(InputError, match="holds a result already"):
+        result.save(str(tmp_path / "out"))
+    result.save(tmp_path / "out", overwrite=True)
+    with pytest.raises(InputError, match=r"^folder is"):
+        result.save(None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("task", 3),
+        ("segments", "none"),
+        ("segments", [np.ones(SIZE, bool)]),
+        ("image_size", 20),
+        ("image_size", (20, 30, 3)),
+        ("image_size", (20.5, 30)),
+        ("text", None),
+        ("id_map", np.zeros(SIZE)),
+        ("id_map", np.zeros((3, 3), np.int32)),
+        ("timings", 3),
+        ("answered", "yes"),
+        ("image", np.zeros((*SIZE, 3), np.uint8)),
+        ("best_score", 2),
+        ("caption", 1),
+    ],
+)
+def test_wrong_fields_are_named(result: Result, field: str, value: object) -> None:
+    name = "a segment" if field == "segments" and isinstance(value, list) else field
+    with pytest.raises(InputError, match=f"^{name} is"):
+        replace(result, **{field: value})

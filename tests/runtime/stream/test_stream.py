@@ -9,8 +9,9 @@ import pytest
 from tests.runtime.stream.staged import every, stages, threads_of_streams
 from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.stream import stream as module
+from xsam_edge.runtime.stream.answers import Late
 from xsam_edge.runtime.stream.sources import SourceFrame
-from xsam_edge.runtime.stream.stream import FrameStream, Late, Policy
+from xsam_edge.runtime.stream.stream import FrameStream, Policy
 
 EVERY = Policy(latest=False)
 

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
+from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
+from xsam_edge.runtime.stream.answers import FrameResult
+
+SIZE = (40, 60)
+
+
+def result(*boxes: tuple[int, int]) -> Result:
+    """A segment between each pair of columns."""
+    columns = np.arange(SIZE[1])
+    masks = [np.tile((columns >= left) & (columns < right), (SIZE[0], 1)) for left, right in boxes]
+    segments = tuple(Segment.from_mask(mask, 0.9) for mask in masks)
+    return Result("refer", segments, SIZE, image=Image.new("RGB", SIZE[::-1], (90, 90, 90)))
+
+
+def seen(index: int, *results: Result) -> FrameResult:
+    return FrameResult(index, None, None, 0.0, 0, {}, results)
+
+
+def test_every_frame_is_written(tmp_path: Path) -> None:
+    assert write_frames(seen(0, result((5, 20))), tmp_path / "out") == [tmp_path / "out" / "000000.jpg"]
+    (path,) = write_frames(seen(1, result()), tmp_path / "out")
+    np.testing.assert_allclose(np.asarray(Image.open(path)), 90, atol=2)
+    names = [path.name for path in write_frames(seen(2, result(), result((1, 9))), tmp_path / "out")]
+    assert names == ["000002-1.jpg", "000002-2.jpg"]
+
+
+def test_frames_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    write_frames(seen(7, result((5, 20))), tmp_path)
+    write_frames(seen(1234567, result(), result()), tmp_path)
+    for name in ("notes.txt", "12.jpg", "000003.png"):
+        (tmp_path / name).write_text("mine")
+    clear_frames(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["000003.png", "12.jpg", "notes.txt"]
+    clear_frames(tmp_path / "no folder yet")
+
+
+@pytest.mark.parametrize("content", ["a picture", "a text"])
+def test_frames_that_others_wrote_are_not(content: str, tmp_path: Path) -> None:
+    write_frames(seen(0, result()), tmp_path)
+    theirs = tmp_path / "000001.jpg"
+    if content == "a picture":
+        Image.new("RGB", (5, 5)).save(theirs)
+    else:
+        theirs.write_text("mine")
+    before = theirs.read_bytes()
+    with pytest.raises(InputError, match=r"000001\.jpg was not written by this command"):
+        clear_frames(tmp_path)
+    assert theirs.read_bytes() == before
+    assert (tmp_path / "000000.jpg").exists(), "nothing is removed"
+
+
+def test_several_results_in_one_picture() -> None:
+    both = np.asarray(one_picture([result((0, 20)), result((40, 60))]))
+    assert both.shape == (*SIZE, 3)
+    left, middle, right = (both[30, column].tolist() for column in (10, 30, 50))
+    assert middle == [90, 90, 90] and left != middle != right and left != right
+    alone = result((0, 20))
+    np.testing.assert_array_equal(np.asarray(one_picture([alone])), np.asarray(alone.overlay()))
