@@ -159,7 +159,8 @@ def _entry(seen: FrameResult | Late, pictures: Sequence[Path]) -> dict[str, Any]
     entry |= {"age_ms": seen.age_ms, "dropped": seen.dropped, "late": seen.late}
     if seen.late:
         return {**entry, "deadline_ms": seen.deadline_ms, "stage": seen.stage}
-    overlays = [str(picture) for picture in pictures] or [None] * len(seen.results)
+    overlays: list[str | None] = [str(picture) for picture in pictures]
+    overlays = overlays or [None] * len(seen.results)
     results = [{**result.to_json(), "overlay": path} for result, path in zip(seen.results, overlays, strict=True)]
     told = results[0] if len(results) == 1 else {"results": results}
     return {**entry, **told, "timings_ms": dict(seen.timings)}

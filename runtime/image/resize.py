@@ -200,7 +200,8 @@ class Resizer:
         """Resize float32 [N, h, w] to [N, H, W] at once; for small outputs."""
         out = np.empty((len(maps), *self.size_out), np.float32)
         for band, values in self.bands(maps):
-            out[(slice(None), *band.slices)] = values
+            rows, columns = band.slices
+            out[:, rows, columns] = values
         return out
 
 

@@ -82,6 +82,6 @@ def _bands_of_evidence(scores: Floats, mask_logits: Floats, frame: Frame) -> Ite
         evidence = np.empty((len(scores), rows.stop - rows.start, frame.scaled_size[1]), np.float32)
         needed = Window(rows.start, rows.stop, columns.start, columns.stop)
         for part, logits in to_input.bands(mask_logits, needed):
-            inside = slice(part.top - rows.start, part.bottom - rows.start), slice(part.left, part.right)
-            evidence[(slice(None), *inside)] = _evidence(scores, logits)
+            top, bottom = part.top - rows.start, part.bottom - rows.start
+            evidence[:, top:bottom, part.left : part.right] = _evidence(scores, logits)
         yield band, to_image.render(evidence, band, blocks)

@@ -147,7 +147,8 @@ class Result:
         least = np.float32(arguments.share("threshold", threshold))
         wanted = None if labels is None else arguments.items("labels", labels, "a list of labels")
         min_area = arguments.count("min_area", min_area)
-        kept, left_out = [], []
+        kept: list[Segment] = []
+        left_out: list[Segment] = []
         for segment in self.segments:
             fits = np.float32(segment.score) >= least and segment.area >= min_area
             (kept if fits and (wanted is None or segment.label in wanted) else left_out).append(segment)
