@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from xsam_edge.calibration.instrumented import CalibrationDevice
 from xsam_edge.export.precision.plan import FloatType, Plan, Precision
+
+if TYPE_CHECKING:  # options are read where there is nothing that runs graphs
+    from xsam_edge.calibration.instrumented import CalibrationDevice
 
 DEFAULT_SAMPLES = 256
 DEFAULT_HELD_OUT = 64

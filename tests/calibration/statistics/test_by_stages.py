@@ -18,12 +18,24 @@ class StopError(Exception):
     pass
 
 
+def treat_as_large(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(staged, "WHOLE_BYTES", 0)
+    patch.setattr(by_stages, "PICTURES", 2)
+    patch.setattr(by_stages, "StagedRun", partial(staged.StagedRun, part_bytes=1))
+
+
 @pytest.fixture
 def by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small models are treated as large ones."""
-    monkeypatch.setattr(staged, "WHOLE_BYTES", 0)
-    monkeypatch.setattr(by_stages, "PICTURES", 2)
-    monkeypatch.setattr(by_stages, "StagedRun", partial(staged.StagedRun, part_bytes=1))
+    treat_as_large(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(phi3_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Statistics:
+    """Of the three pictures, by stages; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        treat_as_large(patch)
+        return gather(phi3_bundle, tmp_path_factory.mktemp("uninterrupted"), pictures())
 
 
 def gather(bundle: Path, cache: Path, pictures: list[Picture], progress: Progress = silent) -> Statistics:
@@ -55,8 +67,9 @@ def test_a_caption_is_not_decoded(phi3_bundle: Path, tmp_path: Path, by_parts: N
 
 
 @pytest.mark.parametrize("stop", [1, 2, 4, 9, 13, 18])
-def test_an_interrupted_run_goes_on_bit_for_bit(phi3_bundle: Path, tmp_path: Path, by_parts: None, stop: int) -> None:
-    whole = gather(phi3_bundle, tmp_path / "whole", pictures())
+def test_an_interrupted_run_goes_on_bit_for_bit(
+    phi3_bundle: Path, uninterrupted: Statistics, tmp_path: Path, by_parts: None, stop: int
+) -> None:
     told: list[Step] = []
 
     def interrupt(step: Step) -> None:
@@ -68,14 +81,12 @@ def test_an_interrupted_run_goes_on_bit_for_bit(phi3_bundle: Path, tmp_path: Pat
         gather(phi3_bundle, tmp_path / "cut", pictures(), interrupt)
     rest: list[Step] = []
     again = gather(phi3_bundle, tmp_path / "cut", pictures(), rest.append)
-    assert_equal(whole, again)
+    assert_equal(uninterrupted, again)
     assert rest[0].note and "pictures will take about" in rest[0].what
     assert rest[1].what == told[-1].what and rest[1].detail == told[-1].detail, "at the start of the same stage"
 
 
-def test_what_waited_may_be_lost(phi3_bundle: Path, tmp_path: Path, by_parts: None) -> None:
-    whole = gather(phi3_bundle, tmp_path / "whole", pictures())
-
+def test_what_waited_may_be_lost(phi3_bundle: Path, uninterrupted: Statistics, tmp_path: Path, by_parts: None) -> None:
     def interrupt(step: Step) -> None:
         if "part 3" in step.what:
             raise StopError
@@ -85,7 +96,7 @@ def test_what_waited_may_be_lost(phi3_bundle: Path, tmp_path: Path, by_parts: No
     (waiting,) = (tmp_path / "cut").glob("*.stages")
     for path in waiting.iterdir():
         path.unlink()
-    assert_equal(whole, gather(phi3_bundle, tmp_path / "cut", pictures()))
+    assert_equal(uninterrupted, gather(phi3_bundle, tmp_path / "cut", pictures()))
 
 
 def test_unreadable_images_are_left_out_once(
