@@ -56,6 +56,7 @@ ROOMS = {
         "open_data",
         "calibration_data",
         "evaluation",
+        "external_weights",
         "stored_weights",
         "instrumented",
         "staged",
