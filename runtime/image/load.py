@@ -36,8 +36,8 @@ _UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghosts
 def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
     """Return ``source`` as an 8-bit RGB Pillow image, upright.
 
-    ``source`` is a path, the content of a file (bytes, uint8 [N] or a file open for reading), a Pillow image, or a uint8
-    array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with ``bgr`` an array's colours are in OpenCV's order,
+    ``source`` is a path, the content of a file (bytes, uint8 [N] or a file open for reading), a Pillow image, or a
+    uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with ``bgr`` an array's colours are in OpenCV's order,
     BGR or BGRA. Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it is, not
     copied.
 
@@ -56,7 +56,7 @@ def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
 
 
 def decoded_image(source: object) -> tuple[Image.Image, str]:
-    """The pixels of a path, a file's content or a Pillow image, upright, in a mode of their own; and what messages call it.
+    """The pixels of a path, a file's content or a Pillow image, upright, and what messages call it.
 
     Raises InputError and ImageError as :func:`load_image` does.
     """
