@@ -37,9 +37,9 @@ def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
     """Return ``source`` as an 8-bit RGB Pillow image, upright.
 
     ``source`` is a path, the content of a file (bytes, uint8 [N] or a file open for reading), a Pillow image, or a
-    uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with ``bgr`` an array's colours are in OpenCV's order,
-    BGR or BGRA. Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it is, not
-    copied.
+    uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with ``bgr`` an array's colours are in OpenCV's
+    order, BGR or BGRA. Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it
+    is, not copied.
 
     Raises InputError for an array of another type or shape and an image larger than ``MAX_PIXELS``, ImageError for a
     path that is missing, empty, not an image or damaged.

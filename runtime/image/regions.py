@@ -83,8 +83,8 @@ def region_mask(source: MaskSource, size: tuple[int, int]) -> BoolMask:
     """Return a mask that the user drew, bool [H, W] with ``size`` = (H, W).
 
     ``source`` is a bool or integer array [H, W], a Pillow image, a path or a file's content; or one of these with an
-    id, whose pixels are the region: ``("ids.png", 3)``. Without, what :mod:`mask_values` finds: the shape may be in black
-    and white (0 and another value; of greys the upper half), in what is not transparent, or in a palette of two
+    id, whose pixels are the region: ``("ids.png", 3)``. Without, what :mod:`mask_values` finds: the shape may be in
+    black and white (0 and another value; of greys the upper half), in what is not transparent, or in a palette of two
     colours.
 
     Raises InputError for a mask of another size, another type, without a pixel or that might mean several regions, and
