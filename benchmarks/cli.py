@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from xsam_edge.runtime.cli.common import (
     Parser,
     add_running_options,
+    check_threads,
     command,
     count,
     file_path,
     package_version,
 )
+from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import BackendError, InputError
 from xsam_edge.runtime.progress import Progress, Step
@@ -129,6 +131,10 @@ def _check(options: argparse.Namespace) -> None:
     """What can be told before anything is loaded."""
     from xsam_edge.runtime.bundle.manifest import read_manifest
 
+    check_threads(options.device, options.threads)
+    if options.json or options.markdown:
+        form = "--json" if options.json else "--markdown"
+        refuse_idle(options, parser(), ("stages",), f"is of the short form, and {form} has every stage; leave it out")
     if options.repeat < 1:
         raise InputError(f"--repeat is {options.repeat}; at least 1 round must be counted")
     if options.html is not None and not options.html.absolute().parent.is_dir():

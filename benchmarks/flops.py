@@ -71,8 +71,10 @@ def _resolved(path: Path, axes: Mapping[str, int]) -> ir.Model:
     import onnx_ir as ir
     from onnxscript import optimizer
 
+    from xsam_edge.calibration.external_weights import read_model
+
     try:
-        model = ir.load(path)
+        model = read_model(path)
     except Exception as error:  # protobuf's own types
         raise BundleError(f"{path} cannot be read as ONNX ({type(error).__name__}); export the bundle again") from None
     graph = model.graph

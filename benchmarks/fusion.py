@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from xsam_edge.runtime.backends.onnxruntime import cpu_disabled
+from xsam_edge.runtime.backends.onnxruntime import cpu_disabled, find_model
 from xsam_edge.runtime.bundle.manifest import GraphSpec, Manifest, bundle_path
 
 INTEGER_PRODUCTS = (
@@ -44,8 +44,10 @@ def _count(path: Path, spec: GraphSpec) -> dict[str, int]:
         # Weights apart: protobuf holds no more than 2 GB.
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights.bin")
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+        model = find_model(onnxruntime, path)
+        model.configure(options)
         onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=cpu_disabled(spec)
+            model.content, options, providers=["CPUExecutionProvider"], disabled_optimizers=cpu_disabled(spec)
         )
         graph = onnx.load(optimised, load_external_data=False).graph
     counts = Counter(node.op_type for node in graph.node)

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import torch
 
+from xsam_edge.calibration.external_weights import read_model
 from xsam_edge.export.bundle import CONFIG_FILE, EMBEDDINGS, build_graph, expected_tensors
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
@@ -101,7 +101,7 @@ def restore(bundle: Path, manifest: Manifest, config: ModelConfig) -> dict[str, 
     with fake_tensors():
         model = XSam(config)
     for name in GRAPHS:
-        stored = ir.load(bundle_path(bundle, manifest.graphs[name].file)).graph.initializers
+        stored = read_model(bundle_path(bundle, manifest.graphs[name].file)).graph.initializers
         _, plans = build_graph(model, name, "fp16" if manifest.precision == "fp16" else "fp32")
         for key, plan in plans.items():
             if plan.program is None and plan.parameters[0] in tensors:

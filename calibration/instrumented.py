@@ -14,11 +14,14 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
 
+from xsam_edge.calibration.external_weights import gather
 from xsam_edge.calibration.stored_weights import store, widen
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.backends.onnxruntime import (
     CUDA,
     THREAD_ENTRIES,
+    WEIGHTS_FOLDER,
+    Model,
     OnnxRuntimeBackend,
     one_line,
     release_heap,
@@ -126,19 +129,20 @@ class EditedBackend(OnnxRuntimeBackend):
         # Reductions run as soon as they can, so that no activation waits for them; freed memory goes back.
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         options.enable_cpu_mem_arena = False
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
         for name, value in THREAD_ENTRIES.items():
             options.add_session_config_entry(name, value)
         wide = path.with_suffix(".wide")
         if self.maps_weights:
             widen(model, wide)
         store(model)
-        data = ir.to_proto(model).SerializeToString()
+        folder = gather(model) or path.parent
+        ready = Model(ir.to_proto(model).SerializeToString(), {WEIGHTS_FOLDER: str(folder)})
         try:
             if self.device == "cuda":
-                return CUDA.session_with(self._ort, data, options)
+                return CUDA.session_with(self._ort, ready, options)
+            ready.configure(options)
             return onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
+                ready.content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(self._disabled)
             )
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from xsam_edge.calibration.external_weights import read_model
 from xsam_edge.runtime.backends.onnxruntime import one_line
 from xsam_edge.runtime.errors import BackendError, XSamError
 
@@ -76,7 +77,7 @@ def load_graph(path: Path) -> ir.Model:
         BackendError: a file that is none.
     """
     try:
-        model = ir.load(path)
+        model = read_model(path)
     except Exception as error:  # protobuf's own types
         raise BackendError(f"{path} cannot be read as ONNX: {one_line(error)}") from error
     for name, value in list(model.graph.initializers.items()):

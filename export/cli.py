@@ -18,7 +18,7 @@ from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import OF_ENGINES, add_engine_options
 from xsam_edge.export.memory import MemoryWatch, PeakMemory, peak_memory
 from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.quantize_options import OF_AN_EXPORT, add_precision_options, quantize_options
+from xsam_edge.export.quantize_options import BEYOND_SIZES, OF_AN_EXPORT, add_precision_options, quantize_options
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output, clear_up
@@ -115,6 +115,11 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
         refuse_idle(options, own, names, "is of an export; with --from the bundle has decided it")
     elif not options.random_weights:
         refuse_idle(options, own, ("seed",), "is of --random-weights; leave it out")
+    if options.plan:
+        names = ("output", "overwrite", "optimization_level", "no_parity", "seed", "dialect", *BEYOND_SIZES)
+        refuse_idle(options, own, names, "is of what is written, and --plan writes nothing; leave it out")
+        if options.random_weights:
+            refuse_idle(options, own, ("inits",), "is of the tokenizer here, and --plan needs none; leave it out")
     if not engines.wanted(options):
         refuse_idle(options, own, OF_ENGINES, "is of --engine and --plan; give one of these, or leave it out")
 

@@ -33,15 +33,10 @@ _OF_LOWER_PRECISIONS = (
     "gate_minutes",
     "allow_degraded",
 )
+#: What changes a bundle, and not the sizes that a memory plan is made of.
+BEYOND_SIZES = ("encoder_precision", "float_precision", "precision_plan", *_OF_LOWER_PRECISIONS, "min_iou")
 #: What a bundle has decided that is there already.
-OF_AN_EXPORT = (
-    "precision",
-    "encoder_precision",
-    "float_precision",
-    "precision_plan",
-    *_OF_LOWER_PRECISIONS,
-    "min_iou",
-)
+OF_AN_EXPORT = ("precision", *BEYOND_SIZES)
 
 
 def add_precision_options(options: argparse.ArgumentParser) -> None:

@@ -150,7 +150,8 @@ class XSam:
         """Encode an image once; every question about it starts from the scene that is returned.
 
         Args:
-            image: a path, a PIL image, or a uint8 array [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA).
+            image: a path, the content of an image file (bytes, uint8 [N] or a file open for reading), a PIL image, or
+                a uint8 array [H, W, 3] (RGB), [H, W] (grey) or [H, W, 4] (RGBA).
             bgr: an array's colours are in OpenCV's order, blue first.
 
         Raises:

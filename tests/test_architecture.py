@@ -56,6 +56,7 @@ ROOMS = {
         "open_data",
         "calibration_data",
         "evaluation",
+        "external_weights",
         "stored_weights",
         "instrumented",
         "staged",
@@ -140,6 +141,7 @@ LATE_PACKAGES = {
 # Commands whose functions import modules of ours, each with the reason.
 LATE_IMPORTS_OF_OURS = {
     "benchmarks.gpu_check.__main__": "packing needs the extra `export`, which a machine that is checked may lack",
+    "benchmarks.flops": "onnx_ir, which a device with the runtime alone lacks",
     "benchmarks.cli": "what is measured with, for which a wrong option does not wait; torch needs the extra `export`",
     "export.engines.parity": "what runs graphs, which packages that a board may lack do, and --plan does not",
     "export.cli": "what loads torch, for which --help, --plan and a wrong option do not wait",

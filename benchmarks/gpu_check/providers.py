@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from xsam_edge.runtime.backends.onnxruntime import find_model
 from xsam_edge.runtime.backends.onnxruntime.providers import CUDA
 from xsam_edge.runtime.backends.onnxruntime.providers import preload as preload_libraries
 from xsam_edge.runtime.backends.onnxruntime.session import CPU
@@ -57,7 +58,9 @@ def profile(path: Path, spec: GraphSpec, axes: Mapping[str, int], device: str) -
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
         options.log_severity_level = 3
-        session = onnxruntime.InferenceSession(str(path), options, providers=list(dict.fromkeys([wanted, CPU])))
+        model = find_model(onnxruntime, path)
+        model.configure(options)
+        session = onnxruntime.InferenceSession(model.content, options, providers=list(dict.fromkeys([wanted, CPU])))
         used = session.get_providers()
         if used[0] != wanted:
             raise BackendError(f"{path.name} was opened on {used[0]}, not on {wanted}; its libraries do not load")

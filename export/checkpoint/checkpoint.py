@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, ClassVar
 
@@ -17,6 +16,8 @@ import numpy as np
 from xsam_edge.export.checkpoint.safetensors_file import safetensors_refs
 from xsam_edge.export.checkpoint.tensor_ref import TensorRef, read, read_rows
 from xsam_edge.export.checkpoint.torch_file import legacy_refs, zip_refs
+from xsam_edge.export.checkpoint.unsupported import check_file, check_sizes
+from xsam_edge.export.checkpoint.wrappers import unwrap
 from xsam_edge.runtime.bundle.constraints import NOT_EMPTY
 from xsam_edge.runtime.bundle.manifest import hash_file
 from xsam_edge.runtime.bundle.typed_json import read_json
@@ -34,7 +35,6 @@ CHECKPOINT_NAMES = (
 CHECKPOINT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 INDEX_SUFFIX = ".index.json"
 _SEARCH_DEPTH = 2  # the official repository keeps checkpoints two folders deep
-_WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DistributedDataParallel and torch.compile
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,13 @@ class Checkpoint(Mapping[str, TensorRef]):
     def renamed(self, rename: Callable[[str], str]) -> Checkpoint:
         """Give the same tensors other names. Raises CheckpointError when two get the same one."""
         refs: dict[str, TensorRef] = {}
+        names: dict[str, str] = {}  # new -> old
         for name, ref in self._refs.items():
             new = rename(name)
-            if new in refs:
+            if (other := names.setdefault(new, name)) != name:
                 raise CheckpointError(
-                    f"two tensors of {self.files[0]} would be named {new}: the checkpoint mixes formats"
+                    f"{self.files[0]} has {other} and {name}, which are both {new}: the checkpoint mixes two models or "
+                    "formats; save the state_dict of one"
                 )
             refs[new] = replace(ref, name=new)
         return Checkpoint(refs, self.files, self.inits)
@@ -99,12 +101,14 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises:
         CheckpointError: nothing there, several candidates, empty, truncated, of an unknown format, with code in it,
-            or an index that names a missing or foreign file.
+            an index that names a missing or foreign file, or something other than whole weights, such as shards of
+            a framework, adapters or quantised weights.
     """
     path = Path(path)
     if not path.exists():
         raise CheckpointError(f"{path} does not exist; expected a checkpoint file or a folder with one")
     file = _find_in_folder(path) if path.is_dir() else path
+    check_file(file)
     files: Mapping[Path, set[str] | None] = _shards(file) if file.suffix == ".json" else {file: None}
     refs: dict[str, TensorRef] = {}
     for shard, names in files.items():
@@ -118,10 +122,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if not refs:
         raise CheckpointError(f"{file} holds no tensors; expected the state_dict of an X-SAM model")
     checkpoint = Checkpoint(refs, tuple(files), _find_inits(path, file))
-    for wrapper in _WRAPPERS:
-        if all(name.startswith(wrapper) for name in checkpoint):
-            checkpoint = checkpoint.renamed(partial(_without, wrapper))
-    return checkpoint
+    check_sizes(file, checkpoint.shapes)
+    return checkpoint.renamed(unwrap(checkpoint).__getitem__)
 
 
 def sha256(path: str | Path, progress: Progress = silent) -> str:
@@ -131,10 +133,6 @@ def sha256(path: str | Path, progress: Progress = silent) -> str:
         return hash_file(path, Tally(progress, "checkpoint: hash", path.stat().st_size, "bytes"))
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _without(prefix: str, name: str) -> str:
-    return name.removeprefix(prefix)
 
 
 def _file_refs(path: Path) -> dict[str, TensorRef]:
@@ -189,6 +187,8 @@ def _find_in_folder(folder: Path) -> Path:
     level = [folder]
     for _ in range(_SEARCH_DEPTH + 1):
         candidates = [file for directory in level for file in _candidates(directory)]
+        for file in candidates or (shard for directory in level for shard in sorted(directory.glob("*.distcp"))):
+            check_file(file)
         if len(candidates) > 1:
             listed = ", ".join(str(file.relative_to(folder)) for file in candidates[:6])
             raise CheckpointError(f"{folder} holds {len(candidates)} checkpoints ({listed}): name one of them")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from xsam_edge.export.checkpoint.tensor_ref import ITEM_SIZES, TensorRef
+from xsam_edge.export.checkpoint.unsupported import check_names
 from xsam_edge.runtime.bundle.constraints import Count
 from xsam_edge.runtime.bundle.typed_json import from_json, parse_json
 from xsam_edge.runtime.errors import CheckpointError
@@ -56,6 +57,7 @@ def safetensors_refs(path: Path) -> dict[str, TensorRef]:
         if 8 + length > size:
             raise CheckpointError(f"{path} is truncated: the header ends at byte {8 + length}, the file at {size}")
         header = _parse(path, file.read(length))
+    check_names(path, header)
     refs = {name: _ref(path, name, entry, 8 + length) for name, entry in header.items()}
     _check_layout(path, refs, 8 + length, size)
     return refs

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xsam_edge.export.checkpoint.tensor_ref import ITEM_SIZES, TensorRef, is_contiguous, span
+from xsam_edge.export.checkpoint.unsupported import check_names, check_object
 from xsam_edge.runtime.errors import CheckpointError
 
 if TYPE_CHECKING:
     import torch
 
 #: Keys under which training frameworks nest the weights; "state_dict" is the official code's.
-NESTING_KEYS = ("state_dict", "model", "module")
+NESTING_KEYS = ("state_dict", "model_state_dict", "model", "module")
 
 
 def zip_refs(path: Path) -> dict[str, TensorRef]:
@@ -76,6 +77,8 @@ def _load(path: Path) -> Any:
         text = str(error)
         match = re.search(r"(?:GLOBAL|global:?|class|function) (?:GLOBAL )?([A-Za-z_]\w*(?:\.\w+)+)", text)
         if "Weights only load failed" in text or "weights_only" in text:
+            if match:
+                check_object(path, match.group(1))
             what = f"the object {match.group(1)}" if match else "objects other than tensors"
             raise CheckpointError(
                 f"{path} holds {what}, which could run code: not loaded; save the bare state_dict or use safetensors"
@@ -114,6 +117,7 @@ def _state_dict(path: Path, content: Any) -> Iterator[tuple[str, torch.Tensor]]:
             break
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; expected a state_dict of named tensors")
+    check_names(path, (name for name in content if isinstance(name, str)))
     for name, value in content.items():
         if not isinstance(name, str):
             raise CheckpointError(f"{path} has the key {name!r}; expected a state_dict whose keys are names")

@@ -164,9 +164,16 @@ class TrialBackend(EngineBackend):
         super().__init__(read, weights, threads, quantized=quantized, edit=edit, listen=listen)
         self._base, self._kept, self._plain = base, kept, plain
 
+    def edited(self, path: Path) -> ir.Model:
+        """See ``EditedBackend``."""
+        return super().edited(self._base / path.name)
+
+    def session(self, model: ir.Model, path: Path) -> Any:
+        """See ``EditedBackend``."""
+        return super().session(model, self._base / path.name)
+
     def open(self, path: Path, spec: GraphSpec) -> EditedGraph:  # type: ignore[override]
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
-        path = self._base / path.name
         if path.stem not in self._plain:
             return super().open(path, spec)
         if path.stem not in self._kept:

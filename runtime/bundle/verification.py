@@ -41,6 +41,7 @@ Verify = Literal["full", "changed", "none"]
 VERIFY: tuple[Verify, ...] = get_args(Verify)
 
 _BLOCK = 1 << 20  # bytes that a thread reads at once, and holds
+_POINTER = 1024  # bytes that a text which stands for a file has at most
 _READING = 2  # threads beyond one a core, which wait for the disk while the others hash
 
 
@@ -116,10 +117,31 @@ def _present(bundle: Path, manifest: Manifest, again: str) -> dict[str, Path]:
     for name, entry in manifest.files.items():
         path = paths[name] = bundle_path(bundle, name)
         if not path.is_file():
-            raise BundleError(f"{path} is missing; {again}")
+            raise BundleError(f"{path} is missing; {again}" if not path.is_symlink() else _dangling(path))
         if (found := path.stat().st_size) != entry.bytes:
+            if fetch := _stands_for(path, found):
+                raise BundleError(f"{path} only stands for a file that is not there; fetch it with `{fetch}`")
             raise AlteredFileError(f"{path} has {found} bytes, its manifest says {entry.bytes}; {again}")
     return paths
+
+
+def _dangling(path: Path) -> str:
+    """What is to be said of a link to nothing, as there are where files are kept elsewhere and were not fetched."""
+    target = path.readlink()
+    tools = {".dvc": "dvc pull", "annex": "git annex get", "blobs": "hf download"}
+    fetch = next((tool for part, tool in tools.items() if part in target.parts), "")
+    how = f" with `{fetch}`" if fetch else ""
+    return f"{path} is a link to {target}, where nothing is; fetch what it stands for{how}, or copy the bundle with it"
+
+
+def _stands_for(path: Path, size: int) -> str:
+    """The command that fetches what a small text stands for, as Git LFS and git-annex leave it; "" for other files."""
+    if size > _POINTER:
+        return ""
+    content = path.read_bytes()
+    if content.startswith(b"version https://git-lfs."):
+        return "git lfs pull"
+    return "git annex get" if content.startswith(b"/annex/objects/") else ""
 
 
 def _remember(bundle: Path, manifest: Manifest, files: Mapping[str, str], verify: Verify) -> None:

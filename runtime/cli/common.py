@@ -201,14 +201,19 @@ def _warnings_after(progress: ProgressPrinter) -> Iterator[None]:
             warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
 
 
+def check_threads(device: str, threads: int) -> None:
+    """Raise InputError for threads of a device that is not the CPU."""
+    if threads and device != "cpu":
+        raise InputError(f"--threads is of the CPU, and --device {device} has none; leave it out")
+
+
 def load_bundle(bundle: Path, progress: ProgressPrinter, *, verify: Verify = "full", **options: Any) -> XSam:
     """``XSam.load``; memory plans of engines, and warnings, go to stderr.
 
     Raises:
         InputError: ``threads`` of a ``device`` that is not the CPU; and what ``XSam.load`` does.
     """
-    if options.get("threads") and options.get("device", "cpu") != "cpu":
-        raise InputError(f"--threads is of the CPU, and --device {options['device']} has none; leave it out")
+    check_threads(options.get("device", "cpu"), options.get("threads", 0))
     with _warnings_after(progress):
         model = XSam.load(bundle, verify=verify, progress=progress, **options)
     if model.manifest.engine is not None and not progress.quiet:

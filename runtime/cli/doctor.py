@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xsam_edge.runtime.cli.common import Parser, add_verify_option, command, file_path, package_version
+from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.cli.messages import add_message_options
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor import bundle, machine, software
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace, host: Host | None = None) -> int:
-    """Probe and print; returns 0. ``host`` stands in for this machine."""
+    """Probe and print; returns 0. ``host`` stands in for this machine. Raises InputError for an option of a bundle."""
+    if options.bundle is None:
+        refuse_idle(options, parser(), ("verify",), "is of a bundle; give one, or leave it out")
     host = host or Host()
     verdicts: tuple[Verdict, ...] | None = None
     with ProgressPrinter(sys.stderr, plain=not options.json, quiet=options.quiet) as progress:

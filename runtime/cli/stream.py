@@ -115,6 +115,8 @@ def run_stream(options: argparse.Namespace) -> int:
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
         task, source = question(options), open_source(options.source, options.rate, _reconnect(options))
+        if options.every_frame and not source.live:
+            raise InputError(f"--every-frame is of what is live, and {options.source} skips none; leave it out")
         if options.output is not None:
             check_output(options.output, options.overwrite)
         recording = None if options.save_video is None else Recording(options.save_video)

@@ -19,8 +19,9 @@ from PIL import ExifTags, Image, ImageOps
 
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import ImageError, InputError
+from xsam_edge.runtime.image.content import ImageContent, is_content, open_content
 
-ImageSource = str | os.PathLike[str] | Image.Image | npt.NDArray[Any]
+ImageSource = str | os.PathLike[str] | ImageContent | Image.Image | npt.NDArray[Any]
 
 MAX_PIXELS = 2**29
 """Largest width x height that is decoded: 2.1 GB as Pillow holds it, whose own limit is less than half of that."""
@@ -28,24 +29,25 @@ MAX_PIXELS = 2**29
 # Pillow decodes an opened file when its pixels are first asked for, which two threads must not do at once.
 _SHARED = threading.Lock()
 
-PILLOW = "the Pillow image"
+PILLOW, CONTENT = "the Pillow image", "the image"
 _UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghostscript, OLE parsers or the system
 
 
 def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
     """Return ``source`` as an 8-bit RGB Pillow image, upright.
 
-    ``source`` is a path, a Pillow image, or a uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with
-    ``bgr`` an array's colours are in OpenCV's order, BGR or BGRA. Of an animation the first frame is taken. An RGB
-    image that needs no rotation is returned as it is, not copied.
+    ``source`` is a path, the content of a file (bytes, uint8 [N] or a file open for reading), a Pillow image, or a
+    uint8 array [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA); with ``bgr`` an array's colours are in OpenCV's
+    order, BGR or BGRA. Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it
+    is, not copied.
 
     Raises InputError for an array of another type or shape and an image larger than ``MAX_PIXELS``, ImageError for a
     path that is missing, empty, not an image or damaged.
     """
-    if isinstance(source, np.ndarray):
+    if isinstance(source, np.ndarray) and not is_content(source):
         return _from_array(source, bgr)
     if bgr:
-        raise InputError(f"bgr is of arrays, and the image is {arguments.found(source)}; leave bgr out")
+        raise InputError(f"bgr is of arrays of pixels, and the image is {arguments.found(source)}; leave bgr out")
     if isinstance(source, Image.Image):
         with _SHARED:
             return to_rgb(upright(_decoded(source, PILLOW)), PILLOW)
@@ -53,8 +55,8 @@ def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
     return to_rgb(image, name)
 
 
-def decoded_image(source: str | os.PathLike[str] | Image.Image) -> tuple[Image.Image, str]:
-    """A path's or a Pillow image's pixels, upright and in a mode of their own, and what messages call it.
+def decoded_image(source: object) -> tuple[Image.Image, str]:
+    """The pixels of a path, a file's content or a Pillow image, upright, and what messages call it.
 
     Raises InputError and ImageError as :func:`load_image` does.
     """
@@ -65,17 +67,20 @@ def decoded_image(source: str | os.PathLike[str] | Image.Image) -> tuple[Image.I
     return upright(image), name
 
 
-def stored_image(source: str | os.PathLike[str]) -> tuple[Image.Image, str]:
-    """A path's pixels as they are stored, whatever their EXIF orientation, and what messages call it.
+def stored_image(source: object) -> tuple[Image.Image, str]:
+    """The pixels of a path or a file's content as stored, whatever their EXIF orientation, and what messages call it.
 
     Raises InputError and ImageError as :func:`load_image` does.
     """
     if isinstance(source, (str, os.PathLike)):
         path = arguments.path("the image", source, "the path of one image file")
         return _from_file(path), str(path)
+    if is_content(source):
+        with open_content(source, CONTENT) as stream:
+            return _decoded(_identify(stream, CONTENT), CONTENT), CONTENT
     raise InputError(
-        f"an image must be a path, a Pillow image or a uint8 array, not {type(source).__name__}; "
-        "convert it with numpy.asarray first"
+        "an image must be a path, the bytes of an image file, an open file, a Pillow image or a uint8 array, not "
+        f"{type(source).__name__}; convert it with numpy.asarray first"
     )
 
 
@@ -86,7 +91,7 @@ def _from_file(path: Path) -> Image.Image:
         with path.open("rb") as stream:
             if stream.seek(0, os.SEEK_END) == 0:
                 raise ImageError(f"{path} is empty (0 bytes); an image file was expected")
-            return _decoded(_identify(stream, path), str(path))
+            return _decoded(_identify(stream, str(path), str(path)), str(path))
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the path of the image") from None
     except (OSError, ValueError) as error:
@@ -95,8 +100,8 @@ def _from_file(path: Path) -> Image.Image:
         raise ImageError(f"{path} cannot be read ({error}); check the path and its permissions") from error
 
 
-def _identify(stream: IO[bytes], path: Path) -> Image.Image:
-    """Parse the header with Pillow's registered formats.
+def _identify(stream: IO[bytes], called: str, path: str = "") -> Image.Image:
+    """Parse the header with Pillow's registered formats; messages call it ``called``.
 
     ``Image.open`` does the same and then applies ``Image.MAX_IMAGE_PIXELS``, a global of the whole process that this
     library must not change for its caller; ``_decoded`` applies ``MAX_PIXELS`` instead.
@@ -114,12 +119,12 @@ def _identify(stream: IO[bytes], path: Path) -> Image.Image:
                 answer = accept(prefix) if accept else True
                 if not answer or isinstance(answer, str):  # a string explains a refusal
                     continue
-                return factory(stream, str(path))
+                return factory(stream, path)
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # how a plugin says that the file is not its own
             except Exception as error:
-                raise ImageError(f"{path} is a damaged {name} file ({error}); save the image again") from error
-    raise ImageError(f"{path} is not an image that Pillow can read; convert it to PNG or JPEG")
+                raise ImageError(f"{called} is a damaged {name} file ({error}); save the image again") from error
+    raise ImageError(f"{called} is not an image that Pillow can read; convert it to PNG or JPEG")
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:

@@ -18,6 +18,7 @@ from PIL import Image
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.bundle.settings import RegionSampling
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.image.content import is_content
 from xsam_edge.runtime.image.load import ImageSource, decoded_image
 from xsam_edge.runtime.image.mask_values import of_picture, of_values
 
@@ -81,9 +82,10 @@ def point_mask(point: Sequence[float], size: tuple[int, int]) -> BoolMask:
 def region_mask(source: MaskSource, size: tuple[int, int]) -> BoolMask:
     """Return a mask that the user drew, bool [H, W] with ``size`` = (H, W).
 
-    ``source`` is a bool or integer array [H, W], a Pillow image or a path; or one of these with an id, whose pixels are
-    the region: ``("ids.png", 3)``. Without, what :mod:`mask_values` finds: the shape may be in black and white (0 and
-    another value; of greys the upper half), in what is not transparent, or in a palette of two colours.
+    ``source`` is a bool or integer array [H, W], a Pillow image, a path or a file's content; or one of these with an
+    id, whose pixels are the region: ``("ids.png", 3)``. Without, what :mod:`mask_values` finds: the shape may be in
+    black and white (0 and another value; of greys the upper half), in what is not transparent, or in a palette of two
+    colours.
 
     Raises InputError for a mask of another size, another type, without a pixel or that might mean several regions, and
     for a file that cannot be read.
@@ -179,8 +181,10 @@ def _from_array(array: npt.NDArray[Any], chosen: int | None) -> BoolMask:
 
 
 def _from_image(source: ImageSource, chosen: int | None) -> BoolMask:
-    if not isinstance(source, (str, os.PathLike, Image.Image)):
-        raise InputError(f"a mask must be an array, a Pillow image or a path, not {type(source).__name__}")
+    if not isinstance(source, (str, os.PathLike, Image.Image)) and not is_content(source):
+        raise InputError(
+            f"a mask must be an array, a Pillow image, a path or the content of a file, not {type(source).__name__}"
+        )
     return of_picture(*decoded_image(source), chosen)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from tests.linked import each_apart
 from xsam_edge.benchmarks.flops import cost
 from xsam_edge.runtime.errors import BundleError
 
@@ -96,6 +97,11 @@ def test_a_language_model_in_closed_form(phi3_bundle: Path, sequence: int, past:
     cached = 2 * llm["num_layers"] * kv * (past + sequence)
     values = cached + sequence * (hidden + embed) + rows * llm["vocab_size"]
     assert found.io_bytes == 4 * values + 8 * (sequence + 2 * rows), "positions, rows asked for, next ids"
+
+
+def test_a_graph_behind_links_costs_the_same(phi3_bundle: Path, tmp_path: Path) -> None:
+    linked, axes = each_apart(phi3_bundle, tmp_path), {"batch": 1, "conditions": 2}
+    assert cost(linked / "mask_decoder.onnx", axes) == cost(phi3_bundle / "mask_decoder.onnx", axes)
 
 
 def test_a_graph_without_the_size_of_an_axis(phi3_bundle: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.calibration.statistics.test_collect import assert_equal, data, picture, products
 from xsam_edge.calibration.instrumented import check_device
 from xsam_edge.calibration.statistics.collect import collect
+from xsam_edge.runtime.backends.onnxruntime import WEIGHTS_FOLDER, Model
 from xsam_edge.runtime.backends.onnxruntime.providers import CudaProvider
 from xsam_edge.runtime.errors import BackendError
 
@@ -18,9 +19,10 @@ from xsam_edge.runtime.errors import BackendError
 def test_statistics_of_a_gpu(phi3_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
 
-    def session_with(self: CudaProvider, ort: Any, model: bytes, options: Any, index: int = 0, **_: Any) -> Any:
+    def session_with(self: CudaProvider, ort: Any, model: Model, options: Any, index: int = 0, **_: Any) -> Any:
+        model.configure(options)
         opened.append(options)
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model.content, options, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(CudaProvider, "check", lambda *_: None)
     monkeypatch.setattr(CudaProvider, "session_with", session_with)
@@ -31,8 +33,7 @@ def test_statistics_of_a_gpu(phi3_bundle: Path, tmp_path: Path, monkeypatch: pyt
     }
     assert_equal(found["cpu"], found["cuda"])
     assert len(opened) == 3  # the graphs, all of them on the device
-    entry = "session.model_external_initializers_file_folder_path"
-    assert all(options.get_session_config_entry(entry) == str(phi3_bundle) for options in opened)
+    assert all(options.get_session_config_entry(WEIGHTS_FOLDER) == str(phi3_bundle) for options in opened)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")

@@ -4,6 +4,7 @@ from xsam_edge.runtime.backends.onnxruntime.backend import OnnxRuntimeBackend
 from xsam_edge.runtime.backends.onnxruntime.devices import DEVICES, open_device
 from xsam_edge.runtime.backends.onnxruntime.gpu import GpuBackend
 from xsam_edge.runtime.backends.onnxruntime.library import one_line
+from xsam_edge.runtime.backends.onnxruntime.linked import WEIGHTS_FOLDER, Model, find_model
 from xsam_edge.runtime.backends.onnxruntime.providers import CUDA
 from xsam_edge.runtime.backends.onnxruntime.session import (
     QUANTIZED_DISABLED,
@@ -18,9 +19,12 @@ __all__ = [
     "DEVICES",
     "QUANTIZED_DISABLED",
     "THREAD_ENTRIES",
+    "WEIGHTS_FOLDER",
     "GpuBackend",
+    "Model",
     "OnnxRuntimeBackend",
     "cpu_disabled",
+    "find_model",
     "one_line",
     "open_device",
     "release_heap",

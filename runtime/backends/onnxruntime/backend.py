@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from xsam_edge.runtime.backends.base import Array, Buffer
 from xsam_edge.runtime.backends.onnxruntime.library import import_library, is_since, one_line, runs_without_logits
+from xsam_edge.runtime.backends.onnxruntime.linked import find_model
 from xsam_edge.runtime.backends.onnxruntime.session import (
     CPU,
     check_types,
@@ -75,9 +76,11 @@ class OnnxRuntimeBackend:
         """See :class:`xsam_edge.runtime.backends.base.Backend`."""
         if spec.quantized == "float16":
             self._check_rounding(path)
+        model = find_model(self._ort, path)
         options, disabled = cpu_options(self._threads), cpu_disabled(spec)
+        model.configure(options)
         try:
-            session = self._ort.InferenceSession(str(path), options, providers=[CPU], disabled_optimizers=disabled)
+            session = self._ort.InferenceSession(model.content, options, providers=[CPU], disabled_optimizers=disabled)
         except Exception as error:  # its exception types share no base
             raise BackendError(f"{path} cannot be loaded by ONNX Runtime: {one_line(error)}") from error
         release_heap()

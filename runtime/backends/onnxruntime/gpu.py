@@ -20,6 +20,7 @@ from xsam_edge.runtime.backends.cuda.calls import Cuda
 from xsam_edge.runtime.backends.cuda.driver import DriverApi
 from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors, copy_all
 from xsam_edge.runtime.backends.onnxruntime.library import import_library, one_line, runs_without_logits
+from xsam_edge.runtime.backends.onnxruntime.linked import find_model
 from xsam_edge.runtime.backends.onnxruntime.providers import Provider
 from xsam_edge.runtime.backends.onnxruntime.session import check_types
 from xsam_edge.runtime.backends.tensorrt.plan import (
@@ -98,8 +99,9 @@ class GpuBackend(DeviceTensors):
         return GpuGraph(session, spec, self, self._ort.RunOptions if captured else None)
 
     def _session(self, path: Path, *, capture: bool) -> Any:
+        model = find_model(self._ort, path)
         try:
-            return self._provider.session(self._ort, str(path), self._cuda.index, capture=capture)
+            return self._provider.session(self._ort, model, self._cuda.index, capture=capture)
         except BackendError as error:
             raise BackendError(f"{path} cannot be run on {self._provider.device}: {error}") from error
         except Exception as error:  # its exception types share no base

@@ -18,6 +18,7 @@ import numpy as np
 
 from xsam_edge.runtime.backends.cuda.driver import DriverApi
 from xsam_edge.runtime.backends.onnxruntime.library import quiet, reason
+from xsam_edge.runtime.backends.onnxruntime.linked import Model
 from xsam_edge.runtime.backends.onnxruntime.session import CPU, gpu_options
 from xsam_edge.runtime.errors import BackendError, NoDeviceError
 from xsam_edge.runtime.versions import version_of
@@ -56,7 +57,7 @@ class Provider(Protocol):
             NoDeviceError: no driver, no GPU, or a driver that is too old.
         """
 
-    def session(self, ort: Any, model: str | bytes, index: int, *, capture: bool = False) -> Any:
+    def session(self, ort: Any, model: Model, index: int, *, capture: bool = False) -> Any:
         """A session on the GPU ``index``.
 
         Raises:
@@ -85,21 +86,22 @@ class CudaProvider:
         missing = preload(ort)
         try:
             with quiet(ort):
-                self.session(ort, _SMALLEST_MODEL, 0).run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
+                self.session(ort, Model(_SMALLEST_MODEL), 0).run(None, {"x": np.ones((1, 1, 1, 1), np.float32)})
         except Exception as error:  # its exception types share no base
             why = f"{', '.join(missing)} cannot be loaded" if missing else reason(error)
             raise BackendError(f"onnxruntime {version_of(ort)} cannot use CUDA: {why}; {_LIBRARIES}") from error
         return driver
 
-    def session(self, ort: Any, model: str | bytes, index: int, *, capture: bool = False) -> Any:
+    def session(self, ort: Any, model: Model, index: int, *, capture: bool = False) -> Any:
         """See :class:`Provider`."""
         return self.session_with(ort, model, gpu_options(ort), index, capture=capture)
 
-    def session_with(self, ort: Any, model: str | bytes, options: Any, index: int = 0, *, capture: bool = False) -> Any:
+    def session_with(self, ort: Any, model: Model, options: Any, index: int = 0, *, capture: bool = False) -> Any:
         """A session with ``SessionOptions`` of its own; raises as :meth:`session`."""
         providers = [(self.name, cuda_options(index, capture=capture)), CPU]
+        model.configure(options)
         with quiet(ort):
-            session = ort.InferenceSession(model, options, providers=providers, enable_fallback=0)
+            session = ort.InferenceSession(model.content, options, providers=providers, enable_fallback=0)
         return _checked(session, self.name)
 
 
@@ -138,12 +140,13 @@ class RtxProvider:
             raise NoDeviceError("TensorRT-RTX sees no GPU that it can use; it takes GeForce RTX 20 and newer")
         return driver
 
-    def session(self, ort: Any, model: str | bytes, index: int, *, capture: bool = False) -> Any:
+    def session(self, ort: Any, model: Model, index: int, *, capture: bool = False) -> Any:
         """See :class:`Provider`."""
         options = gpu_options(ort)
         options.add_provider_for_devices([self._devices(ort)[index]], {})
+        model.configure(options)
         with quiet(ort):
-            session = ort.InferenceSession(model, options, enable_fallback=0)
+            session = ort.InferenceSession(model.content, options, enable_fallback=0)
         return _checked(session, self.name)
 
     def _devices(self, ort: Any) -> list[Any]:

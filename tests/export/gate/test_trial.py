@@ -102,6 +102,23 @@ def test_a_trial_scores_as_the_bundle_that_is_written(
         np.testing.assert_array_equal(one.mask, other.mask)
 
 
+@pytest.mark.parametrize("around", ["fp16", "fp32"])
+def test_a_trial_by_stages_scores_as_the_bundle_that_is_written(
+    base: Path, ranges: dict[str, float], around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xsam_edge.calibration.staged.run.WHOLE_BYTES", 0)
+    exam = Exam(base, DATA.held_out, progress=silent)
+    assignment = assign(plan("int8", around, base), bundle_names(base))
+    with WeightFile(base) as weights:
+        trials = Trials(base, ranges, weights)
+        tried = exam.score(trials.bundle(assignment.float), trials.backend(assignment), what="trial")
+    write(base, tmp_path / "written", assignment, ranges)
+    with WeightFile(tmp_path / "written") as own:
+        found = exam.score(tmp_path / "written", written_backend(tmp_path / "written", own), what="written")
+    assert 0.5 < tried.mean_iou < 1
+    assert (tried.mean_iou, tried.stderr, tried.tasks) == (found.mean_iou, found.stderr, found.tasks)
+
+
 def test_a_trial_without_half_types_is_float32_between_graphs(base: Path, exam: Exam) -> None:
     """Blocks that are tried alone are not blamed for embeddings and features in FP16."""
     names = bundle_names(base)

@@ -130,6 +130,36 @@ def test_the_first_altered_run_is_told_whichever_is_hashed_first(bundle: Path, m
         check(bundle)
 
 
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("../.dvc/cache/files/md5/01/23", "fetch what it stands for with `dvc pull`, or copy the bundle with it"),
+        ("../.git/annex/objects/Xx/Yy/KEY/KEY", "fetch what it stands for with `git annex get`, or"),
+        ("../../blobs/0123", "fetch what it stands for with `hf download`, or"),
+        ("elsewhere", "fetch what it stands for, or copy the bundle with it"),
+    ],
+)
+def test_a_link_to_nothing_is_no_missing_file(bundle: Path, target: str, said: str) -> None:
+    (bundle / "weights").unlink()
+    (bundle / "weights").symlink_to(target)
+    with pytest.raises(BundleError) as error:
+        check(bundle)
+    assert str(error.value).startswith(f"{bundle / 'weights'} is a link to {target}, where nothing is; {said}")
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:01\nsize 350\n", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s350--01.data\n", "git annex get"),
+    ],
+)
+def test_what_stands_for_a_file_is_told(bundle: Path, content: bytes, command: str) -> None:
+    (bundle / "weights").write_bytes(content)
+    with pytest.raises(BundleError, match=f"weights only stands for a file that is not there; .* `{command}`"):
+        check(bundle)
+
+
 def test_a_manifest_without_chunks_is_checked_by_the_whole(bundle: Path) -> None:
     """As exports of before wrote it."""
     path = bundle / m.MANIFEST_FILE

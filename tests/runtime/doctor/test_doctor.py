@@ -13,7 +13,9 @@ from typing import Any
 import PIL
 import pytest
 
+from tests.linked import each_apart
 from tests.runtime.doctor.recorded_machines import ORIN_COMMANDS, ORIN_DEVICE, ORIN_NANO, machine
+from xsam_edge.runtime import XSam
 from xsam_edge.runtime.bundle import verification
 from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
@@ -23,6 +25,7 @@ from xsam_edge.runtime.doctor import bundle, software
 from xsam_edge.runtime.doctor.host import Host, Output, run_command
 from xsam_edge.runtime.doctor.machine import parse_l4t, parse_power_mode
 from xsam_edge.runtime.doctor.software import OnnxRuntime
+from xsam_edge.runtime.errors import BundleError
 from xsam_edge.runtime.versions import untested
 
 
@@ -302,6 +305,20 @@ def test_an_altered_bundle(orin: Host, phi3_bundle: Path, tmp_path: Path, capsys
     unchecked = report(capsys, orin, str(copy), "--verify", "none")["runs"]
     assert unchecked["files"] == {"runs": True, "reason": "sizes only; hashes were not checked"}
     assert unchecked["CPU"]["runs"] is True
+
+
+def test_a_linked_bundle(orin: Host, phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What can be loaded is whole, and what is not there is no damage."""
+    linked = each_apart(phi3_bundle, tmp_path)
+    found = report(capsys, orin, str(linked))["runs"]
+    assert found["files"] == {"runs": True, "reason": ""} and found["CPU"]["runs"]
+    weights = linked / "llm.onnx.data"
+    weights.resolve().unlink()
+    found = report(capsys, orin, str(linked))["runs"]
+    with pytest.raises(BundleError) as error:
+        XSam.load(linked)
+    assert found == {"files": {"runs": False, "reason": str(error.value)}}
+    assert "llm.onnx.data is a link to" in str(error.value)
 
 
 def test_an_unchanged_bundle_is_not_read_again(

@@ -93,7 +93,7 @@ def test_blue_first():
     np.testing.assert_array_equal(load_image(array, bgr=True), array[..., 2::-1])
     np.testing.assert_array_equal(load_image(array[..., 0], bgr=True), load_image(array[..., 0]))
     for source in ("image.png", Image.fromarray(array)):
-        with pytest.raises(InputError, match="bgr is of arrays"):
+        with pytest.raises(InputError, match="bgr is of arrays of pixels"):
             load_image(source, bgr=True)
 
 
@@ -112,7 +112,7 @@ def test_arrays():
         (np.zeros((0, 5, 3), np.uint8), "at least 1 x 1"),
         (np.zeros((5, 5, 3), np.float32), "float32"),
         (np.zeros((3, 8, 8), np.uint8), "channels last"),
-        (np.zeros(5, np.uint8), "channels last"),
+        (np.zeros(5, np.int8), "not int8"),
         (Image.new("RGB", (0, 5)), "at least 1 x 1"),
         (Image.new("F", (5, 5)), "floating-point"),
         (None, "NoneType"),

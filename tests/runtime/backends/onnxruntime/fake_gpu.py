@@ -88,7 +88,7 @@ class FakeOrt:
             raise Fail("This session cannot use the graph capture feature as requested by the user")
         if self.missing:
             chosen = ["CPUExecutionProvider"]
-        session = FakeSession(self, model, chosen, settings)
+        session = FakeSession(self, model, chosen, settings, options.entries)
         self.sessions.append(session)
         return session
 
@@ -98,6 +98,10 @@ class FakeOptions:
 
     def __init__(self) -> None:
         self.chosen: list[str] = []
+        self.entries: dict[str, str] = {}
+
+    def add_session_config_entry(self, name: str, value: str) -> None:
+        self.entries[name] = value
 
     def add_provider_for_devices(self, devices: Sequence[Any], options: Mapping[str, str]) -> None:
         if not devices:
@@ -118,12 +122,22 @@ class FakeRunOptions:
 class FakeSession:
     """An ``InferenceSession``. ``runs`` lists what each run was: run, capture or replay."""
 
-    def __init__(self, ort: FakeOrt, model: str | bytes, providers: list[str], settings: Mapping[str, str]) -> None:
-        self.ort, self.providers, self.settings = ort, providers, settings
+    def __init__(
+        self,
+        ort: FakeOrt,
+        model: str | bytes,
+        providers: list[str],
+        settings: Mapping[str, str],
+        entries: Mapping[str, str],
+    ) -> None:
+        self.ort, self.providers, self.settings, self.entries = ort, providers, settings, entries
         self.fallback = True
         self.runs: list[str] = []
         self.bound: list[FakeBinding] = []
-        self._session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        real = onnxruntime.SessionOptions()
+        for name, value in entries.items():
+            real.add_session_config_entry(name, value)
+        self._session = onnxruntime.InferenceSession(model, real, providers=["CPUExecutionProvider"])
         self._warm: set[int] = set()
         self._captured: dict[int, FakeBinding] = {}
 

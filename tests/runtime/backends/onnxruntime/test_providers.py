@@ -10,7 +10,7 @@ import pytest
 
 from tests.runtime.backends.onnxruntime.fake_gpu import RTX_NAME, FakeOrt
 from tests.runtime.backends.tensorrt.fake_cuda import FakeCudart
-from xsam_edge.runtime.backends.onnxruntime import DEVICES, open_device, providers
+from xsam_edge.runtime.backends.onnxruntime import DEVICES, Model, open_device, providers
 from xsam_edge.runtime.backends.onnxruntime.providers import CUDA, TENSORRT_RTX, cuda_options, problems
 from xsam_edge.runtime.errors import BackendError, NoDeviceError
 
@@ -109,7 +109,7 @@ def test_the_plugin_is_registered_once(ort: FakeOrt, cudart: FakeCudart, plugin:
     for _ in range(2):
         TENSORRT_RTX.check(ort, cudart)
     assert list(ort.plugins) == [RTX_NAME]
-    session = TENSORRT_RTX.session(ort, providers._SMALLEST_MODEL, 0)
+    session = TENSORRT_RTX.session(ort, Model(providers._SMALLEST_MODEL), 0)
     assert session.get_providers()[0] == RTX_NAME and not session.fallback
 
 
