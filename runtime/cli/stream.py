@@ -25,7 +25,7 @@ from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.recording import Recording
+from xsam_edge.runtime.stream.recording import Recording, check_video
 from xsam_edge.runtime.stream.sources import Camera, Folder, open_source
 from xsam_edge.runtime.stream.stream import Counts
 
@@ -94,7 +94,10 @@ def check_stream_options(options: argparse.Namespace) -> None:
             "--overwrite is for what is written, and --source writes nothing without --output or "
             "--save-video; leave it out"
         )
-    elif options.save_video is not None and options.save_video.exists() and not options.overwrite:
+    if options.save_video is None:
+        return
+    check_video(options.save_video)
+    if options.save_video.exists() and not options.overwrite:
         raise InputError(f"{options.save_video} already exists; choose another with --save-video, or pass --overwrite")
 
 

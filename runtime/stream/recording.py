@@ -29,6 +29,14 @@ _RATES = (1.0, 240.0)
 _TICKS = 1000  # a second, in which PyAV is told times
 
 
+def check_video(path: Path) -> None:
+    """Raise InputError for an ending that :class:`Recording` does not know, or a folder that is not there."""
+    if path.suffix.lower() not in _CODECS:
+        raise InputError(f"{path} is no name of a video to write; end it in {', '.join(_CODECS)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a folder; make it first")
+
+
 class Recording:
     """A video file that is there once it is closed, with whatever was added until then.
 
@@ -42,12 +50,8 @@ class Recording:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = arguments.path("the video to write", path, "a file's name")
-        ending = self.path.suffix.lower()
-        if ending not in _CODECS:
-            raise InputError(f"{self.path} is no name of a video to write; end it in {', '.join(_CODECS)}")
-        if not self.path.parent.is_dir():
-            raise InputError(f"{self.path.parent} is not a folder; make it first")
-        self._part = self.path.with_name(f".xsam-{uuid4().hex}{ending}")
+        check_video(self.path)
+        self._part = self.path.with_name(f".xsam-{uuid4().hex}{self.path.suffix.lower()}")
         kinds: dict[str, type[_Writer]] = {"av": _PyAv, "cv2": _OpenCv}
         kind = next((kind for package, kind in kinds.items() if video.installed(package)), None)
         if kind is None:
