@@ -25,10 +25,11 @@ COMMANDS: Mapping[str, tuple[Callable[[], argparse.ArgumentParser], Main]] = {
 # Options that do something in whatever company the command takes them.
 USED = {
     "xsam-bench": "against prompts image repeat warmup together answer json markdown html device context verify",
-    "xsam-doctor": "json",
+    "xsam-doctor": "json verbose quiet",
     "xsam-eval": "data split task limit against json answer threshold write-threshold device context verify",
     "xsam-export": "checkpoint random-weights from json engine plan",
-    "xsam-segment": "source refer reason things stuff box point mask describe chat json device context verify",
+    "xsam-segment": "source refer reason things stuff box point mask describe chat json device context verify "
+    "verbose quiet",
     "xsam-verify": "reference device json",
 }
 CHECKPOINT, RANDOM = "--checkpoint nowhere -o out", "--random-weights --variant phi3"
@@ -82,6 +83,7 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "strict": (f"{REFER} --strict",),
         "reconnect": (f"{REFER} --reconnect 5",),
         "timeout": (f"{REFER} --timeout 5",),
+        "save-video": (f"{REFER} --save-video out.mp4",),
         "panoptic": (f"{REFER} --panoptic",),
         "instances": (f"{REFER} --instances",),
         "semantic": (f"{REFER} --semantic",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -40,16 +41,18 @@ def divide(graph: ir.Graph, own: Collection[str], most_bytes: int) -> Division:
 
     ``own`` are the names of its outputs; what other outputs were added for does not matter.
     """
-    nodes = _needed(graph, own)
-    last = {value: place for place, node in enumerate(nodes) for value in node.inputs if value is not None}
+    embeds = {value for value in graph.inputs if value.name == contract.INPUTS_EMBEDS}
+    stream = _hanging(graph, embeds)
     moving = _moving(graph)
-    live = {value for value in graph.inputs if value.name == contract.INPUTS_EMBEDS}
+    nodes = _ordered([node for node in _needed(graph, own) if not stream.isdisjoint(node.outputs)], stream, moving)
+    last = {value: place for place, node in enumerate(nodes) for value in node.inputs if value is not None}
+    live = set(embeds)
     counted: set[ir.Value] = set()
     pieces: list[tuple[int, str]] = []  # bytes of weights up to a place to cut at, and the value there
     size = 0
     for place, node in enumerate(nodes):
         size += sum(_weights(node, moving, counted))
-        live |= moving & set(node.outputs)
+        live |= stream & set(node.outputs)  # what hangs on a past alone is at hand in any part
         live = {value for value in live if last.get(value, -1) > place}
         if len(live) == 1 and live <= set(node.outputs):
             pieces.append((size, str(node.outputs[0].name)))
@@ -92,13 +95,46 @@ def _needed(graph: ir.Graph, outputs: Collection[str]) -> list[ir.Node]:
     return [node for node in graph if node in needed]
 
 
+def _ordered(nodes: list[ir.Node], stream: set[ir.Value], moving: set[ir.Value]) -> list[ir.Node]:
+    """The nodes in their order, but what leads to outputs alone as soon as it can: a Cast is not left for the end."""
+    makers = {value: node for node in nodes for value in node.outputs}
+    before = {node: {makers[value] for value in stream.intersection(node.inputs) if value in makers} for node in nodes}
+    leading: set[ir.Node] = set()  # to weights that are read
+    for node in reversed(nodes):
+        if node in leading or any(_weights(node, moving, set())):
+            leading |= {node, *before[node]}
+    after: dict[ir.Node, list[ir.Node]] = {node: [] for node in nodes}
+    for node, sources in before.items():
+        for source in sources:
+            after[source].append(node)
+    places = {node: (node in leading, place) for place, node in enumerate(nodes)}
+    missing = {node: len(sources) for node, sources in before.items()}
+    ready = [(*places[node], node) for node in nodes if not missing[node]]
+    heapify(ready)
+    ordered: list[ir.Node] = []
+    while ready:
+        *_, node = heappop(ready)
+        ordered.append(node)
+        for reader in after[node]:
+            missing[reader] -= 1
+            if not missing[reader]:
+                heappush(ready, (*places[reader], reader))
+    return ordered
+
+
 def _moving(graph: ir.Graph) -> set[ir.Value]:
     """What hangs on the input embeddings, or on a past, by more than their shapes."""
-    moving = {value for value in graph.inputs if value.name == contract.INPUTS_EMBEDS or _new_of(value) is not None}
+    inputs = (value for value in graph.inputs if value.name == contract.INPUTS_EMBEDS or _new_of(value) is not None)
+    return _hanging(graph, inputs)
+
+
+def _hanging(graph: ir.Graph, values: Iterable[ir.Value]) -> set[ir.Value]:
+    """Values, and what hangs on them by more than their shapes."""
+    found = set(values)
     for node in graph:
-        if node.op_type != "Shape" and any(value in moving for value in node.inputs):
-            moving.update(node.outputs)
-    return moving
+        if node.op_type != "Shape" and any(value in found for value in node.inputs):
+            found.update(node.outputs)
+    return found
 
 
 def _new_of(value: ir.Value) -> str | None:

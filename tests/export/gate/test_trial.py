@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from xsam_edge.calibration.calibration_data import open_calibration
+from xsam_edge.calibration.staged.division import divide
+from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.export.bundle import write_graph
 from xsam_edge.export.gate.frame import write_half_frame
 from xsam_edge.export.gate.measure import Exam
@@ -117,6 +119,20 @@ def test_a_trial_by_stages_scores_as_the_bundle_that_is_written(
         found = exam.score(tmp_path / "written", written_backend(tmp_path / "written", own), what="written")
     assert 0.5 < tried.mean_iou < 1
     assert (tried.mean_iou, tried.stderr, tried.tasks) == (found.mean_iou, found.stderr, found.tasks)
+
+
+@pytest.mark.parametrize(("kind", "around"), [("fp16", "fp16"), ("int8", "fp32"), ("int8", "fp16"), ("int4", "fp16")])
+def test_the_language_model_of_a_trial_has_the_parts_of_fp32(
+    base: Path, ranges: dict[str, float], kind: str, around: str
+) -> None:
+    """Casts of all pasts stand before the first layer, those of all new keys and values behind the last one."""
+    own = {tensor.name for tensor in read_manifest(base).graphs[contract.LLM].outputs}
+    plain = divide(load_graph(base / "llm.onnx").graph, own, 1)
+    with WeightFile(base) as weights:
+        backend = Trials(base, ranges, weights).backend(assign(plan(kind, around, base), bundle_names(base)))
+        found = divide(backend.edited(base / "llm.onnx").graph, own, 1)
+    layers = [name for name in plain.cuts if "/layers." in name]
+    assert len(layers) > 4 and layers == [name for name in found.cuts if name in layers]
 
 
 def test_a_trial_without_half_types_is_float32_between_graphs(base: Path, exam: Exam) -> None:
