@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from xsam_edge.benchmarks.full_size_checkpoint import main as write_checkpoint
 from xsam_edge.export.cli import main
-from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.runtime.bundle.contract import Dialect
@@ -32,9 +31,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def torch_model(checkpoint: Path, dialect: Dialect) -> XSam:
     """The modules with the checkpoint's own tensors, which no export has touched."""
     request = from_checkpoint(str(checkpoint), progress=silent)
-    with fake_tensors():
-        model = XSam(request.config, dialect=dialect)
-    model.to_empty(device="cpu")
+    model = XSam(request.config, dialect=dialect)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             rows = np.array(request.weights.read_rows(name, 0, parameter.shape[0]), np.float32)
