@@ -10,7 +10,7 @@ BENCH := benchmark-bundle
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
-	@echo "make test       run the tests, some five minutes of one core, and print the ten slowest"
+	@echo "make test       run the tests, some ten minutes of one core, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
