@@ -307,12 +307,13 @@ class _Quantization:
             self.notes.append("the masks agree less with FP32 than was asked for; shipped because that was allowed")
             return
         raised, score = len({item.pattern for item in outcome.raised}), outcome.score
+        known = f" ± {INTERVAL * score.stderr:.4f}" if score.pictures > 1 else " on a single picture"
         raise XSamError(
-            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f} "
-            f"± {INTERVAL * score.stderr:.4f}, below the bound of {self.options.min_iou}; that is the best of "
-            f"{outcome.trials} trials, with {raised} of {outcome.blocks} blocks raised"
-            + (f", of which {', '.join(outcome.first[:3])} cost most" if outcome.first else "")
+            f"the masks of {precision_of(self.plan)} agree with FP32 to a mean IoU of {score.mean_iou:.4f}{known}, "
+            f"below the bound of {self.options.min_iou}; that is the best of {outcome.trials} trials, with {raised} of "
+            f"{outcome.blocks} blocks raised"
             + (" in the time of --gate-minutes" if outcome.out_of_time else "")
+            + (f"; {', '.join(outcome.first[:3])} cost most" if outcome.first else "")
             + ". Use a higher precision, more calibration samples, a lower --min-iou or --allow-degraded"
         )
 

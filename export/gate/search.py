@@ -195,6 +195,7 @@ class Search:
         if plan not in self._noise:
             self._noise[plan] = rank(assign(plan, self._names))
         noise = self._noise[plan]
+        self._blocks.update(low)
         self._first = tuple(sorted(low, key=lambda block: -noise.get(block, 0.0)))
         for block in self._first:
             level = decibels(1.0, noise.get(block, 0.0))

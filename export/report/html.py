@@ -13,7 +13,7 @@ from xsam_edge.calibration.page.rows import bar, dot, interval
 from xsam_edge.export.report.charts import PRECISIONS, block_chart, kind_of
 from xsam_edge.export.report.facts import BlockFacts, Report, SizeFacts, WorstCase
 from xsam_edge.export.report.style import CSS
-from xsam_edge.export.report.wording import decibels, half_range, is_raised, of_fp32, total, verdict
+from xsam_edge.export.report.wording import decibels, half_range, is_raised, of_fp32, spread, total, verdict
 from xsam_edge.runtime.units import duration, size
 
 _FULL_BAR = 60.0  # dB
@@ -66,7 +66,7 @@ def _verdict(report: Report) -> Markup:
 def _tiles(report: Report) -> Markup:
     shown = []
     if report.gate is not None:
-        shown.append(("mask IoU with FP32", ratio(report.gate.mean_iou), f"± {ratio(report.gate.stderr)}"))
+        shown.append(("mask IoU with FP32", ratio(report.gate.mean_iou), spread(report.gate)))
         shown.append(("equal tokens", percent(report.gate.token_agreement), "of those generated"))
     if report.sizes:
         whole = total(report.sizes)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from xsam_edge.calibration.page.numbers import NONE, count, known, ratio
 from xsam_edge.export.precision.plan import matches
-from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, HalfRangeFacts, Report, SizeFacts
+from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts, GateFacts, HalfRangeFacts, Report, SizeFacts
 
 _HALF_END = "65,504"
 
@@ -22,6 +22,11 @@ class GateVerdict:
     text: str
 
 
+def spread(gate: GateFacts) -> str:
+    """The standard error of the mean, which one picture does not tell."""
+    return f"± {ratio(gate.stderr)}" if gate.pictures > 1 else "on a single picture"
+
+
 def verdict(report: Report) -> GateVerdict:
     """Whether the masks hold."""
     gate = report.gate
@@ -30,7 +35,7 @@ def verdict(report: Report) -> GateVerdict:
         return (
             GateVerdict("degraded", "Degraded", text) if report.degraded else GateVerdict("open", "Not measured", text)
         )
-    figures, bound = f"Mean mask IoU with FP32 is {ratio(gate.mean_iou)} ± {ratio(gate.stderr)}", ratio(gate.min_iou)
+    figures, bound = f"Mean mask IoU with FP32 is {ratio(gate.mean_iou)} {spread(gate)}", ratio(gate.min_iou)
     if report.degraded:
         return GateVerdict("degraded", "Degraded", f"{figures}; bound {bound} missed, as allowed.")
     if not gate.passed:

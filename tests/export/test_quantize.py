@@ -127,7 +127,7 @@ def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
     assert kinds["/llm/MatMul"] == "int8"
 
 
-def searched(*results: tuple[Plan, float, bool]) -> type[quantize.Search]:
+def searched(*results: tuple[Plan, float, bool], pictures: int = 2) -> type[quantize.Search]:
     """A search that finds these plans, scores and whether they pass, with two of twelve blocks raised in seven trials.
 
     ``told`` has the scores of those that missed the bound as they were written.
@@ -139,7 +139,7 @@ def searched(*results: tuple[Plan, float, bool]) -> type[quantize.Search]:
 
         def results(self, plan: Plan) -> Iterator[SearchResult]:
             for found, iou, passed in results:
-                yield SearchResult(found, Score(iou, 0.1, None, 1, 1, {}, ()), raised, {}, 12, (), 7, passed)
+                yield SearchResult(found, Score(iou, 0.1, None, pictures, 1, {}, ()), raised, {}, 12, (), 7, passed)
 
         def below(self, result: SearchResult, score: Score) -> None:
             self.told.append(score.mean_iou)
@@ -169,6 +169,9 @@ def test_a_bound_that_cannot_be_held_is_an_error(
     ):
         quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(quantize, "Search", searched((Plan("fp16"), 0.5, False), pictures=1))
+    with pytest.raises(XSamError, match=r"of 0\.5000 on a single picture, below"):
+        quantize.quantize_bundle(request, tmp_path / "bundle", options, progress=silent)
     manifest, facts = quantize.quantize_bundle(
         request, tmp_path / "bundle", replace(options, allow_degraded=True, min_iou=1.0), progress=silent
     )

@@ -194,6 +194,7 @@ def test_what_would_be_raised_first_is_told_when_the_time_is_over() -> None:
     noise = {"/llm/layers.4/mlp/**": 0.5, "/llm/layers.2/mlp/**": 0.2, "/llm/layers.6/mlp/**": 1e-3}
     found = next(Search(NAMES, chain, 0.97, time.monotonic(), lambda _: noise).results(INT8))
     assert (found.passed, found.out_of_time, found.trials, found.plan) == (False, True, 1, INT8)
+    assert found.blocks == BLOCKS
     assert found.first[:3] == ("/llm/layers.4/mlp/**", "/llm/layers.2/mlp/**", "/llm/layers.6/mlp/**")
 
 

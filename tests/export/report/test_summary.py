@@ -83,3 +83,9 @@ def test_an_export_without_data_has_no_line_of_calibration() -> None:
     lines = summary_lines(replace(EMPTY, calibration=CalibrationFacts("", 0)))
     assert not any(line.startswith("calibration") for line in lines)
     assert any(line.startswith("calibration") for line in summary_lines(EMPTY))
+
+
+def test_one_picture_has_no_standard_error() -> None:
+    single = "\n".join(summary_lines(replace(FULL, gate=replace(GATE, pictures=1))))
+    assert "on a single picture" in single and "±" not in single
+    assert "±" in "\n".join(summary_lines(FULL))
