@@ -1,8 +1,7 @@
-"""A layer that no reduced precision can hold as it is, found by the gate."""
+"""A layer that no reduced precision can hold as it is, found before the search."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -27,18 +26,13 @@ def sabotaged(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow  # a chain run for every block
-def test_a_sabotaged_layer_is_raised_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.slow  # an export up to the search
+def test_a_sabotaged_layer_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it gives is beyond FP16 where graphs meet, which no block that is raised would mend."""
     output = tmp_path / "bundle"
     options = ["--checkpoint", str(sabotaged(tmp_path)), "--precision", "int8", "--no-smoothing"]
     few = ["--calibration-samples", "6", "--gate-samples", "4"]
-    code = main(
-        [*options, *few, "--calibration-cache", str(tmp_path / "cache"), "--min-iou", "0.985", "-o", str(output)]
-    )
-    if code == 2:
-        assert not output.exists()
-        assert "below the bound of 0.985" in capsys.readouterr().err
-    else:
-        report = json.loads((output / "report.json").read_text())
-        assert report["gate"]["mean_iou"] >= 0.985
-        assert any("/segmentor/encoder/layers.2/mlp" in item["pattern"] for item in report["raised"])
+    assert main([*options, *few, "--calibration-cache", str(tmp_path / "cache"), "-o", str(output)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "image_embeds, an output of image_encoder, reaches" in error and "65,504" in error
+    assert not output.exists()
