@@ -159,10 +159,10 @@ class Search:
         base, low = resolve(plan, self._names), self._low(plan, quantized=quantized)
         self._blocks |= low.keys()
         if quantized and self._rank is not None:
-            self._order_by_noise(plan, low, self._rank)
+            blocks = self._order_by_noise(plan, low, self._rank)
         else:
-            self._try_alone(base, low, quantized)
-        order = [RaisedBlock(block, to, self._order[block]) for block in self._first]
+            blocks = self._try_alone(base, low, quantized)
+        order = [RaisedBlock(block, to, self._order[block]) for block in blocks]
         few = 0  # so many raised are known not to do
         while few < len(order):
             enough, found = len(order) + 1, None
@@ -182,16 +182,19 @@ class Search:
 
     def _try_alone(
         self, base: Mapping[str, NodePrecision], low: Mapping[str, tuple[str, ...]], quantized: bool
-    ) -> None:
+    ) -> tuple[str, ...]:
+        """Measure blocks; returns them in the order of raising."""
         tried: dict[str, float] = {}
         for number, (block, names) in enumerate(low.items(), 1):
             what = f"block {number} of {len(low)} alone"
             tried[block] = self._score(_alone(base, names, quantized), FEW, what).mean_iou
             self._alone[block] = tried[block]
             self._order[block] = f"raised: alone in lower precision it leaves a mask IoU of {tried[block]:.4f}"
-            self._first = tuple(sorted(tried, key=tried.__getitem__))
+            self._first = tuple(sorted(tried, key=tried.__getitem__))  # here: the time may be over at any block
+        return tuple(sorted(tried, key=tried.__getitem__))
 
-    def _order_by_noise(self, plan: Plan, low: Iterable[str], rank: Rank) -> None:
+    def _order_by_noise(self, plan: Plan, low: Iterable[str], rank: Rank) -> tuple[str, ...]:
+        """Rank blocks; returns them in the order of raising."""
         if plan not in self._noise:
             self._noise[plan] = rank(assign(plan, self._names))
         noise = self._noise[plan]
@@ -202,6 +205,7 @@ class Search:
             self._order[block] = "raised: " + (
                 "its noise was not measured" if level is None else f"it adds noise {level:.0f} dB below the signal"
             )
+        return self._first
 
     def _low(self, plan: Plan, *, quantized: bool) -> dict[str, tuple[str, ...]]:
         """The blocks of a plan that have integers, or FP16, in them, with their nodes."""

@@ -201,3 +201,17 @@ def test_what_would_be_raised_first_is_told_when_the_time_is_over() -> None:
 def test_blocks_tried_alone_are_told_in_the_order_of_raising() -> None:
     found = search(Stuck({0: 0.3, 5: 0.4}), Plan("fp32", (), (Rule("/llm/**", "int8"),)))
     assert found.first[:2] == ("/llm/layers.5/mlp/**", "/llm/layers.0/mlp/**")
+
+
+def test_where_nothing_is_left_to_raise_nothing_is_tried() -> None:
+    """Integers with FP32 around them everywhere: without them no block is in FP16, only values between graphs are."""
+
+    class Fickle(Stuck):
+        def __call__(self, assignment: Assignment, limit: int | None, what: str) -> Score:
+            score = super().__call__(assignment, limit, what)
+            return Score(1.0, 0.0, None, 1, 1, {}, ()) if what == "nothing quantised" else score
+
+    chain = Fickle({0: 0.3})
+    found = search(chain, Plan("fp16", (Rule("/llm/**", "fp32"),), (Rule("/llm/**", "int8"),)))
+    assert not found.passed and chain.asked[-1][0] == "all in FP32"
+    assert not any(" of 0 blocks raised" in what for what, _ in chain.asked)
