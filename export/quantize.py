@@ -1,4 +1,4 @@
-"""A bundle in FP16, INT8 or INT4: calibrated, smoothed, searched, written, measured and reported.
+"""A bundle in FP16, INT8, INT4 or FP8: calibrated, smoothed, searched, written, measured and reported.
 
 Everything starts from an FP32 bundle in a folder of its own beside the output. It is what calibration runs, what the
 masks are compared with and what the weights are read from; smoothing changes its weights in place. It is removed at
@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from math import prod
 from pathlib import Path
+from typing import get_args
 
 import onnx_ir as ir
 
@@ -32,7 +33,16 @@ from xsam_edge.export.gate.trial import Trials, written_backend
 from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.memory import MemoryWatch
-from xsam_edge.export.precision.plan import Assignment, GraphNames, NodePrecision, Plan, assign, check_plan, resolve
+from xsam_edge.export.precision.plan import (
+    Assignment,
+    GraphNames,
+    NodePrecision,
+    Plan,
+    Quantized,
+    assign,
+    check_plan,
+    resolve,
+)
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization import lowering, smoothing
 from xsam_edge.export.quantization.sites import find_sites
@@ -55,6 +65,7 @@ from xsam_edge.runtime.progress import Progress, Step, within
 
 PLAN_FILE = "precision_plan.json"
 RANKED = 2  # pictures that blocks are ranked on
+_WITH_RANGE: frozenset[Quantized] = frozenset({"int8", "fp8"})  # precisions that quantise activations too
 
 
 def quantize_bundle(
@@ -104,8 +115,9 @@ def _open_data(options: QuantizeOptions) -> CalibrationData | None:
     """The data of calibration and gate, None where neither is wanted."""
     if options.ranges is not None:
         parse_method(options.ranges)
-    quantizes = options.plan.quantizes if options.plan else "int8" in (options.precision, options.encoders)
-    if quantizes or options.precision == "int4" or options.min_iou > 0 or options.checked > 0:
+    wanted = {options.precision, options.encoders}
+    quantizes = options.plan.quantizes if options.plan else not wanted.isdisjoint(get_args(Quantized))
+    if quantizes or options.min_iou > 0 or options.checked > 0:
         assert options.samples is not None and options.held_out is not None, "set by for_parameters"
         return open_calibration(options.data, options.samples, options.held_out)
     return None
@@ -228,7 +240,7 @@ class _Quantization:
         )
 
     def _smooth_and_range(self, stats: Mapping[str, TensorStats]) -> None:
-        """Change the weights, and set the range of every int8 site. Sites that no data reached stay float."""
+        """Change the weights, and set the range of every activation. Sites that no data reached stay float."""
         precisions = resolve(self.plan, self.names)
         quantized = {name for name, precision in precisions.items() if precision.quantized}
         unreached: dict[str, str] = {}
@@ -344,8 +356,10 @@ def _probes(model: ir.Model) -> list[tuple[Probe, bool]]:
 
 
 def _without(names: GraphNames, unreached: Mapping[str, str]) -> GraphNames:
-    sites = {name: able - {"int8"} if name in unreached else able for name, able in names.sites.items()}
-    reasons = {**names.reasons, **{(name, "int8"): why for name, why in unreached.items()}}
+    sites = {name: able - _WITH_RANGE if name in unreached else able for name, able in names.sites.items()}
+    reasons = dict(names.reasons)
+    for name, why in unreached.items():
+        reasons |= {(name, kind): why for kind in _WITH_RANGE}
     return GraphNames(names.nodes, sites, reasons)
 
 

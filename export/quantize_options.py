@@ -21,9 +21,9 @@ from xsam_edge.runtime.cli.common import count, file_path, named_path
 from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.errors import InputError
 
-_OF_INTEGERS = ("ranges", "no_smoothing")
+_OF_ACTIVATIONS = ("ranges", "no_smoothing")
 _OF_LOWER_PRECISIONS = (
-    *_OF_INTEGERS,
+    *_OF_ACTIVATIONS,
     "calibration_data",
     "calibration_samples",
     "calibration_cache",
@@ -45,19 +45,19 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
-        help="fp32, fp16, int8 (weights and activations) or int4 (weights of the language model); "
+        help="fp32, fp16, int8 or fp8 (weights and activations), or int4 (weights of the language model); "
         "default: fp32, or with --engine the target's",
     )
     group.add_argument(
         "--encoder-precision",
-        choices=["fp32", "fp16", "int8"],
-        help="of everything before the language model (default: int8 with int8, else that of the floats)",
+        choices=["fp32", "fp16", "int8", "fp8"],
+        help="of everything before the language model (default: int8 with int8, fp8 with fp8, else that of the floats)",
     )
     group.add_argument(
         "--float-precision",
         choices=["fp32", "fp16"],
         default="fp16",
-        help="around integers: fp16 for GPUs, fp32 for speed on a CPU (default: %(default)s)",
+        help="around what is quantised: fp16 for GPUs, fp32 for speed on a CPU (default: %(default)s)",
     )
     group.add_argument("--precision-plan", type=file_path, metavar="FILE", help="JSON plan in place of the presets")
     group.add_argument(
@@ -129,15 +129,16 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         plan = read_plan(options.precision_plan)
     elif precision == "fp32":
         if options.encoder_precision not in (None, "fp32"):
-            raise InputError("--encoder-precision lowers the encoders of fp16, int8 and int4; give one as --precision")
+            raise InputError("--encoder-precision lowers the encoders of other precisions; give one as --precision")
         _refuse_idle(
-            options, _OF_LOWER_PRECISIONS, "is of fp16, int8 and int4; give one as --precision, or leave it out"
+            options, _OF_LOWER_PRECISIONS, "is of fp16, int8, int4 and fp8; give one as --precision, or leave it out"
         )
         if options.min_iou:
             raise InputError("--min-iou compares masks with those of FP32, and this is FP32; leave it out")
         return None
-    elif precision == "fp16" and options.encoder_precision != "int8":
-        _refuse_idle(options, _OF_INTEGERS, "is of INT8 activations, and --precision fp16 has none; leave it out")
+    elif precision == "fp16" and options.encoder_precision in (None, "fp16", "fp32"):
+        why = "is of quantised activations, and --precision fp16 has none; leave it out"
+        _refuse_idle(options, _OF_ACTIVATIONS, why)
     min_iou = options.min_iou
     if min_iou is None:
         # Masks of weights that were never trained flip with any rounding and say nothing.

@@ -19,6 +19,7 @@ LARGE_SAMPLES = 16
 LARGE_HELD_OUT = 16
 LARGE_GATE_MINUTES = 60.0
 DEFAULT_MIN_IOU = 0.97
+_LOWEST_FIRST: tuple[Precision, ...] = ("int4", "int8", "fp8")
 DEFAULT_CHECKED = 4
 
 
@@ -70,4 +71,4 @@ class QuantizeOptions:
 def precision_of(plan: Plan) -> Precision:
     """What to call a plan: the lowest precision in it."""
     used = {rule.precision for rule in plan.rules}
-    return "int4" if "int4" in used else "int8" if "int8" in used else plan.float
+    return next((precision for precision in _LOWEST_FIRST if precision in used), plan.float)

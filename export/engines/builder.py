@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.targets import Target, get_target
@@ -19,6 +20,17 @@ class Destination:
     target: Target
     device: DeviceInfo | None
     compute_capabilities: tuple[str, ...]  # none where no flavour is chosen
+
+    def having(self, codes: Collection[str]) -> Destination:
+        """The same for engines with these codes of quantised products.
+
+        Raises:
+            InputError: the target has no products of them.
+        """
+        own = (self.target.compute_capability,) if self.target.compute_capability else ()
+        flavours.capable(own, codes, self.target.name)
+        able = flavours.capable(self.compute_capabilities, codes, self.target.name)
+        return replace(self, compute_capabilities=able)
 
 
 @dataclass(frozen=True)

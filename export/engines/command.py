@@ -23,6 +23,7 @@ from xsam_edge.export.engines.footprint import config_footprint
 from xsam_edge.export.engines.parity import Parity, parity_check
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.export.infer.model import open_model
+from xsam_edge.export.precision.plan import read_plan
 from xsam_edge.export.staging import beside, check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -49,6 +50,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
     if not options.plan:
         check_output(options.output, options.overwrite)
     destination = find_destination(options.engine, options.target, options.memory, planned=options.plan)
+    destination = destination.having(_codes(options, destination.target))
     if options.plan:
         return _plan(options, overrides, destination.target)
     builder = find_builder(options.engine, destination, options.optimization_level)
@@ -86,6 +88,15 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
 def _check_bundle_options(options: argparse.Namespace) -> None:
     if not options.plan and options.engine is None:
         raise InputError(f"--from compiles a bundle; add --engine, one of {', '.join(flavours.FLAVOURS)}")
+
+
+def _codes(options: argparse.Namespace, target: Target) -> set[str]:
+    """What products are quantised to, in a bundle or in what is to be exported."""
+    if options.bundle is not None:
+        return {code for graph in read_manifest(options.bundle).graphs.values() for code in graph.codes}
+    if options.precision_plan is not None:
+        return {rule.precision for rule in read_plan(options.precision_plan).rules}
+    return {options.precision or target.precision, options.encoder_precision}
 
 
 @contextlib.contextmanager

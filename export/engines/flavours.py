@@ -7,6 +7,7 @@ carries its precision. Compute capabilities of TensorRT-RTX are those of its doc
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 from xsam_edge.export.engines.targets import Target
@@ -19,6 +20,9 @@ FLAVOURS: tuple[Flavour, ...] = ("tensorrt", "tensorrt-rtx")
 RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 # One engine for all of them is TensorRT-RTX's default. Turing is left out: it costs the others speed.
 RTX_PORTABLE = ("8.0", "8.6", "8.9", "12.0")
+
+# FP8 came with Ada. What has it instead is INT8.
+_FP8_CAPABILITY = (8, 9)
 
 _OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 0)}
 _KV_CACHE_UPDATE = {"tensorrt": (10, 15), "tensorrt-rtx": (1, 7)}
@@ -71,6 +75,23 @@ def compute_capabilities(flavour: Flavour, target: Target, device: DeviceInfo | 
             "builds for the GPU it runs on; build on the device, or choose --target auto"
         )
     return (device.compute_capability,)
+
+
+def capable(capabilities: tuple[str, ...], codes: Collection[str], target: str) -> tuple[str, ...]:
+    """Those of several compute capabilities that have products of all these codes.
+
+    Raises:
+        InputError: none has.
+    """
+    if "fp8" not in codes:
+        return capabilities
+    able = tuple(capability for capability in capabilities if number(capability) >= _FP8_CAPABILITY)
+    if capabilities and not able:
+        raise InputError(
+            f"FP8 needs a compute capability of 8.9 or more (Ada, Hopper, Blackwell, Thor), {target} has "
+            f"{', '.join(capabilities)}; take --precision int8 there"
+        )
+    return able
 
 
 def kv_cache_choice(flavour: Flavour, version: str) -> KVCacheChoice:

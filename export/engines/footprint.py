@@ -14,7 +14,7 @@ from xsam_edge.runtime.device.memory_plan import Footprint
 
 # Bytes of one weight of (encoder and decoder, language model). INT4 is that of the language model's layers alone, in
 # blocks with a scale each; scales, and what stays in floating point, are the fractions.
-_WEIGHT_BYTES = {"fp32": (4.0, 4.0), "fp16": (2.0, 2.0), "int8": (1.1, 1.02), "int4": (2.0, 0.56)}
+_WEIGHT_BYTES = {"fp32": (4.0, 4.0), "fp16": (2.0, 2.0), "int8": (1.1, 1.02), "fp8": (1.1, 1.02), "int4": (2.0, 0.56)}
 
 
 def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footprint:

@@ -60,6 +60,6 @@ class WeightFile:
         check_space(self.path.parent, array.nbytes)
         with self.path.open("ab") as file:
             file.truncate(offset)
-            file.write(array.reshape(-1).data.cast("B"))
+            file.write(array.reshape(-1).view(np.uint8).data)
             self._end = offset + array.nbytes
         return offset

@@ -18,7 +18,7 @@ from xsam_edge.export.graph.trace import TraceRequest
 from xsam_edge.export.models.xsam import ImageEncoderGraph, LanguageModelGraph, MaskDecoderGraph, XSam
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.contract import Dialect
-from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
+from xsam_edge.runtime.bundle.manifest import Codes, GraphSpec, TensorSpec
 
 # Inputs and outputs that are float32 in every precision: pixels come from the host, logits and pooled rows go there,
 # and mask features are a factor of mask logits, which are float32 products: a cast would copy them at every prompt.
@@ -36,6 +36,12 @@ FP32_TENSORS = (
 )
 
 # Example sizes of dynamic axes. Any will do, but torch.export takes 0 and 1 for constants.
+_CODES: Mapping[Codes, ir.DataType] = {
+    "int8": ir.DataType.INT8,
+    "int4": ir.DataType.INT4,
+    "fp8": ir.DataType.FLOAT8E4M3FN,
+}
+
 _EXAMPLE = {contract.BATCH: 4, contract.SEQUENCE: 5, contract.PAST: 7, contract.ROWS: 2, contract.CONDITIONS: 3}
 
 
@@ -141,11 +147,13 @@ def graph_spec(model: ir.Model, file: str) -> GraphSpec:
     """Inputs and outputs of a finished graph; axes keep their names."""
     quantized = {node.inputs[0].dtype for node in model.graph if node.op_type == "QuantizeLinear" and node.inputs[0]}
     half, full = ir.DataType.FLOAT16 in quantized, ir.DataType.FLOAT in quantized
+    codes = {node.inputs[0].dtype for node in model.graph if node.op_type == "DequantizeLinear" and node.inputs[0]}
     return GraphSpec(
         file,
         tuple(_tensor_spec(value) for value in model.graph.inputs),
         tuple(_tensor_spec(value) for value in model.graph.outputs),
         "float16" if half else "float32" if full else None,
+        tuple(name for name, dtype in _CODES.items() if dtype in codes),
     )
 
 

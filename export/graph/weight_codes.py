@@ -1,7 +1,8 @@
-"""Integer codes of weights: scales in a first reading, codes in a second, both in blocks of rows.
+"""Codes of weights, integers or 8-bit floats: scales in a first reading, codes in a second, both in blocks of rows.
 
-Symmetric throughout. A scale is stored in the type of the products around it, and codes are computed from the stored
-value, so that its rounding costs nothing but range.
+Symmetric throughout. 8-bit floats are E4M3 (Micikevicius et al., arXiv 2209.05433), whose largest is 448. A scale is
+stored in the type of the products around it, and codes are computed from the stored value, so that its rounding costs
+nothing but range.
 """
 
 from __future__ import annotations
@@ -11,16 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from ml_dtypes import float8_e4m3fn
 
 from xsam_edge.export.precision.plan import Quantized
 
 Float = npt.NDArray[np.float32]
 Scale = npt.NDArray[np.floating]
+Codes = npt.NDArray[np.int8] | npt.NDArray[float8_e4m3fn]
 Rows = Iterable[tuple[int, Float]]
 """Rows of a stored weight along its first axis, each block with the index of its first row."""
 
-LIMITS: dict[Quantized, int] = {"int8": 127, "int4": 7}
-_LOWEST: dict[Quantized, int] = {"int8": -127, "int4": -8}
+LIMITS: dict[Quantized, int] = {"int8": 127, "int4": 7, "fp8": 448}
+_LOWEST: dict[Quantized, int] = {"int8": -127, "int4": -8, "fp8": -448}
 _SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
 
 
@@ -32,25 +35,30 @@ class WeightQuantization:
     ``scale`` is [inputs / block, outputs] and ``axis`` 0.
     """
 
-    bits: Quantized
+    precision: Quantized
     axis: int
     scale: Scale
     block: int = 0
 
-    def codes(self, rows: Float, start: int) -> npt.NDArray[np.int8]:
-        """Codes of the rows from ``start`` on; where the scale is blocked, rows are whole blocks."""
+    def codes(self, rows: Float, start: int) -> Codes:
+        """Codes of the rows from ``start`` on, int8 or float8; where the scale is blocked, rows are whole blocks."""
         scale = self.scale.astype(np.float32)
         stop = start + len(rows)
         if self.block:
             scale = np.repeat(scale[start // self.block : stop // self.block], self.block, axis=0)
         elif self.axis == 0:
             scale = scale[start:stop].reshape(-1, *[1] * (rows.ndim - 1))
-        steps: Float = np.rint(rows / scale)
-        return np.clip(steps, _LOWEST[self.bits], LIMITS[self.bits]).astype(np.int8)
+        steps: Float = rows / scale
+        if self.precision != "fp8":
+            steps = np.rint(steps)
+        codes = np.clip(steps, _LOWEST[self.precision], LIMITS[self.precision])
+        return codes.astype(float8_e4m3fn if self.precision == "fp8" else np.int8)
 
 
-def channel_scales(rows: Rows, shape: tuple[int, ...], axis: int, dtype: npt.DTypeLike) -> Scale:
-    """Scales of symmetric int8, one for each output channel, which lies on ``axis`` 0 or 1."""
+def channel_scales(
+    rows: Rows, shape: tuple[int, ...], axis: int, dtype: npt.DTypeLike, precision: Quantized = "int8"
+) -> Scale:
+    """Scales of int8 or fp8, one for each output channel, which lies on ``axis`` 0 or 1."""
     amax = np.zeros(shape[axis], np.float32)
     for start, values in rows:
         magnitude = np.abs(values)
@@ -58,7 +66,7 @@ def channel_scales(rows: Rows, shape: tuple[int, ...], axis: int, dtype: npt.DTy
             amax[start : start + len(values)] = magnitude.reshape(len(values), -1).max(axis=1)
         else:
             np.maximum(amax, magnitude.max(axis=0), out=amax)
-    return stored(amax / LIMITS["int8"], dtype)
+    return stored(amax / LIMITS[precision], dtype)
 
 
 def block_scales(rows: Rows, shape: tuple[int, ...], block: int, dtype: npt.DTypeLike) -> Scale:

@@ -217,7 +217,7 @@ def _write_codes(
 ) -> None:
     for start, rows in read_blocks(source, parameter, quantization.block or 1):
         codes: np.ndarray = quantization.codes(rows, start)
-        if quantization.bits == "int4":
+        if quantization.precision == "int4":
             codes = pack_int4(codes)
         _pwrite(file, codes, offset)
         offset += codes.nbytes

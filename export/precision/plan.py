@@ -1,10 +1,10 @@
 """Precision plans as files: ordered rules of node-name patterns, read, checked, resolved, written.
 
-Two things are said of each node. It is quantised if the last rule that matches it is for ``int8`` or ``int4``: a later
-rule for a floating-point type takes a block back. Its floating-point type is that of the last rule for ``fp32`` or
-``fp16`` that matches, else the plan's own; but the nodes of an FP32 island stay FP32 whatever a rule says, so that a
-whole block can be raised to ``fp16`` without losing the norms in it. A quantised node inside of an island is quantised
-from FP32.
+Two things are said of each node. It is quantised if the last rule that matches it is for ``int8``, ``int4`` or
+``fp8``: a later rule for ``fp32`` or ``fp16`` takes a block back. Its floating-point type is that of the last rule for
+``fp32`` or ``fp16`` that matches, else the plan's own; but the nodes of an FP32 island stay FP32 whatever a rule says,
+so that a whole block can be raised to ``fp16`` without losing the norms in it. A quantised node inside of an island is
+quantised from FP32.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from xsam_edge.runtime.bundle.typed_json import from_json, load_json
 from xsam_edge.runtime.errors import InputError
 
 FloatType = Literal["fp32", "fp16"]
-Quantized = Literal["int8", "int4"]
-Precision = Literal["fp32", "fp16", "int8", "int4"]
+Quantized = Literal["int8", "int4", "fp8"]
+Precision = Literal["fp32", "fp16", "int8", "int4", "fp8"]
 
 PLAN_FORMAT = 1
 DEFAULT_RANGES = "percentile-99.999"
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def quantizes(self) -> bool:
-        """Whether any rule is for integers."""
+        """Whether any rule quantises."""
         return any(rule.precision in get_args(Quantized) for rule in self.rules)
 
     def to_json(self) -> str:
@@ -96,7 +96,7 @@ class GraphNames:
 
     nodes: tuple[str, ...]
     sites: Mapping[str, frozenset[Quantized]]
-    reasons: Mapping[tuple[str, Quantized], str]
+    reasons: Mapping[tuple[str, Precision], str]
 
 
 @cache
@@ -156,7 +156,7 @@ def check_plan(plan: Plan, names: GraphNames) -> None:
                 f"the pattern {rule.nodes!r} of the precision plan matches no node of any graph; "
                 "the names stand in the .onnx files of an FP32 bundle, such as " + _example(names)
             )
-        if rule.precision != "int8" and rule.precision != "int4":
+        if rule.precision == "fp32" or rule.precision == "fp16":
             continue
         if not any(rule.precision in names.sites.get(name, ()) for name in matched):
             reasons = {names.reasons.get((name, rule.precision), "") for name in matched} - {""}
@@ -169,7 +169,7 @@ def _example(names: GraphNames) -> str:
 
 
 def resolve(plan: Plan, names: GraphNames) -> dict[str, NodePrecision]:
-    """What the plan says of every node. Of the nodes that a rule for integers means, products that can be are."""
+    """What the plan says of every node. Of the nodes that a rule quantises, products that can be are."""
     return {name: _resolve(plan, name, names.sites.get(name, frozenset())) for name in names.nodes}
 
 

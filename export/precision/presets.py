@@ -8,7 +8,7 @@ from dataclasses import replace
 from xsam_edge.export.precision.plan import FloatType, Plan, Precision, Rule, matches
 from xsam_edge.runtime.bundle.contract import Dialect
 
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4")
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8", "int4", "fp8")
 
 # Where FP16 is not enough, and why.
 _EVERYWHERE = (
@@ -45,9 +45,10 @@ _ENCODERS = (
     "/segmentor/encoder/**",
     "/visual_projector/**",
     "/seg_projector/**",
-    "/seg_connector/**",
     "/segmentor/pixel_decoder/**",
 )
+_CONVOLUTIONS = "/seg_connector/**"  # of which none can be fp8
+_BOTH: tuple[Precision, ...] = ("int8", "fp8")  # of weights and activations
 _LAYERS = "/llm/model/layers.*/**"
 _HEAD = "/llm/MatMul"
 
@@ -74,20 +75,22 @@ def preset(
         nodes: names of all nodes.
         dialect: of the graphs.
         float_type: around quantised products, and of everything else. Of ``fp32`` and ``fp16`` their own.
-        encoders: of everything before the language model; by default int8 where the language model is, else float.
+        encoders: of everything before the language model; by default int8 or fp8 where the language model is, else
+            float.
     """
     floating: FloatType = precision if precision == "fp32" or precision == "fp16" else float_type
     if encoders is None:
-        encoders = "int8" if precision == "int8" else floating
+        encoders = precision if precision in _BOTH else floating
     rules: list[Rule] = []
-    if precision == "int8":
-        rules.append(Rule("/llm/**", "int8", "activations and weights"))
+    if precision in _BOTH:
+        rules.append(Rule("/llm/**", precision, "activations and weights"))
     elif precision == "int4":
         rules.append(Rule(_LAYERS, "int4", "weights in blocks, activations float"))
         rules.append(Rule(_HEAD, "int8", "the head, whose outputs are compared with one another only"))
     if encoders != floating:
-        rules += [Rule(pattern, encoders, "image encoders") for pattern in _ENCODERS]
-        rules += [Rule(pattern, floating, why) for pattern, why in _FLOAT if encoders == "int8"]
+        patterns = _ENCODERS if encoders == "fp8" else (*_ENCODERS, _CONVOLUTIONS)
+        rules += [Rule(pattern, encoders, "image encoders") for pattern in patterns]
+        rules += [Rule(pattern, floating, why) for pattern, why in _FLOAT if encoders in _BOTH]
     islands = FP32_ISLANDS[dialect] if floating == "fp16" else ()
     return _matching(Plan(floating, islands, tuple(rules)), tuple(nodes))
 

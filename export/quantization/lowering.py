@@ -107,7 +107,7 @@ def lower(
         opened: the FP32 graph.
         float_type: of the plan, which is that of inputs and outputs but for ``keep_fp32``.
         precisions: of every node.
-        ranges: the largest magnitude of the activation of each int8 site, by its node.
+        ranges: the largest magnitude of the activation of each int8 and fp8 site, by its node.
         keep_fp32: inputs and outputs that are float32 in any plan.
         progress: told of each product that is quantised, whose weight is read for its scales.
     """

@@ -1,7 +1,7 @@
 """Explicit quantisation: Q and DQ nodes before products, in a graph whose floating-point types are set.
 
 Placement is what NVIDIA's compiler fuses into a product: an activation gets one pair for the whole tensor, a weight
-int8 codes with a DQ per output channel (or int4 codes with a DQ of blocks). Outputs, biases, residuals and norms
+int8 or fp8 codes with a DQ per output channel (or int4 codes with a DQ of blocks). Outputs, biases, residuals and norms
 are left alone. Readers of one tensor share its scale, but each has its own pair.
 """
 
@@ -21,12 +21,17 @@ from xsam_edge.export.quantization.sites import Site, find_sites
 from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.progress import Progress, Step, silent
 
-INT4_OPSET = 21  # blocks and 4-bit types; int8 needs no more than 19, FP16 scales included
+INT4_OPSET = 21  # blocks and 4-bit types; int8 and fp8 need no more than 19, FP16 scales included
+_TYPES: Mapping[Quantized, ir.DataType] = {
+    "int8": ir.DataType.INT8,
+    "int4": ir.DataType.INT4,
+    "fp8": ir.DataType.FLOAT8E4M3FN,
+}
 
 
 @dataclass(frozen=True)
 class Choice:
-    """For one site: ``int8`` with the range of its activation, or ``int4`` weights in blocks."""
+    """For one site: ``int8`` or ``fp8`` with the range of its activation, or ``int4`` weights in blocks."""
 
     precision: Quantized
     amax: float = 0.0
@@ -54,8 +59,8 @@ def insert(
         progress(Step("scales", done, len(chosen), "products"))
         choice = choices[str(site.node.name)]
         try:
-            if choice.precision == "int8":
-                site.node.replace_input_with(0, _activation(graph, site, choice.amax, made))
+            if choice.precision != "int4":
+                site.node.replace_input_with(0, _activation(graph, site, choice, made))
             # ONNX Runtime folds a weight's DQ into a product only where that is its one reader.
             site.node.replace_input_with(1, _weight(graph, plans, site, choice, source, made))
         except ValueError as error:
@@ -69,7 +74,7 @@ def insert(
     return made
 
 
-def _activation(graph: ir.Graph, site: Site, amax: float, made: list[str]) -> ir.Value:
+def _activation(graph: ir.Graph, site: Site, choice: Choice, made: list[str]) -> ir.Value:
     """A pair of one's own for each reader, of one scale, in the tensor's own type.
 
     ONNX Runtime turns a pair into unsigned codes, which its fast kernels need, only where nothing else reads them.
@@ -77,11 +82,12 @@ def _activation(graph: ir.Graph, site: Site, amax: float, made: list[str]) -> ir
     """
     value, dtype = site.activation, site.activation.dtype
     assert dtype is not None and value.name is not None
-    step = stored(np.array([amax / LIMITS["int8"]]), dtype.numpy())[0]
-    scale = initializer(graph, f"/{value.name.removeprefix('/')}/scale", np.array(step, dtype.numpy()))
-    zero = initializer(graph, "zero_point", np.zeros((), np.int8))  # without it Q makes uint8
+    step = stored(np.array([choice.amax / LIMITS[choice.precision]]), dtype.numpy())[0]
+    name = f"/{value.name.removeprefix('/')}/scale{_suffix(choice.precision)}"
+    scale = initializer(graph, name, np.array(step, dtype.numpy()))
+    zero = _zero_point(graph, choice.precision)  # without it Q makes uint8
     codes = _node(graph, site.node, "QuantizeLinear", [value, scale, zero], "q", {}, made)
-    codes.type, codes.shape = ir.TensorType(ir.DataType.INT8), value.shape
+    codes.type, codes.shape = ir.TensorType(_TYPES[choice.precision]), value.shape
     result = _node(graph, site.node, "DequantizeLinear", [codes, scale, zero], "dq", {}, made)
     result.type, result.shape = ir.TensorType(dtype), value.shape
     return result
@@ -103,8 +109,8 @@ def _weight(
     if name not in plans:
         chosen = _quantization(site, choice.precision, dtype, parameter, source)
         plans[name] = WeightPlan((parameter,), quantization=chosen)
-        kind = ir.DataType.INT8 if choice.precision == "int8" else ir.DataType.INT4
-        graph.initializers[name] = ir.Value(name=name, shape=weight.shape, type=ir.TensorType(kind))
+        kind = ir.TensorType(_TYPES[choice.precision])
+        graph.initializers[name] = ir.Value(name=name, shape=weight.shape, type=kind)
     quantization = plans[name].quantization
     assert quantization is not None
     attributes = {"axis": quantization.axis}
@@ -113,8 +119,7 @@ def _weight(
         attributes["block_size"] = quantization.block
     else:
         # Some kernels and rewrites of ONNX Runtime want zero points of the scale's shape. One for each size serves all.
-        size = quantization.scale.size
-        inputs.append(initializer(graph, f"zero_point.{size}", np.zeros(size, np.int8)))
+        inputs.append(_zero_point(graph, choice.precision, quantization.scale.size))
     result = _node(graph, site.node, "DequantizeLinear", inputs, "weight", attributes, made)
     result.type, result.shape = ir.TensorType(dtype), weight.shape
     return result
@@ -124,14 +129,24 @@ def _quantization(
     site: Site, precision: Quantized, dtype: ir.DataType, parameter: str, source: WeightSource
 ) -> WeightQuantization:
     shape = source.shapes[parameter]
-    if precision == "int8":
+    if precision != "int4":
         axis = site.outputs_axis
-        return WeightQuantization(
-            "int8", axis, channel_scales(read_blocks(source, parameter), shape, axis, dtype.numpy())
-        )
+        scale = channel_scales(read_blocks(source, parameter), shape, axis, dtype.numpy(), precision)
+        return WeightQuantization(precision, axis, scale)
     block = site.int4_block
     scale = block_scales(read_blocks(source, parameter, block), shape, block, dtype.numpy())
     return WeightQuantization("int4", site.inputs_axis, scale, block)
+
+
+def _zero_point(graph: ir.Graph, precision: Quantized, size: int | None = None) -> ir.Value:
+    """Zeros for one scale, or for ``size`` of them."""
+    name = f"zero_point{_suffix(precision)}" + ("" if size is None else f".{size}")
+    return initializer(graph, name, np.zeros(() if size is None else size, _TYPES[precision].numpy()))
+
+
+def _suffix(precision: Quantized) -> str:
+    """What tells names of one type from those of another in a graph that has both."""
+    return "" if precision == "int8" else f".{precision}"
 
 
 def _node(

@@ -6,13 +6,13 @@ activations (attention) and of small tables (relative positions, three axes) are
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import onnx_ir as ir
 
-from xsam_edge.export.precision.plan import GraphNames, Quantized
+from xsam_edge.export.precision.plan import GraphNames, Precision, Quantized
 
 SiteKind = Literal["matmul", "conv"]
 
@@ -56,7 +56,7 @@ def graph_names(graphs: Mapping[str, tuple[ir.Graph, Container[str]]]) -> GraphN
     """Everything a plan can speak of, of graphs with the names of their weights."""
     nodes: list[str] = []
     sites: dict[str, frozenset[Quantized]] = {}
-    reasons: dict[tuple[str, Quantized], str] = {}
+    reasons: dict[tuple[str, Precision], str] = {}
     for graph, weights in graphs.values():
         for node in graph:
             name = str(node.name)
@@ -65,12 +65,11 @@ def graph_names(graphs: Mapping[str, tuple[ir.Graph, Container[str]]]) -> GraphN
             if site is None:
                 continue
             if isinstance(site, str):
-                reasons[name, "int8"] = reasons[name, "int4"] = f"{name}: {site}"
+                reasons |= {(name, precision): f"{name}: {site}" for precision in get_args(Quantized)}
                 continue
-            why_not = _why_not_int4(site)
-            sites[name] = frozenset({"int8"}) if why_not else frozenset({"int8", "int4"})
-            if why_not:
-                reasons[name, "int4"] = f"{name}: {why_not}"
+            unable = {precision: why for precision, why_not in _WHY_NOT.items() if (why := why_not(site))}
+            sites[name] = frozenset(get_args(Quantized)) - unable.keys()
+            reasons |= {(name, precision): f"{name}: {why}" for precision, why in unable.items()}
     return GraphNames(tuple(nodes), sites, reasons)
 
 
@@ -84,6 +83,14 @@ def _why_not_int4(site: Site) -> str:
     if len(site.weight.uses()) > 1:
         return "its weight is shared"
     return ""
+
+
+def _why_not_fp8(site: Site) -> str:
+    # TensorRT has FP8 kernels for some convolutions: of ungrouped ones, by numbers of channels and by GPU.
+    return "" if site.kind == "matmul" else "fp8 is for linear layers"
+
+
+_WHY_NOT: Mapping[Quantized, Callable[[Site], str]] = {"int4": _why_not_int4, "fp8": _why_not_fp8}
 
 
 def _site(node: ir.Node, weights: Container[str]) -> Site | str | None:

@@ -12,7 +12,7 @@ from xsam_edge.calibration.page.numbers import known, ratio
 from xsam_edge.export.report.facts import IDENTICAL_DB, BlockFacts
 from xsam_edge.export.report.wording import decibels
 
-PRECISIONS = ("int8", "int4", "mixed", "fp16", "fp32")
+PRECISIONS = ("int8", "int4", "fp8", "mixed", "fp16", "fp32")
 _LOWEST, _HIGHEST = -40, 100  # dB: what lies outside ends at the edge
 
 

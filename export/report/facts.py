@@ -88,8 +88,8 @@ class StageFacts:
 class BlockFacts:
     """A block of a graph, in the order of depth.
 
-    ``precision`` is ``int8``, ``int4``, ``fp16``, ``fp32`` or ``mixed``; ``sqnr_db`` and ``cosine`` are those of the
-    block's output against FP32, ``alone_iou`` is the mean mask IoU where only this block is quantised. Of its
+    ``precision`` is ``int8``, ``int4``, ``fp8``, ``fp16``, ``fp32`` or ``mixed``; ``sqnr_db`` and ``cosine`` are those
+    of the block's output against FP32, ``alone_iou`` is the mean mask IoU where only this block is quantised. Of its
     ``sites`` products, ``quantised_sites`` are quantised.
     """
 

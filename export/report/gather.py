@@ -226,7 +226,7 @@ def _unquantised(measured: Measured) -> Iterable[Unquantised]:
         if measured.precisions[name].quantized:
             continue
         rules = [rule for rule in measured.plan.rules if matches(rule.nodes, name)]
-        why = measured.names.reasons.get((name, "int8"), "")
-        if rules and rules[-1].precision in ("fp32", "fp16"):
-            why = rules[-1].why
+        wanted = rules[-1].precision if rules else "int8"
+        floating = wanted in ("fp32", "fp16")
+        why = rules[-1].why if floating else measured.names.reasons.get((name, wanted), "")
         yield Unquantised(name, why.removeprefix(f"{name}: ") or "no rule of the plan quantises it")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping
 from itertools import groupby
+from typing import get_args
 
 from xsam_edge.calibration.page.markup import Markup, join, tag
 from xsam_edge.calibration.page.numbers import count, known, percent, ratio
 from xsam_edge.calibration.page.parts import Cell, bullets, chip, fold, legend, page, scroll, section, table, tiles
 from xsam_edge.calibration.page.rows import bar, dot, interval
+from xsam_edge.export.precision.plan import Quantized
 from xsam_edge.export.report.charts import PRECISIONS, block_chart, kind_of
 from xsam_edge.export.report.facts import BlockFacts, Report, SizeFacts, WorstCase
 from xsam_edge.export.report.style import CSS
@@ -42,7 +44,7 @@ def html(report: Report, pictures: Mapping[WorstCase, bytes]) -> str:
 
 def _head(report: Report) -> Iterable[Markup]:
     yield tag("h1", f"X-SAM in {report.precision}")
-    around = f", {report.float_type} around it" if report.precision in ("int8", "int4") else ""
+    around = f", {report.float_type} around it" if report.precision in get_args(Quantized) else ""
     yield tag("p", f"{report.variant}{around}, from ", tag("span", report.source, class_="name"), class_="lead")
 
 

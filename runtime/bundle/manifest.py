@@ -51,6 +51,8 @@ TOKENIZER_FILE = "tokenizer.json"
 EMBEDDINGS_FILE = "token_embeddings.bin"
 
 #: Bytes of a value of each dtype that a tensor may have.
+Codes = Literal["int8", "int4", "fp8"]
+
 ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
 # Files that are larger have a hash of each run of so many bytes, which threads check side by side. Shorter runs would
 # make a longer manifest, longer ones leave threads without work at the end.
@@ -77,13 +79,15 @@ class TensorSpec:
 class GraphSpec:
     """One graph: its file inside the bundle and its inputs and outputs in order.
 
-    ``quantized`` is the floating-point type around its quantised products, None where it has none.
+    ``quantized`` is the floating-point type around its quantised products, None where it has none; ``codes`` are the
+    types that they are quantised to, of weights and of activations.
     """
 
     file: FileName
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     quantized: Literal["float32", "float16"] | None = None
+    codes: tuple[Codes, ...] = ()
 
     def input(self, name: str) -> TensorSpec:
         """The input called ``name``; KeyError if there is none."""

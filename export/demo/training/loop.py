@@ -17,6 +17,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from tokenizers import Tokenizer as BaseTokenizer
 from torch.multiprocessing.spawn import spawn
+from torch.optim import AdamW
 
 from xsam_edge.export.config.inits import Part
 from xsam_edge.export.config.save_inits import save_inits
@@ -27,6 +28,7 @@ from xsam_edge.export.demo.training.initialise import initialise
 from xsam_edge.export.demo.training.losses import loss
 from xsam_edge.export.demo.training.optimizer import linear_matrices, optimizers, schedule, set_rates, share
 from xsam_edge.export.demo.training.packing import Batch, pack
+from xsam_edge.export.demo.training.positions import PositionHeads
 from xsam_edge.export.demo.training.recipe import Recipe
 from xsam_edge.export.demo.training.save import save_weights
 from xsam_edge.export.demo.training.tokenizer import train_tokenizer
@@ -104,13 +106,17 @@ class _Worker:
         self.settings = settings_for(config, job.variant, tokenizer_json, None, None)
         self.maker = ExerciseMaker(Tokenizer(tokenizer_json), self.settings, self.recipe)
         self.prefix = self.maker.prefix()
+        side = math.isqrt(config.vision_tokens)
+        self.grids = (side, side), self.settings.model.region_grid  # of the image's tokens
         self.model = initialise(XSam(config, deformable="grid_sample"), self.recipe.seed)
         if job.start is not None:
             self.model.load_state_dict(load_file(job.start))
         self.model.to(job.device)
-        self.optimizers = optimizers(self.model, self.recipe, rank)
+        self.heads = PositionHeads(config.llm.hidden_size, config.mask_decoder.hidden_dim).to(job.device)
+        heads = AdamW(self.heads.parameters(), lr=self.recipe.other_rate)
+        self.optimizers = [*optimizers(self.model, self.recipe, rank), heads]
         self.matrices = linear_matrices(self.model)
-        self.parameters = list(self.model.parameters())
+        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
         self.start = time.monotonic()
         self.progress = ProgressPrinter(sys.stderr)
 
@@ -166,16 +172,20 @@ class _Worker:
         return pack(views, exercises, self.prefix).to(self.job.device)
 
     def _step(self, batch: Batch) -> dict[str, float]:
-        losses = loss(forward(self.model, batch, self.settings), batch, self.recipe)
-        losses.total.backward()
+        predictions = forward(self.model, batch, self.settings)
+        losses = loss(predictions, batch, self.recipe)
+        places = self.heads.loss(predictions.image, self.grids, predictions.seg, batch.targets)
+        (losses.total + self.recipe.position_weight * places).backward()
         self._share_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         self._share_matrices()
         parts = ("total", "classes", "mask", "dice", "language")
-        return {"norm": float(norm), **{part: float(getattr(losses, part).detach()) for part in parts}}
+        told = {part: float(getattr(losses, part).detach()) for part in parts}
+        return {"norm": float(norm), **told, "places": float(places.detach())}
 
     def _share_gradients(self) -> None:
         if self.recipe.workers == 1:

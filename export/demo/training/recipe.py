@@ -56,6 +56,7 @@ class Recipe:
     dice_weight: float = 5.0
     background_weight: float = 0.1
     language_weight: float = 1.5
+    position_weight: float = 1.0
     seed: int = 0
     validation_scenes: int = 64  # per worker
     report_minutes: float = 6.0  # between validations, each of which also writes the weights
