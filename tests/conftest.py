@@ -104,7 +104,8 @@ def statistics(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _quantise(checkpoint: Path, output: Path, precision: str, statistics: Path) -> Path:
-    options = ["--calibration-samples", "2", "--calibration-cache", str(statistics), "--encoder-precision", "int8"]
+    encoders = "fp8" if precision == "fp8" else "int8"
+    options = ["--calibration-samples", "2", "--calibration-cache", str(statistics), "--encoder-precision", encoders]
     return _export(checkpoint, output, precision, *options)
 
 
@@ -169,6 +170,12 @@ def phi3_int8_bundle(bundles: Path, phi3_reference: Path, statistics: Path) -> P
 def phi3_int4_bundle(bundles: Path, phi3_reference: Path, statistics: Path) -> Path:
     """INT4 bundle of the main line, its encoders INT8; read only."""
     return _quantise(phi3_reference, bundles / "phi3-int4", "int4", statistics)
+
+
+@pytest.fixture(scope="session")
+def phi3_fp8_bundle(bundles: Path, phi3_reference: Path, statistics: Path) -> Path:
+    """FP8 bundle of the main line; read only."""
+    return _quantise(phi3_reference, bundles / "phi3-fp8", "fp8", statistics)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,9 @@ _RELATIONS: dict[str, Callable[[Thing, Thing], float]] = {  # positive where the
     "below": lambda thing, anchor: thing.y - anchor.y,
 }
 
+_OPPOSITES = {"left": "right", "top": "bottom", "above": "below"}
+_OPPOSITES |= {second: first for first, second in _OPPOSITES.items()}
+
 _COLOUR_HINTS = {
     "red": ("Which shape has the colour of a ripe tomato?", "Find what is coloured like a fire engine."),
     "orange": ("Which shape has the colour of a carrot?", "Find what is coloured like a pumpkin."),
@@ -81,6 +84,11 @@ def of_kind(composition: Composition, kind: str) -> list[ReferringExpression]:
         return others[kind](composition)
     makers = {"position": _positions, "relation": _relations, "extreme": _extremes}
     return [expression for expression in makers.get(kind, _attributes)(composition.things) if expression.kind == kind]
+
+
+def opposite(text: str) -> str:
+    """A phrase with every word of position exchanged for its opposite; another one as it is."""
+    return " ".join(_OPPOSITES.get(word, word) for word in text.split(" "))
 
 
 def absent(composition: Composition) -> list[ReferringExpression]:

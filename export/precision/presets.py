@@ -45,9 +45,10 @@ _ENCODERS = (
     "/segmentor/encoder/**",
     "/visual_projector/**",
     "/seg_projector/**",
-    "/segmentor/pixel_decoder/**",
 )
-_CONVOLUTIONS = "/seg_connector/**"  # of which none can be fp8
+# Convolutions, which cannot be fp8, and the layers that make the mask features, which E4M3's three bits of mantissa are
+# too few for: a few percent of the work.
+_BEFORE_MASKS = ("/seg_connector/**", "/segmentor/pixel_decoder/**")
 _BOTH: tuple[Precision, ...] = ("int8", "fp8")  # of weights and activations
 _LAYERS = "/llm/model/layers.*/**"
 _HEAD = "/llm/MatMul"
@@ -88,7 +89,7 @@ def preset(
         rules.append(Rule(_LAYERS, "int4", "weights in blocks, activations float"))
         rules.append(Rule(_HEAD, "int8", "the head, whose outputs are compared with one another only"))
     if encoders != floating:
-        patterns = _ENCODERS if encoders == "fp8" else (*_ENCODERS, _CONVOLUTIONS)
+        patterns = _ENCODERS if encoders == "fp8" else (*_ENCODERS, *_BEFORE_MASKS)
         rules += [Rule(pattern, encoders, "image encoders") for pattern in patterns]
         rules += [Rule(pattern, floating, why) for pattern, why in _FLOAT if encoders in _BOTH]
     islands = FP32_ISLANDS[dialect] if floating == "fp16" else ()

@@ -100,14 +100,19 @@ class ExerciseMaker:
         ]
 
     def referring(self, composition: Composition, rng: np.random.Generator, lesson: int = 1) -> list[Exercise]:
-        """Phrases and sentences of different kinds."""
+        """Phrases and sentences of different kinds, those of positions with their opposites."""
         kinds = list(self.recipe.kinds)
         weights = np.array([chances[lesson] for chances in self.recipe.kinds.values()])
         exercises: list[Exercise] = []
+        asked = 0
         order = rng.choice(len(kinds), np.count_nonzero(weights), replace=False, p=weights / weights.sum())
         for kind in (kinds[index] for index in order):
-            if len(exercises) < self.recipe.refer_asks[lesson] and (expressions := phrases.of_kind(composition, kind)):
-                exercises.append(self.refer(expressions[int(rng.integers(len(expressions)))], kind))
+            if asked < self.recipe.refer_asks[lesson] and (expressions := phrases.of_kind(composition, kind)):
+                chosen = expressions[int(rng.integers(len(expressions)))]
+                mirrored = phrases.opposite(chosen.text)
+                opposites = [item for item in expressions if item.text == mirrored and item.text != chosen.text]
+                exercises += [self.refer(item, kind) for item in (chosen, *opposites)]
+                asked += 1
         return exercises
 
     def refer(self, expression: phrases.ReferringExpression, kind: str) -> Exercise:

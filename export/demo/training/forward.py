@@ -20,13 +20,15 @@ class Predictions:
     """N exercises: class logits [N, Q, C + 1] (background last), mask logits [N, Q, h, w] of every prediction point.
 
     ``next_logits`` [rows, vocab] belong to the rows of the groups' ``next_ids`` that are judged, in their order.
-    ``image`` [B, T, hidden] are the pictures' tokens, ``seg`` [N, E] the embeddings of <SEG>.
+    ``image`` [B, T, hidden] are the pictures' tokens, ``mask_features`` [B, C, h, w] what masks are made of, ``seg``
+    [N, E] the embeddings of <SEG>.
     """
 
     class_logits: list[Tensor]
     mask_logits: list[Tensor]
     next_logits: Tensor
     image: Tensor
+    mask_features: Tensor
     seg: Tensor
 
 
@@ -63,7 +65,7 @@ def forward(model: XSam, batch: Batch, settings: Settings, all_layers: bool = Tr
     conditions = torch.cat((conditions, background), dim=1)
     absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(picture), 1)), dim=1)[:, None]
     classes = [segmentor.class_predictor(query, conditions).masked_fill(absent, float("-inf")) for query in queries]
-    return Predictions(classes, masks, next_logits, image, seg)
+    return Predictions(classes, masks, next_logits, image, mask_features, seg)
 
 
 def _language(model: XSam, batch: Batch, image: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:

@@ -112,7 +112,7 @@ class _Worker:
         if job.start is not None:
             self.model.load_state_dict(load_file(job.start))
         self.model.to(job.device)
-        self.heads = PositionHeads(config.llm.hidden_size, config.mask_decoder.hidden_dim).to(job.device)
+        self.heads = PositionHeads(config).to(job.device)
         heads = AdamW(self.heads.parameters(), lr=self.recipe.other_rate)
         self.optimizers = [*optimizers(self.model, self.recipe, rank), heads]
         self.matrices = linear_matrices(self.model)
@@ -174,7 +174,7 @@ class _Worker:
     def _step(self, batch: Batch) -> dict[str, float]:
         predictions = forward(self.model, batch, self.settings)
         losses = loss(predictions, batch, self.recipe)
-        places = self.heads.loss(predictions.image, self.grids, predictions.seg, batch.targets)
+        places = self.heads.loss(predictions, self.grids, batch.targets)
         (losses.total + self.recipe.position_weight * places).backward()
         self._share_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip)

@@ -1,8 +1,9 @@
-"""Heads that only exist in training: where an image token lies, and where the thing lies that an answer is about.
+"""Heads that only exist in training: where a token or a feature lies, and the thing that an answer is about.
 
 Nothing but phrases of position asks for columns, while the grounds, of which one lies above the other, teach rows from
-the first step on. Reading both coordinates off the tokens that the language model sees, and off what it answers,
-teaches columns as early.
+the first step on. Both coordinates are read off whatever a phrase of position depends on: the tokens that the language
+model sees, <SEG>, by which it says which thing is meant, and the features that masks are made of, which tell the thing
+on the left from its like on the right. Without the last, <SEG> knows the side and no mask follows it.
 """
 
 from __future__ import annotations
@@ -10,37 +11,39 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xsam_edge.export.config.sizes import ModelConfig
+from xsam_edge.export.demo.training.forward import Predictions
+
 _SPREAD = 12**0.5  # of coordinates that are uniform in 0..1, so that they have a variance of 1
 
 
 class PositionHeads(nn.Module):
-    """Linear readings of x and y: of each image token [width] its own cell, of <SEG> [embed] its target's centre."""
+    """Linear readings of x and y."""
 
-    def __init__(self, width: int, embed: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.image, self.seg = _reading(width), _reading(embed)
+        decoder = config.mask_decoder
+        self.image = _reading(config.llm.hidden_size)
+        self.mask_features = _reading(decoder.mask_feature_size)
+        self.seg = _reading(decoder.hidden_dim)
 
-    def loss(self, image: Tensor, grids: tuple[tuple[int, int], ...], seg: Tensor, targets: Tensor) -> Tensor:
-        """Mean squared errors, 1 for a head that always says the middle.
+    def loss(self, predictions: Predictions, grids: tuple[tuple[int, int], ...], targets: Tensor) -> Tensor:
+        """Sum of the mean squared errors of three readings, each 1 for a head that always says the middle.
 
         Args:
-            image: the image's tokens [B, T, width], those of each grid in turn, in rows.
-            grids: rows and columns.
-            seg: [N, embed].
+            predictions: of a batch.
+            grids: rows and columns of the image's tokens, those of each encoder in turn.
             targets: [N, K, h, w], 0..1; exercises with one thing to find have one that is not empty.
         """
-        cells = torch.cat([_cells(*grid, image) for grid in grids])
-        read = (self.image(image) - cells).square().mean()
-        shares = targets.sum((2, 3))
-        lone = (shares > 0).sum(1) == 1
-        whole = targets[lone].sum(1)
-        area = whole.sum((1, 2))
-        height, width = whole.shape[-2:]
-        places = _cells(height, width, image).view(height, width, 2)
-        centres = torch.einsum("nhw,hwc->nc", whole, places) / area[:, None]
-        found = (self.seg(seg[lone]) - centres).square().mean() if len(area) else read.new_zeros(())
-        loss: Tensor = read + found
-        return loss
+        image, features = predictions.image, predictions.mask_features
+        tokens = torch.cat([_cells(*grid, image) for grid in grids])
+        cells = _cells(features.shape[2], features.shape[3], features)
+        error = (self.image(image) - tokens).square().mean()
+        error = error + (self.mask_features(features.flatten(2).transpose(1, 2)) - cells).square().mean()
+        lone = (targets.amax((2, 3)) > 0).sum(1) == 1
+        if lone.any():
+            error = error + (self.seg(predictions.seg[lone]) - _centres(targets[lone].sum(1))).square().mean()
+        return error
 
 
 def _reading(width: int) -> nn.Module:
@@ -49,6 +52,13 @@ def _reading(width: int) -> nn.Module:
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), linear)
+
+
+def _centres(masks: Tensor) -> Tensor:
+    """Centres of masks [N, h, w] that are not empty, [N, 2]."""
+    cells = _cells(masks.shape[1], masks.shape[2], masks)
+    weights = masks.flatten(1)
+    return (weights @ cells) / weights.sum(1, keepdim=True)
 
 
 def _cells(height: int, width: int, like: Tensor) -> Tensor:

@@ -27,19 +27,19 @@ class Recipe:
     clip: float = 1.0
     # Two lessons: what things are, and telling them apart.
     second_lesson: float = 0.22  # share of the budget after which it begins
-    refer_asks: tuple[int, int] = (2, 3)  # phrases and sentences among a picture's exercises, in each lesson
+    refer_asks: tuple[int, int] = (2, 3)  # phrases and sentences among a picture's exercises, without opposites
     kinds: dict[str, tuple[float, float]] = field(
         default_factory=lambda: {  # how often a phrase of each kind is asked for, where the scene has one
-            "category": (0.2, 0.1),
+            "category": (0.2, 0.07),
             "colour": (0.1, 0.05),
-            "shape": (0.2, 0.12),
-            "size": (0.1, 0.1),
-            "position": (0.35, 0.2),
-            "relation": (0.0, 0.22),
-            "extreme": (0.05, 0.1),
-            "reason": (0.0, 0.07),
-            "absent": (0.0, 0.12),
-            "absent reason": (0.0, 0.08),
+            "shape": (0.2, 0.08),
+            "size": (0.1, 0.08),
+            "position": (0.35, 0.26),
+            "relation": (0.0, 0.26),
+            "extreme": (0.05, 0.07),
+            "reason": (0.0, 0.06),
+            "absent": (0.0, 0.09),
+            "absent reason": (0.0, 0.06),
         }
     )
     others: dict[str, tuple[float, float]] = field(
@@ -56,7 +56,7 @@ class Recipe:
     dice_weight: float = 5.0
     background_weight: float = 0.1
     language_weight: float = 1.5
-    position_weight: float = 1.0
+    position_weight: float = 1.0  # of what the heads read off tokens
     seed: int = 0
     validation_scenes: int = 64  # per worker
     report_minutes: float = 6.0  # between validations, each of which also writes the weights

@@ -64,6 +64,23 @@ def test_a_plan_of_a_bundle_and_of_a_checkpoint(
     [
         (["--target", "xavier", "--plan"], "expected one of orin-nano, orin-nx"),
         (["--target", "thor", "--engine", "tensorrt-rtx", "--plan"], "desktop GPUs"),
+        (["--target", "orin-nx", "--precision", "fp8", "--plan"], "orin-nx has 8.7; take --precision int8"),
+        (["--target", "rtx-30", "--engine", "tensorrt-rtx", "--precision", "fp8", "-o", "x"], "rtx-30 has 8.6"),
+        (
+            [
+                "--target",
+                "rtx-30",
+                "--precision",
+                "int4",
+                "--encoder-precision",
+                "fp8",
+                "--engine",
+                "tensorrt-rtx",
+                "-o",
+                "x",
+            ],
+            "rtx-30 has 8.6",
+        ),
         (["--context", "1000", "--plan"], "up to the model's 4096"),
         (["--context", "9000", "--plan"], "up to the model's 4096"),
         (["--memory", "0", "--plan"], "not a size in GiB"),
@@ -96,6 +113,7 @@ def test_a_bundle_has_decided_what_an_export_would(
 
 def test_bad_input_is_one_line(
     phi3_bundle: Path,
+    phi3_fp8_bundle: Path,
     phi3_gpu_bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -115,6 +133,7 @@ def test_bad_input_is_one_line(
     assert "`xsam-export --checkpoint" in refused("--from", str(phi3_bundle), *engines)
     assert "--context 30464 would fit" in refused(*long, "--context", "100000", "--plan")
     assert "up to the model's" in refused("--from", str(phi3_gpu_bundle), *engines, "--context", "100000")
+    assert "FP8 needs" in refused("--from", str(phi3_fp8_bundle), *engines[:3], "rtx-30", *engines[4:])
     assert "--for gpu" not in refused(*RANDOM, *engines, "--for", "cpu")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     assert "tensorrt-rtx is not installed; " in refused("--from", str(phi3_gpu_bundle), *engines)

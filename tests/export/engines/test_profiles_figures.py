@@ -43,6 +43,20 @@ def test_scores_of_attention_never_lie_in_memory_and_weights_once(variant: str, 
     assert two.engine.warnings == {}
 
 
+@pytest.mark.parametrize(
+    ("graph", "bounds"),
+    [(contract.LLM, LANGUAGE_MODELS["phi3"]), (contract.IMAGE_ENCODER, ENCODERS[contract.IMAGE_ENCODER])],
+)
+def test_fp8_leaves_attention_fused_and_stores_a_byte_a_weight(
+    graph: str, bounds: Mapping[str, float], tmp_path: Path
+) -> None:
+    """For GPUs from Ada on; in no profile more memory than FP16 is given."""
+    built = build(shallow("phi3", 2), graph, tmp_path, precision="fp8")
+    check(built, bounds)
+    assert built.figures.engine_bytes <= 1.05 * built.weights + _KERNELS
+    assert built.engine.warnings == {}
+
+
 @pytest.mark.parametrize("graph", ENCODERS)
 def test_graphs_around_the_language_model(graph: str, tmp_path: Path) -> None:
     built = build(shallow("phi3", 1), graph, tmp_path)

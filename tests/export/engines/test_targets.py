@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from xsam_edge.export.engines.builder import Destination
 from xsam_edge.export.engines.flavours import (
     RTX_CAPABILITIES,
     RTX_PORTABLE,
+    capable,
     check_version,
     compute_capabilities,
     kv_cache_choice,
@@ -49,6 +51,18 @@ def test_rtx_refuses_a_jetson_and_names_the_command_for_the_board(name: str) -> 
 def test_rtx_refuses_a_gpu_that_it_does_not_list() -> None:
     with pytest.raises(InputError, match=r"h100 has 9\.0; .*--engine tensorrt"):
         compute_capabilities("tensorrt-rtx", TARGETS["h100"], None)
+
+
+def test_fp8_is_for_gpus_that_have_it() -> None:
+    assert capable(RTX_PORTABLE, {"fp8"}, "auto") == ("8.9", "12.0")
+    assert capable(RTX_PORTABLE, {"int8", "int4"}, "auto") == RTX_PORTABLE
+    assert capable((), {"fp8"}, "auto") == ()  # of a machine without a GPU nothing is known
+    assert capable(("9.0",), {"fp8"}, "h100") == ("9.0",) and capable(("11.0",), {"fp8"}, "thor") == ("11.0",)
+    for name in ("orin-nano", "agx-orin", "rtx-30"):
+        target = TARGETS[name]
+        with pytest.raises(InputError, match=rf"{name} has {target.compute_capability}; take --precision int8 there"):
+            Destination(target, None, ()).having({"fp8"})
+    assert Destination(TARGETS["rtx-50"], None, ("12.0",)).having({"fp8"}).compute_capabilities == ("12.0",)
 
 
 def test_rtx_builds_for_any_gpu_that_it_knows() -> None:

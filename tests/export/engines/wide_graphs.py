@@ -4,6 +4,7 @@ over, each from another place on.
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,16 +12,21 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from xsam_edge.export.bundle import build_graph
+from xsam_edge.export.bundle import build_graph, finish, write_graph
 from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.build import BuiltEngine, EngineJob, build_engine
 from xsam_edge.export.engines.convert import figures
+from xsam_edge.export.engines.flavours import capable
 from xsam_edge.export.engines.profiles import input_shapes, profiles_for
-from xsam_edge.export.graph.graphs import graph_spec
+from xsam_edge.export.graph.graphs import FP32_TENSORS, graph_spec
 from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import external_layout
 from xsam_edge.export.models.xsam import XSam
+from xsam_edge.export.precision.plan import FloatType, Precision, resolve
+from xsam_edge.export.precision.presets import preset
+from xsam_edge.export.quantization.lowering import lower, open_graph
+from xsam_edge.export.quantization.sites import graph_names
 from xsam_edge.runtime.bundle.engine_info import EngineFigures
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.bundle.settings import ModelFacts
@@ -62,11 +68,27 @@ def facts(config: ModelConfig) -> ModelFacts:
     )
 
 
-def write(config: ModelConfig, name: str, folder: Path) -> GraphSpec:
-    """Write a graph in FP16 for GPUs."""
+def write(config: ModelConfig, name: str, folder: Path, precision: Precision = "fp16") -> GraphSpec:
+    """Write a graph for GPUs. What is quantised has one range for all activations."""
+    if precision == "fp16":
+        return _write(config, name, folder, "fp16")
+    base = folder / "base"
+    base.mkdir()
+    _write(config, name, base, "fp32")
+    opened = open_graph(base / f"{name}.onnx")
+    names = graph_names({name: (opened.model.graph, opened.plans)})
+    plan = preset(precision, names.nodes, dialect="gpu")
+    lower(opened, plan.float, resolve(plan, names), dict.fromkeys(names.nodes, 8.0), FP32_TENSORS)
+    finish(opened.model, "gpu")
+    spec = write_graph(opened.model, opened.plans, opened.source, name, folder, silent, annotated=False)
+    shutil.rmtree(base)
+    return spec
+
+
+def _write(config: ModelConfig, name: str, folder: Path, precision: FloatType) -> GraphSpec:
     with fake_tensors():
         model = XSam(config, dialect="gpu")
-    graph, plans = build_graph(model, name, "fp16")
+    graph, plans = build_graph(model, name, precision)
     values = graph.graph.initializers
     numbers = np.random.default_rng(0).standard_normal(_BLOCK + _STARTS, np.float32) * np.float32(0.02)
     blocks = {dtype: numbers.astype(dtype) for dtype in (np.float16, np.float32)}
@@ -90,7 +112,7 @@ def write(config: ModelConfig, name: str, folder: Path) -> GraphSpec:
 
 @dataclass(frozen=True)
 class Built:
-    """A graph's engine for all of ``CAPABILITIES``, and the bytes of the graph's weights."""
+    """A graph's engine for those of ``CAPABILITIES`` that have its types, and the bytes of the graph's weights."""
 
     engine: BuiltEngine
     figures: EngineFigures
@@ -101,14 +123,15 @@ class Built:
         return self.figures.profiles[profile].scratch_bytes / 1e6
 
 
-def build(config: ModelConfig, name: str, folder: Path, context: int = 4096) -> Built:
+def build(config: ModelConfig, name: str, folder: Path, context: int = 4096, precision: Precision = "fp16") -> Built:
     """Write a graph and compile it, and leave nothing in the folder."""
-    spec = write(config, name, folder)
+    spec = write(config, name, folder, precision)
+    capabilities = capable(CAPABILITIES, spec.codes, name)
     profiles = profiles_for(spec, name, facts(config), context)
     shapes = tuple(input_shapes(spec, profile) for profile in profiles)
     onnx, engine = folder / f"{name}.onnx", folder / f"{name}.engine"
     weights = (folder / f"{name}.onnx.data").stat().st_size
-    built = build_engine(EngineJob(name, onnx, engine, "tensorrt-rtx", CAPABILITIES, shapes), silent)
+    built = build_engine(EngineJob(name, onnx, engine, "tensorrt-rtx", capabilities, shapes), silent)
     for path in folder.iterdir():
         path.unlink()
     return Built(built, figures(built, profiles), weights)

@@ -40,6 +40,24 @@ def test_channel_scales_cover_each_output(shape: tuple[int, ...], dtype: type) -
     assert np.abs(codes).max() == 127
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_fp8_codes_are_the_nearest_floats_and_reach_the_largest(dtype: type) -> None:
+    weight = np.float32(RNG.standard_t(3, (64, 6)))
+    weight[:, 2] = 0
+    scale = channel_scales(parts(weight, 4), weight.shape, 1, dtype, "fp8")
+    quantization = WeightQuantization("fp8", 1, scale)
+    codes = np.concatenate([quantization.codes(rows, start) for start, rows in parts(weight, 16)])
+    assert codes.dtype == ml_dtypes.float8_e4m3fn
+    wide = codes.astype(np.float32)
+    every = np.arange(256, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    every = every[np.isfinite(every)]
+    steps = weight / scale.astype(np.float32)
+    nearest = np.abs(every - steps[..., None]).min(-1)
+    np.testing.assert_allclose(np.abs(wide - steps), nearest, rtol=1e-6, atol=1e-7)
+    largest = np.abs(wide).max(axis=0)
+    assert (largest[[0, 1, 3, 4, 5]] == 448).all() and largest[2] == 0
+
+
 def test_rows_read_in_other_blocks_give_the_same_codes() -> None:
     weight = np.float32(RNG.standard_normal((96, 10)))
     found = []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from xsam_edge.export.precision.plan import (
     GraphNames,
     NodePrecision,
     Plan,
+    Quantized,
     Rule,
     check_plan,
     matches,
@@ -17,10 +19,10 @@ from xsam_edge.export.precision.plan import (
     read_plan,
     resolve,
 )
-from xsam_edge.export.precision.presets import FP32_ISLANDS, preset
+from xsam_edge.export.precision.presets import FP32_ISLANDS, PRECISIONS, preset
 from xsam_edge.runtime.errors import InputError
 
-BOTH = frozenset({"int8", "int4"})
+BOTH = frozenset({"int8", "int4", "fp8"})
 NAMES = GraphNames(
     ("/llm/layers.0/norm/Mul", "/llm/layers.0/mlp/MatMul", "/llm/layers.0/mlp/Mul", "/enc/Conv", "/enc/MatMul"),
     {"/llm/layers.0/mlp/MatMul": BOTH, "/enc/Conv": frozenset({"int8"})},
@@ -119,7 +121,7 @@ def test_presets_leave_out_what_a_model_does_not_have() -> None:
     nodes = ("/llm/model/layers.0/mlp/MatMul", "/llm/MatMul", "/vision_encoder/patch_embedding/Conv", "/a_norm/Mul")
     able = {name: BOTH for name in nodes[:3]}
     names = GraphNames(nodes, able, {})
-    for precision in ("fp32", "fp16", "int8", "int4"):
+    for precision in PRECISIONS:
         check_plan(preset(precision, nodes), names)
     int8 = resolve(preset("int8", nodes), names)
     assert [int8[name].quantized for name in nodes] == ["int8", "int8", None, None]
@@ -130,6 +132,19 @@ def test_presets_leave_out_what_a_model_does_not_have() -> None:
     assert all(found.float == "fp32" for found in both.values())
     assert preset("fp32", nodes) == Plan("fp32")
     assert json.loads(preset("fp16", nodes).to_json())["rules"] == []
+
+
+def test_fp8_is_of_both_sides_and_of_linear_layers() -> None:
+    nodes = ("/llm/model/layers.0/mlp/MatMul", "/vision_encoder/fc1/MatMul", "/seg_connector/Conv", "/seg_projector/fc")
+    able = {name: frozenset[Quantized]({"int8"} if "Conv" in name else {"int8", "fp8"}) for name in nodes}
+    names = GraphNames(nodes, able, {("/seg_connector/Conv", "fp8"): "/seg_connector/Conv: fp8 is for linear layers"})
+    plan = preset("fp8", nodes)
+    check_plan(plan, names)
+    assert [resolve(plan, names)[name].quantized for name in nodes] == ["fp8", "fp8", None, "fp8"]
+    with pytest.raises(InputError, match=r"fp8 of '/seg_connector/\*\*', .* fp8 is for linear layers"):
+        check_plan(replace(plan, rules=(*plan.rules, Rule("/seg_connector/**", "fp8"))), names)
+    mixed = resolve(preset("int4", nodes, encoders="fp8"), names)
+    assert mixed["/vision_encoder/fc1/MatMul"].quantized == "fp8"
 
 
 def test_islands_are_rules_for_float32() -> None:

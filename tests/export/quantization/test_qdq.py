@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -15,6 +16,7 @@ from xsam_edge.export.graph.floats import FloatTypes, apply
 from xsam_edge.export.graph.passes import WeightPlan
 from xsam_edge.export.graph.weight_codes import stored
 from xsam_edge.export.graph.weights import write_external_data
+from xsam_edge.export.precision.plan import Quantized
 from xsam_edge.export.quantization.qdq import INT4_OPSET, Choice, insert
 from xsam_edge.export.quantization.sites import find_sites, graph_names
 from xsam_edge.runtime.errors import CheckpointError
@@ -116,6 +118,48 @@ def test_a_shared_weight_is_stored_once_and_read_through_two_nodes(tmp_path: Pat
     np.testing.assert_allclose(z, 2 * y, atol=1e-4)
 
 
+def fake_fp8(x: np.ndarray, w: np.ndarray, amax: float, dtype: type = np.float32) -> np.ndarray:
+    """The product of inputs that were rounded to E4M3, in numpy, with scales of a type."""
+    step = np.float32(stored(np.array([amax / 448]), dtype))
+    steps = np.float32(stored(np.abs(w).max(axis=0) / 448, dtype))
+
+    def rounded(values: np.ndarray) -> np.ndarray:
+        return np.clip(values, -448, 448).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+
+    return (rounded(x / step) * step) @ (rounded(w / steps) * steps)
+
+
+@pytest.mark.parametrize("level", ["ORT_DISABLE_ALL", "ORT_ENABLE_ALL"])
+def test_fp8_rounds_activations_and_weights(level: str, tmp_path: Path) -> None:
+    """ONNX Runtime does so at every level of optimisation; what it computes is what an engine multiplies."""
+    model, plans = two()
+    insert(model, plans, {"/w": Choice("fp8", 3.0), "/v": Choice("int8", 3.0)}, ArrayWeights(**WEIGHTS))
+    nodes = {node.name: node for node in model.graph}
+    kinds = [nodes[name].outputs[0].dtype for name in ("/w/q", "/v/q")]
+    assert kinds == [ir.DataType.FLOAT8E4M3FN, ir.DataType.INT8]
+    assert nodes["/w/q"].inputs[1] is not nodes["/v/q"].inputs[1]  # steps of one range in two types
+    assert set(plans) == {"w.fp8", "v.int8", "b"} and model.graph.opset_imports[""] == 20
+    path = write(tmp_path, model, plans, **WEIGHTS)
+    x = np.float32(3 * RNG.standard_normal((5, 64)))  # some beyond the range, which saturate
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    y, z = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, {"x": x})
+    np.testing.assert_allclose(y, fake_fp8(x, W, 3.0) + WEIGHTS["b"], atol=1e-4)
+    np.testing.assert_allclose(z, fake(x, V, 3.0), atol=1e-4)
+    assert np.abs(y - x @ W - WEIGHTS["b"]).max() > 0.1
+    stored_bytes = (tmp_path / "g.onnx.data").stat().st_size
+    assert stored_bytes < W.size + V.size + WEIGHTS["b"].nbytes + 4096
+
+
+def test_fp8_among_fp16(tmp_path: Path) -> None:
+    model, plans = two()
+    apply(model, plans, FloatTypes("fp16", frozenset()))
+    insert(model, plans, {"/w": Choice("fp8", 3.0)}, ArrayWeights(**WEIGHTS))
+    x = np.float16(RNG.standard_normal((5, 64)))
+    y, _ = run(write(tmp_path, model, plans, **WEIGHTS), x=x)
+    np.testing.assert_allclose(y, fake_fp8(np.float32(x), W, 3.0, np.float16) + WEIGHTS["b"], atol=0.05)
+
+
 def test_a_convolution_has_a_scale_for_each_output(tmp_path: Path) -> None:
     kernel = np.float32(RNG.standard_normal((4, 3, 2, 2)))
     model = graph("(float[1,3,5,5] x, float[4,3,2,2] k) => (float[1,4,4,4] y) { y = Conv(x, k) }", ["k"], ["/conv"])
@@ -132,13 +176,14 @@ def test_a_convolution_has_a_scale_for_each_output(tmp_path: Path) -> None:
     np.testing.assert_allclose(run(write(tmp_path, model, plans, k=kernel), x=x)[0], expected, atol=1e-4)
 
 
-def test_silent_channels_and_activations_have_scales_above_zero(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_silent_channels_and_activations_have_scales_above_zero(precision: Quantized, tmp_path: Path) -> None:
     weight = W.copy()
     weight[:, 1] = 0
     model, plans = two()
     weights = {**WEIGHTS, "w": weight}
-    insert(model, plans, {"/w": Choice("int8", 0.0)}, ArrayWeights(**weights))
-    scales = [v.const_value.numpy() for n, v in model.graph.initializers.items() if n.endswith("scale")]
+    insert(model, plans, {"/w": Choice(precision, 0.0)}, ArrayWeights(**weights))
+    scales = [v.const_value.numpy() for n, v in model.graph.initializers.items() if "scale" in n]
     assert len(scales) == 2 and all((scale > 0).all() for scale in scales)
     y, _ = run(write(tmp_path, model, plans, **weights), x=np.zeros((2, 64), np.float32))
     np.testing.assert_allclose(y, np.tile(WEIGHTS["b"], (2, 1)))
@@ -164,7 +209,9 @@ def test_sites_are_products_with_a_weight_of_their_own() -> None:
     weights = {"w", "t", "odd", "few"}
     assert [site.node.name for site in find_sites(model.graph, weights)] == ["/linear", "/odd", "/few"]
     names = graph_names({"g": (model.graph, weights)})
-    assert names.sites == {"/linear": {"int8", "int4"}, "/odd": {"int8"}, "/few": {"int8"}}
+    both = {"int8", "fp8"}
+    assert names.sites == {"/linear": {"int4", *both}, "/odd": both, "/few": both}
+    assert "both of its inputs are activations" in names.reasons["/scores", "fp8"]
     assert "both of its inputs are activations" in names.reasons["/scores", "int8"]
     assert "3 axes" in names.reasons["/tables", "int4"]
     assert "33 outputs" in names.reasons["/odd", "int4"]
