@@ -63,7 +63,10 @@ _PRODUCERS = ("xsam-edge", "torch", "onnx", "onnx-ir", "onnxscript")
 
 @dataclass(frozen=True)
 class BundleRequest:
-    """What goes into a bundle. Of ``precision`` are the floats; integers come later (``xsam_edge.export.quantize``)."""
+    """What goes into a bundle. Of ``precision`` are the floats; integers come later (``xsam_edge.export.quantize``).
+
+    ``precision_why`` says why the bundle's precision was chosen, where its user did not choose it.
+    """
 
     config: ModelConfig
     variant: str
@@ -73,6 +76,7 @@ class BundleRequest:
     source: Provenance
     precision: FloatType = "fp32"
     dialect: Dialect = "cpu"
+    precision_why: str = ""
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[int, ...]]:
@@ -243,6 +247,7 @@ def seal(
         producer={name: importlib.metadata.version(name) for name in _PRODUCERS},
         degraded=degraded,
         dialect=request.dialect,
+        precision_why=request.precision_why,
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

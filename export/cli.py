@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.dialect import DIALECTS, dialect_of
 from xsam_edge.export.engines import command as engines
-from xsam_edge.export.engines.options import OF_ENGINES, add_engine_options
+from xsam_edge.export.engines.options import OF_ENGINES, OF_TARGETS, add_engine_options
+from xsam_edge.export.engines.precision_choice import PrecisionChoice
 from xsam_edge.export.memory import MemoryWatch, PeakMemory, peak_memory
-from xsam_edge.export.precision.plan import Precision
-from xsam_edge.export.quantize_options import BEYOND_SIZES, OF_AN_EXPORT, add_precision_options, quantize_options
+from xsam_edge.export.quantize_options import AUTO, BEYOND_SIZES, OF_AN_EXPORT, add_precision_options, quantize_options
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output, clear_up
@@ -97,13 +98,16 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{options.inits} is not a folder; --inits takes the folder of the four parts")
     overrides = read_overrides(_read_config(options.config))
 
-    def export(output: Path, precision: Precision, progress: Progress) -> tuple[Manifest, Report | None]:
-        return _export(options, overrides, output, precision, progress)
+    def export(output: Path, choice: PrecisionChoice, progress: Progress) -> tuple[Manifest, Report | None]:
+        return _export(options, overrides, output, choice, progress)
 
     if engines.wanted(options):
         return engines.run(options, overrides, export)
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress, MemoryWatch() as memory:
-        manifest, report = export(options.output, options.precision or "fp32", progress)
+        choice = PrecisionChoice(options.precision or "fp32")
+        if options.precision == AUTO:
+            choice = engines.choice(options, overrides, progress)
+        manifest, report = export(options.output, choice, progress)
     _print_result(options, manifest, report, time.perf_counter() - start, memory.peak())
     return 0
 
@@ -121,17 +125,18 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
         if options.random_weights:
             refuse_idle(options, own, ("inits",), "is of the tokenizer here, and --plan needs none; leave it out")
     if not engines.wanted(options):
-        refuse_idle(options, own, OF_ENGINES, "is of --engine and --plan; give one of these, or leave it out")
+        idle = [name for name in OF_ENGINES if options.precision != AUTO or name not in OF_TARGETS]
+        refuse_idle(options, own, idle, "is of --engine and --plan; give one of these, or leave it out")
 
 
 def _export(
     options: argparse.Namespace,
     overrides: Overrides,
     output: Path,
-    precision: Precision,
+    choice: PrecisionChoice,
     progress: Progress,
 ) -> tuple[Manifest, Report | None]:
-    quantization = quantize_options(options, precision)
+    quantization = quantize_options(options, choice.precision)
     progress(Step("load torch"))
     # Here, not at the top: they take seconds, and a wrong option should not.
     from xsam_edge.export.bundle import narrow_names, write_bundle
@@ -144,12 +149,13 @@ def _export(
     def accept(config: ModelConfig, weights: Any) -> None:
         check_room(output, needed_bytes(config, quantization, narrow_names(weights)))
 
-    dialect = dialect_of(options, precision)
+    dialect = dialect_of(options, choice.precision)
     common = {"inits": options.inits, "overrides": overrides, "dialect": dialect, "accept": accept}
     if options.random_weights:
         request = from_random(options.variant, options.seed, **common)
     else:
         request = from_checkpoint(options.checkpoint, variant=options.variant, progress=progress, **common)
+    request = replace(request, precision_why=choice.why)
     if quantization is None:
         return write_bundle(request, output, overwrite=options.overwrite, progress=progress), None
     from xsam_edge.export.quantize import quantize_bundle
@@ -177,6 +183,7 @@ def _print_result(
             "bundle": str(options.output),
             "variant": manifest.variant,
             "precision": manifest.precision,
+            "precision_why": manifest.precision_why,
             "source": manifest.source.checkpoint,
             "bytes": sizes,
             "seconds": round(seconds, 3),
@@ -188,6 +195,8 @@ def _print_result(
         print(json.dumps(result))
         return
     print(f"{options.output}: {manifest.variant}, {manifest.precision}, from {manifest.source.checkpoint}")
+    if manifest.precision_why:
+        print(f"chosen: {manifest.precision_why}")
     if report is not None:
         print(*summary_lines(report), sep="\n")
         print(f"see {options.output / 'report.html'}")

@@ -21,6 +21,7 @@ from xsam_edge.runtime.cli.common import count, file_path, named_path
 from xsam_edge.runtime.cli.idle import refuse_idle
 from xsam_edge.runtime.errors import InputError
 
+AUTO = "auto"
 _OF_ACTIVATIONS = ("ranges", "no_smoothing")
 _OF_LOWER_PRECISIONS = (
     *_OF_ACTIVATIONS,
@@ -44,9 +45,9 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
     group = options.add_argument_group("precision")
     group.add_argument(
         "--precision",
-        choices=PRECISIONS,
-        help="fp32, fp16, int8 or fp8 (weights and activations), or int4 (weights of the language model); "
-        "default: fp32, or with --engine the target's",
+        choices=[*PRECISIONS, AUTO],
+        help="fp32, fp16, int8 or fp8 (weights and activations), int4 (weights of the language model), or auto, what "
+        "is fastest on --target and fits; default: fp32, or with --engine auto",
     )
     group.add_argument(
         "--encoder-precision",

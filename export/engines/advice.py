@@ -22,6 +22,10 @@ _NOISE = (
 _NO_REASON = re.compile(r"catchCudaError|^ModelImporter|^Could not parse|^Invalid Engine")
 
 _ADVICE = (
+    (
+        ("datatypes: fp8", "FP8 support"),
+        "FP8 is for compute capabilities from 8.9 on: export the bundle in int8 or fp16",
+    ),
     (("out of memory", "OutOfMemory", "bad_alloc", "insufficient memory"), "free memory, or shorten --context"),
     (("zero_point", "zero point", "Scale coefficients"), "quantise it symmetrically, with scales above 0"),
     (("same input types", "same type"), "a Cast is missing; a bundle of --precision fp32 needs none"),

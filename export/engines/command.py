@@ -8,11 +8,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from xsam_edge.export.config.overrides import random_config
+from xsam_edge.export.config.sizes import ModelConfig
 from xsam_edge.export.config.variants import get_variant
 from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.build import BuiltEngine
@@ -21,20 +22,22 @@ from xsam_edge.export.engines.convert import convert, read_graphs
 from xsam_edge.export.engines.fit import Fit, check_fits, fit_target
 from xsam_edge.export.engines.footprint import config_footprint
 from xsam_edge.export.engines.parity import Parity, parity_check
+from xsam_edge.export.engines.precision_choice import PrecisionChoice, choose_precision
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.export.infer.model import open_model
 from xsam_edge.export.precision.plan import read_plan
+from xsam_edge.export.quantize_options import AUTO
 from xsam_edge.export.staging import beside, check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.progress import ProgressPrinter
-from xsam_edge.runtime.device.memory_plan import footprint, summary, table
+from xsam_edge.runtime.device.memory_plan import Footprint, footprint, summary, table
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress
 
 _SHOWN = 5
 
 # Writes a bundle of ONNX graphs of a precision into a folder that does not exist.
-Export = Callable[[Path, Any, Progress], object]
+Export = Callable[[Path, PrecisionChoice, Progress], object]
 
 
 def wanted(options: argparse.Namespace) -> bool:
@@ -50,13 +53,15 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
     if not options.plan:
         check_output(options.output, options.overwrite)
     destination = find_destination(options.engine, options.target, options.memory, planned=options.plan)
-    destination = destination.having(_codes(options, destination.target))
+    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
+        model = None if options.bundle is not None else _model(options, overrides, destination.target, progress)
+    destination = destination.having(_codes(options, model))
     if options.plan:
-        return _plan(options, overrides, destination.target)
+        return _plan(options, model, destination.target)
     builder = find_builder(options.engine, destination, options.optimization_level)
     with (
         ProgressPrinter(sys.stderr, plain=not options.json) as progress,
-        _graphs(options, overrides, destination.target, export, progress) as bundle,
+        _graphs(options, model, destination.target, export, progress) as bundle,
     ):
         graphs = read_graphs(bundle, options.output)
         fit = fit_target(footprint(graphs), options.context or 0, destination.target)
@@ -90,38 +95,78 @@ def _check_bundle_options(options: argparse.Namespace) -> None:
         raise InputError(f"--from compiles a bundle; add --engine, one of {', '.join(flavours.FLAVOURS)}")
 
 
-def _codes(options: argparse.Namespace, target: Target) -> set[str]:
+def choice(options: argparse.Namespace, overrides: Mapping[str, Any], progress: Progress) -> PrecisionChoice:
+    """The precision of graphs that are to become engines of ``--target`` some day.
+
+    Raises:
+        InputError: an unknown target, or encoders of a precision that it does not have.
+    """
+    destination = find_destination(None, options.target, options.memory)
+    model = _model(options, overrides, destination.target, progress)
+    destination.having(_codes(options, model))
+    return model.choice
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is to be exported, and its precision."""
+
+    config: ModelConfig
+    variant: str
+    choice: PrecisionChoice
+
+    @property
+    def footprint(self) -> Footprint:
+        return config_footprint(self.config, self.variant, self.choice.precision)
+
+
+def _model(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, progress: Progress) -> _Model:
+    if options.random_weights:
+        variant = get_variant(options.variant)
+        config = random_config(variant, overrides)
+    else:
+        model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
+        variant, config = model.variant, model.config
+    if options.precision not in (None, AUTO):
+        return _Model(config, variant.name, PrecisionChoice(options.precision))
+    chosen = choose_precision(target, config, variant.name, options.context or 0)
+    return _Model(config, variant.name, chosen)
+
+
+def _codes(options: argparse.Namespace, model: _Model | None) -> set[str]:
     """What products are quantised to, in a bundle or in what is to be exported."""
-    if options.bundle is not None:
+    if model is None:
         return {code for graph in read_manifest(options.bundle).graphs.values() for code in graph.codes}
     if options.precision_plan is not None:
         return {rule.precision for rule in read_plan(options.precision_plan).rules}
-    return {options.precision or target.precision, options.encoder_precision}
+    return {model.choice.precision, options.encoder_precision}
 
 
 @contextlib.contextmanager
 def _graphs(
-    options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, export: Export, progress: Progress
+    options: argparse.Namespace, model: _Model | None, target: Target, export: Export, progress: Progress
 ) -> Iterator[Path]:
     """The bundle of ONNX graphs to compile: one that is there, or an export that is deleted afterwards."""
-    if options.bundle is not None:
+    if model is None:
         yield options.bundle
         return
     # Before hours of export, and again of the bundle, whose sizes are exact.
-    fit = _fit(options, overrides, target, progress)
-    check_fits(fit)
+    check_fits(fit_target(model.footprint, options.context or 0, target))
     with beside(options.output, ".graphs", progress) as folder:
-        export(folder / "onnx", options.precision or target.precision, progress)
+        export(folder / "onnx", model.choice, progress)
         yield folder / "onnx"
 
 
-def _plan(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target) -> int:
-    with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
-        fit = _fit(options, overrides, target, progress)
+def _plan(options: argparse.Namespace, model: _Model | None, target: Target) -> int:
+    facts = footprint(read_manifest(options.bundle)) if model is None else model.footprint
+    why = "" if model is None else model.choice.why
+    fit = fit_target(facts, options.context or 0, target)
     if options.json:
-        print(json.dumps(_plan_result(fit)))
+        print(json.dumps({**_plan_result(fit), "precision_why": why}))
     else:
         print(f"{fit.facts.variant}, {fit.facts.precision}")
+        if why:
+            print(f"chosen: {why}")
         print(table(fit.memory, target.memory, target.name))
     check_fits(fit)
     return 0
@@ -133,20 +178,6 @@ def _plan_result(fit: Fit) -> dict[str, Any]:
     if target.memory is None:
         return result
     return result | {"available_bytes": target.memory.available, "fits": fit.fits, "would_fit": list(fit.would_fit)}
-
-
-def _fit(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, progress: Progress) -> Fit:
-    """How what a command line names fits: a bundle's files, or a model that is yet to be exported."""
-    if options.bundle is not None:
-        return fit_target(footprint(read_manifest(options.bundle)), options.context or 0, target)
-    if options.random_weights:
-        variant = get_variant(options.variant)
-        config = random_config(variant, overrides)
-    else:
-        model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
-        variant, config = model.variant, model.config
-    facts = config_footprint(config, variant.name, options.precision or target.precision)
-    return fit_target(facts, options.context or 0, target)
 
 
 def _print(
@@ -166,6 +197,7 @@ def _print(
             "bundle": str(options.output),
             "variant": manifest.variant,
             "precision": manifest.precision,
+            "precision_why": manifest.precision_why,
             "source": manifest.source.checkpoint,
             "engine": engine.flavour,
             "version": engine.version,
@@ -185,6 +217,8 @@ def _print(
         print(json.dumps(result))
         return
     print(f"{options.output}: {manifest.variant}, {manifest.precision}, engines of {engine.flavour} {engine.version}")
+    if manifest.precision_why:
+        print(f"  chosen: {manifest.precision_why}")
     print(f"  for {engine.target}, compute capability {', '.join(engine.compute_capabilities)}")
     print(f"  context of {engine.context} tokens; cache {engine.kv_cache.flavour}: {engine.kv_cache.reason}")
     for name, size in sizes.items():

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from xsam_edge.export.engines import flavours
 from xsam_edge.export.engines.footprint import lower_precisions, smaller_variants
 from xsam_edge.export.engines.profiles import Heads
 from xsam_edge.export.engines.profiles import longest_context as longest_profiles
 from xsam_edge.export.engines.targets import Target
-from xsam_edge.runtime.device.memory_plan import DeviceMemory, Footprint, MemoryPlan, longest_context, plan
+from xsam_edge.runtime.device.memory_plan import Footprint, MemoryPlan, longest_context, plan
 from xsam_edge.runtime.errors import DeviceMemoryError, InputError
 from xsam_edge.runtime.units import size
 
@@ -35,7 +36,7 @@ def fit_target(facts: Footprint, context: int, target: Target) -> Fit:
     wanted = plan(facts, context)
     if target.memory is None or wanted.fits(target.memory):
         return Fit(facts, wanted, target, fits=True)
-    return Fit(facts, wanted, target, fits=False, would_fit=tuple(options_that_fit(facts, context, target.memory)))
+    return Fit(facts, wanted, target, fits=False, would_fit=tuple(options_that_fit(facts, context, target)))
 
 
 def check_fits(fit: Fit) -> None:
@@ -58,12 +59,15 @@ def check_fits(fit: Fit) -> None:
     )
 
 
-def options_that_fit(facts: Footprint, context: int, memory: DeviceMemory) -> Iterator[str]:
-    """What would make a model fit, the mildest first.
+def options_that_fit(facts: Footprint, context: int, target: Target) -> Iterator[str]:
+    """What would make a model fit a target of known memory, the mildest first.
 
     A shorter context or a lower precision; both, where neither does; and a smaller variant.
     """
-    lower, smaller = lower_precisions(facts), list(smaller_variants(facts))
+    memory = target.memory
+    assert memory is not None
+    eight_bits = flavours.eight_bits(target.compute_capability)
+    lower, smaller = lower_precisions(facts, eight_bits), list(smaller_variants(facts, eight_bits))
     shorter = longest_context(facts, memory, context)
     if shorter:
         yield f"--context {shorter}"

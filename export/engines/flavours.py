@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.runtime.bundle.engine_info import MODULES, Flavour, KVCacheChoice
@@ -21,8 +21,7 @@ RTX_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 # One engine for all of them is TensorRT-RTX's default. Turing is left out: it costs the others speed.
 RTX_PORTABLE = ("8.0", "8.6", "8.9", "12.0")
 
-# FP8 came with Ada. What has it instead is INT8.
-_FP8_CAPABILITY = (8, 9)
+_FP8_CAPABILITY = (8, 9)  # Ada
 
 _OLDEST = {"tensorrt": (10, 3), "tensorrt-rtx": (1, 0)}
 _KV_CACHE_UPDATE = {"tensorrt": (10, 15), "tensorrt-rtx": (1, 7)}
@@ -92,6 +91,11 @@ def capable(capabilities: tuple[str, ...], codes: Collection[str], target: str) 
             f"{', '.join(capabilities)}; take --precision int8 there"
         )
     return able
+
+
+def eight_bits(capability: str) -> Literal["fp8", "int8"]:
+    """In which eight bits a GPU multiplies fastest."""
+    return "fp8" if number(capability) >= _FP8_CAPABILITY else "int8"
 
 
 def kv_cache_choice(flavour: Flavour, version: str) -> KVCacheChoice:

@@ -114,17 +114,18 @@ def at_precision(facts: Footprint, precision: str) -> Footprint:
     )
 
 
-def lower_precisions(facts: Footprint) -> list[Footprint]:
-    """The same model at each precision whose weights are smaller, largest first."""
+def lower_precisions(facts: Footprint, eight_bits: str = "int8") -> list[Footprint]:
+    """The same model at each precision whose weights are smaller, largest first; ``eight_bits`` is int8 or fp8."""
     if facts.precision not in _WEIGHT_BYTES:
         return []
-    others = [at_precision(facts, precision) for precision in _WEIGHT_BYTES if precision != facts.precision]
+    known = [name for name in _WEIGHT_BYTES if name not in ("int8", "fp8") or name == eight_bits]
+    others = [at_precision(facts, precision) for precision in known if precision != facts.precision]
     weights = sum(facts.weights.values())
     smaller = [other for other in others if sum(other.weights.values()) < 0.95 * weights]
     return sorted(smaller, key=lambda other: -sum(other.weights.values()))
 
 
-def smaller_variants(facts: Footprint) -> Iterator[Footprint]:
+def smaller_variants(facts: Footprint, eight_bits: str = "int8") -> Iterator[Footprint]:
     """Variants with a language model of half the size or less behind the same encoders, the largest first.
 
     Each at this precision and at lower ones.
@@ -139,6 +140,6 @@ def smaller_variants(facts: Footprint) -> Iterator[Footprint]:
         and 2 * llm_weights(variant.config.llm) <= llm_weights(known.config.llm)
     ]
     for variant in sorted(smaller, key=lambda variant: -llm_weights(variant.config.llm)):
-        for precision in (facts.precision, *(other.precision for other in lower_precisions(facts))):
+        for precision in (facts.precision, *(other.precision for other in lower_precisions(facts, eight_bits))):
             if precision in _WEIGHT_BYTES:
                 yield config_footprint(variant.config, variant.name, precision)

@@ -11,6 +11,8 @@ from xsam_edge.runtime.device.memory_plan import GIB
 
 #: What is of engines and of their plans alone.
 OF_ENGINES = ("target", "context", "memory", "optimization_level", "no_parity")
+#: Of these, what says where engines are to run, by which --precision auto chooses.
+OF_TARGETS = ("target", "context", "memory")
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

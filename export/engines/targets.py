@@ -14,39 +14,38 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Target:
-    """One kind of device. ``precision`` and ``context`` are what is chosen where a user does not."""
+    """One kind of device. ``context`` is what is chosen where a user does not."""
 
     name: str
     compute_capability: str  # "" where it is not known: "auto" on a machine without a GPU
     memory: DeviceMemory | None
-    precision: str
     context: int
     jetson: bool = False
 
 
-def _jetson(name: str, capability: str, gib: int, precision: str, context: int) -> Target:
+def _jetson(name: str, capability: str, gib: int, context: int) -> Target:
     # Linux, a desktop and CUDA's own memory come out of the same chips.
     memory = DeviceMemory(gib * GIB, 2 * GIB, shared=True)
-    return Target(name, capability, memory, precision, context, jetson=True)
+    return Target(name, capability, memory, context, jetson=True)
 
 
-def _desktop(name: str, capability: str, gib: int, precision: str = "fp16", context: int = 4096) -> Target:
-    return Target(name, capability, DeviceMemory(gib * GIB, GIB, shared=False), precision, context)
+def _desktop(name: str, capability: str, gib: int, context: int = 4096) -> Target:
+    return Target(name, capability, DeviceMemory(gib * GIB, GIB, shared=False), context)
 
 
 #: Name -> target. Memory is that of the module's or the series' usual size; ``--memory`` says another.
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        _jetson("orin-nano", "8.7", 8, "int4", 2048),
-        _jetson("orin-nx", "8.7", 16, "int8", 4096),
-        _jetson("agx-orin", "8.7", 64, "int8", 4096),
-        _jetson("thor", "11.0", 128, "fp16", 8192),
+        _jetson("orin-nano", "8.7", 8, 2048),
+        _jetson("orin-nx", "8.7", 16, 4096),
+        _jetson("agx-orin", "8.7", 64, 4096),
+        _jetson("thor", "11.0", 128, 8192),
         _desktop("rtx-30", "8.6", 12),
         _desktop("rtx-40", "8.9", 16),
         _desktop("rtx-50", "12.0", 16),
         _desktop("h100", "9.0", 80, context=8192),
-        Target(AUTO, "", None, "fp16", 4096),
+        Target(AUTO, "", None, 4096),
     )
 }
 
@@ -64,11 +63,9 @@ def get_target(name: str, device: DeviceInfo | None = None, memory: int | None =
     target = TARGETS[name]
     if name == AUTO and device is not None:
         memory_of_device = device_memory(device)
-        target = Target(
-            AUTO, device.compute_capability, memory_of_device, target.precision, target.context, device.integrated
-        )
+        target = Target(AUTO, device.compute_capability, memory_of_device, target.context, device.integrated)
     if memory is None:
         return target
     preset_memory = target.memory or DeviceMemory(0, GIB, shared=target.jetson)
     resized = DeviceMemory(memory, preset_memory.reserved, preset_memory.shared)
-    return Target(target.name, target.compute_capability, resized, target.precision, target.context, target.jetson)
+    return Target(target.name, target.compute_capability, resized, target.context, target.jetson)

@@ -239,6 +239,7 @@ class Manifest:
     activations: ActivationSizes | None = None  # for memory plans
     half_range: HalfRange | None = None  # None: no value is FP16, or an export of before that was checked
     dialect: contract.Dialect = "cpu"  # the only one that there once was
+    precision_why: str = ""  # why this precision, where it was chosen for a target
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:

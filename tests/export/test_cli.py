@@ -87,8 +87,8 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--calibration-data", "nope/"], "--calibration-data is of fp16, int8 and int4"),
-        (["--calibration-samples", "3"], "--calibration-samples is of fp16, int8 and int4"),
+        (["--calibration-data", "nope/"], "--calibration-data is of fp16, int8, int4 and fp8"),
+        (["--calibration-samples", "3"], "--calibration-samples is of fp16, int8, int4 and fp8"),
         (["--gate-samples", "3"], "--gate-samples is of fp16"),
         (["--check-samples", "0"], "--check-samples is of fp16"),
         (["--calibration-cache", "nope"], "--calibration-cache is of fp16"),
@@ -96,7 +96,7 @@ def test_wrong_options(fails: Failure, phi3_reference: Path) -> None:
         (["--min-iou", "0.5"], "--min-iou compares masks with those of FP32, and this is FP32"),
         (["--allow-degraded"], "--allow-degraded is of fp16"),
         (["--ranges", "mse"], "--ranges is of fp16"),
-        (["--no-smoothing", "--precision", "fp16"], "--no-smoothing is of INT8 activations"),
+        (["--no-smoothing", "--precision", "fp16"], "--no-smoothing is of quantised activations"),
         (["--allow-degraded", "--precision", "fp16", "--min-iou", "0"], "--allow-degraded is of the gate"),
         (["--gate-samples", "3", "--precision", "int8", "--min-iou", "0"], "--gate-samples is of the gate"),
         (["--gate-minutes", "3", "--precision", "int8", "--min-iou", "0"], "--gate-minutes is of the gate"),

@@ -38,7 +38,7 @@ class PositionHeads(nn.Module):
         image, features = predictions.image, predictions.mask_features
         tokens = torch.cat([_cells(*grid, image) for grid in grids])
         cells = _cells(features.shape[2], features.shape[3], features)
-        error = (self.image(image) - tokens).square().mean()
+        error: Tensor = (self.image(image) - tokens).square().mean()
         error = error + (self.mask_features(features.flatten(2).transpose(1, 2)) - cells).square().mean()
         lone = (targets.amax((2, 3)) > 0).sum(1) == 1
         if lone.any():

@@ -22,7 +22,9 @@ def test_a_plan_of_a_variant_needs_no_weights(capsys: pytest.CaptureFixture[str]
 def test_a_plan_takes_the_targets_precision_and_context(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*RANDOM, "--target", "orin-nano", "--plan"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("phi3, int4\nmemory plan for a context of 2048 tokens\n")
+    assert text.startswith(
+        "phi3, int4\nchosen: int4, since int8 does not fit orin-nano\nmemory plan for a context of 2048 tokens\n"
+    )
     assert text.endswith("fits\n")
 
 

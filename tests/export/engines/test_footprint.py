@@ -114,7 +114,8 @@ def test_a_shorter_context_is_the_first_advice() -> None:
     memory = TARGETS["rtx-40"].memory
     assert memory is not None
     tight = replace(memory, total=memory.reserved + mp.plan(facts, 3000).needed(False))
-    advice = list(options_that_fit(facts, 4096, tight))
+    advice = list(options_that_fit(facts, 4096, replace(TARGETS["rtx-40"], memory=tight)))
+    assert "--precision fp8" in advice[1] and not any("int8" in option for option in advice)
     assert advice[0] == "--context 2816"
     assert mp.plan(facts, 2816).needed(False) <= tight.available
 
@@ -124,9 +125,10 @@ def test_a_shorter_context_is_the_first_advice() -> None:
 )
 def test_every_advice_fits(gib: float, count: int) -> None:
     facts = config_footprint(VARIANTS["qwen3-4b"].config, "qwen3-4b", "fp16")
-    memory = get_target("orin-nx", memory=int(gib * mp.GIB)).memory
+    target = get_target("orin-nx", memory=int(gib * mp.GIB))
+    memory = target.memory
     assert memory is not None
-    advice = list(options_that_fit(facts, 4096, memory))
+    advice = list(options_that_fit(facts, 4096, target))
     assert len(advice) == count, advice
     for option in advice:
         pairs = option.split(" (")[0].split()
@@ -140,17 +142,17 @@ def test_every_advice_fits(gib: float, count: int) -> None:
 @pytest.mark.parametrize(("gib", "variant"), [(8, "qwen3-1.7b"), (5, "smollm2-360m")])
 def test_the_largest_variant_that_fits_is_advised(gib: int, variant: str) -> None:
     facts = config_footprint(VARIANTS["qwen3-4b"].config, "qwen3-4b", "fp16")
-    memory = get_target("orin-nx", memory=gib << 30).memory
-    assert memory is not None
-    assert f"--variant {variant} " in list(options_that_fit(facts, 4096, memory))[-1]
+    target = get_target("orin-nx", memory=gib << 30)
+    assert f"--variant {variant} " in list(options_that_fit(facts, 4096, target))[-1]
 
 
 def test_nothing_helps_where_nothing_helps() -> None:
     facts = config_footprint(PHI3, "phi3", "int4")
     memory = mp.DeviceMemory(3 << 30, 2 << 30, shared=True)
-    assert list(options_that_fit(facts, 4096, memory)) == []
+    target = replace(TARGETS["orin-nano"], memory=memory)
+    assert list(options_that_fit(facts, 4096, target)) == []
     with pytest.raises(DeviceMemoryError, match="no precision, context or variant"):
-        check_fits(fit_target(facts, 4096, replace(TARGETS["orin-nano"], memory=memory)))
+        check_fits(fit_target(facts, 4096, target))
 
 
 def test_an_unknown_target_memory_refuses_nothing() -> None:
