@@ -74,7 +74,7 @@ def parser() -> argparse.ArgumentParser:
         "--graphs",
         type=file_path,
         metavar="BUNDLE",
-        help="of engines: the ONNX graphs that they were compiled from, in which their work is counted",
+        help="of engines that do not say what they have to do: the ONNX graphs that they were compiled from",
     )
     options.add_argument("--image", type=file_path, metavar="FILE", help="picture to ask about (default: drawn scenes)")
     options.add_argument("--repeat", type=count, default=10, metavar="N", help="counted rounds (default: %(default)s)")
@@ -147,12 +147,9 @@ def _check(options: argparse.Namespace) -> None:
     if engine is not None and set(options.against) & set(TORCH):
         raise InputError(f"{options.bundle} holds engines, whose weights torch cannot read; leave --against torch out")
     if options.graphs is not None:
-        from xsam_edge.benchmarks.flops import unavailable
-        from xsam_edge.benchmarks.report import counted
+        from xsam_edge.benchmarks.report import compiled_from
 
-        if unread := unavailable():
-            raise InputError(f"--graphs is for counting their work, and {unread}")
-        if engine is None or counted(options.bundle, read_manifest(options.bundle), options.graphs) is None:
+        if engine is None or not compiled_from(engine, read_manifest(options.graphs)):
             raise InputError(f"--graphs {options.graphs} is not what {options.bundle} was compiled from; leave it out")
 
 
@@ -162,13 +159,12 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
     from xsam_edge.benchmarks import batch, energy, environment, flops, fusion, inputs, measure, memory, report
     from xsam_edge.benchmarks.chain import INCLUDED, RuntimeSide
 
-    unread = flops.unavailable()
     phrases = inputs.phrases(options.prompts)
     picture, pictures = inputs.pictures(options.image)
     own = _open(options, options.bundle, options.answer, progress)
     sides: list[Side] = [own, *(_peer(options, other, own, progress) for other in options.against)]
     facts = environment.describe(own.threads)
-    peaks = {side: unread or _peaks(side, own, progress) for side in {precision_of(side) for side in sides}}
+    peaks = {side: _peaks(side, own, progress) for side in {precision_of(side) for side in sides}}
     known = {name: peak for name, peak in peaks.items() if not isinstance(peak, str)}
     rounds, warming = measure.alternate(
         sides, picture, phrases, repeat=options.repeat, warmup=options.warmup, progress=progress
@@ -181,16 +177,21 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         costs = report.counted(bundle, manifest, options.graphs)
         entry = report.side_report(done, costs, known.get(precision_of(side)), progress)
         entry |= {"setup": side.setup, "warmup_rounds": options.warmup, "warmup_seconds": round(warm, 3)}
+        entry["unread"] = costs.missing
         if runtime is side:
             progress(Step("memory"))
             used = memory.measure(
                 bundle, device=runtime.device, threads=options.threads, context=options.context, phrase=phrases[0]
             )
-            entry["memory"] = used if costs is None else memory.judge(used, costs.largest_activations())
+            largest = costs.largest_activations()
+            entry["memory"] = used if largest is None else memory.judge(used, largest)
             entry = {"bundle": report.describe_bundle(bundle, manifest)} | entry
-            if runtime.device == "cpu" and not unread:
+            if runtime.device == "cpu":
                 progress(Step("count integer products"))
-                entry["products"] = fusion.integer_products(bundle, manifest)
+                quantized = any(graph.quantized for graph in manifest.graphs.values())
+                uncounted = flops.unavailable() if quantized else None
+                entry["products"] = {} if uncounted else fusion.integer_products(bundle, manifest)
+                entry["products_unread"] = uncounted
         else:
             entry["memory"] = {"host_peak_bytes": None, "reason": "shares this process with the runtime"}
         reports.append({"name": side.name, **entry})
@@ -234,7 +235,6 @@ def benchmark(options: argparse.Namespace, progress: ProgressPrinter) -> dict[st
         },
         "included": INCLUDED,
         "explained": report.EXPLAINED,
-        "unread": unread,
         "environment": facts,
     }
 

@@ -13,16 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from xsam_edge.benchmarks.tiny_onnx import Node, Tensor, write
 from xsam_edge.runtime.backends.base import Backend, Graph
 from xsam_edge.runtime.bundle.manifest import GraphSpec, TensorSpec
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 _SIZES = (512, 1024, 2048, 4096, 8192, 16384)  # of square matrices; larger ones only while they take < _ENOUGH
 _ENOUGH = 0.1  # seconds
@@ -103,12 +101,10 @@ def _kind(precision: str) -> str:
 
 
 def _gemm(backend: Backend, precision: str, size: int, count: int = 1) -> Callable[[], None]:
-    import onnx_ir as ir
-
     dtype = np.dtype(np.float16 if _kind(precision) == "fp16" else np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gemm.onnx"
-        ir.save(_gemm_model(_kind(precision), size, dtype, count), path)
+        _write_gemm(path, _kind(precision), size, dtype, count)
         graph = backend.open(path, _spec(path, (size, size), dtype))
     return _runner(backend, graph, (size, size), dtype)
 
@@ -123,10 +119,8 @@ def _spec(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> GraphSpec
     return GraphSpec(path.name, (TensorSpec("x", dtype.name, shape),), (TensorSpec("y", dtype.name, shape),))
 
 
-def _gemm_model(kind: str, size: int, dtype: np.dtype[Any], count: int = 1) -> ir.Model:
+def _write_gemm(path: Path, kind: str, size: int, dtype: np.dtype[Any], count: int = 1) -> None:
     """x [size, size] times a constant, ``count`` times; in int8 both are dequantised first, which a backend fuses."""
-    import onnx_ir as ir
-
     values = np.random.default_rng(1).standard_normal((size, size), np.float32)
     values *= size**-0.5 if count > 1 else 1.0  # so that products of products stay as large as x
     constants: dict[str, npt.NDArray[Any]] = {"w": values.astype(dtype)}
@@ -138,32 +132,19 @@ def _gemm_model(kind: str, size: int, dtype: np.dtype[Any], count: int = 1) -> i
             "x_scale": np.float32(1 / 30).reshape(()),
             "x_zero": np.full((), 128, np.uint8),
         }
-    x = ir.Value(name="x", shape=ir.Shape((size, size)), type=ir.TensorType(ir.DataType.from_numpy(dtype)))
-    values_of = {name: _constant(name, value) for name, value in constants.items()}
-    nodes: list[ir.Node] = []
+    nodes: list[Node] = []
 
-    def apply(operator: str, *inputs: ir.Value) -> ir.Value:
-        nodes.append(ir.Node("", operator, inputs))
-        return nodes[-1].outputs[0]
+    def apply(operator: str, *inputs: str, output: str = "") -> str:
+        nodes.append(Node(operator, inputs, output or f"v{len(nodes)}"))
+        return nodes[-1].output
 
-    y, right = x, values_of["w"]
-    if kind == "int8":
-        right = apply("DequantizeLinear", right, values_of["w_scale"], values_of["w_zero"])
-    for _ in range(count):
+    y = "x"
+    right = apply("DequantizeLinear", "w", "w_scale", "w_zero") if kind == "int8" else "w"
+    for index in range(count):
         if kind == "int8":
-            scale, zero = values_of["x_scale"], values_of["x_zero"]
-            y = apply("DequantizeLinear", apply("QuantizeLinear", y, scale, zero), scale, zero)
-        y = apply("MatMul", y, right)
-    y.name, y.shape, y.type = "y", x.shape, x.type
-    graph = ir.Graph([x], [y], nodes=nodes, initializers=list(values_of.values()), opset_imports={"": 20}, name="gemm")
-    return ir.Model(graph, ir_version=10)
-
-
-def _constant(name: str, value: npt.NDArray[Any]) -> ir.Value:
-    import onnx_ir as ir
-
-    tensor = ir.tensor(value, name=name)
-    return ir.Value(name=name, shape=ir.Shape(value.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
+            y = apply("DequantizeLinear", apply("QuantizeLinear", y, "x_scale", "x_zero"), "x_scale", "x_zero")
+        y = apply("MatMul", y, right, output="y" if index == count - 1 else "")
+    write(path, Tensor("x", dtype, (size, size)), Tensor("y", dtype, (size, size)), nodes, constants)
 
 
 def _copy(threads: int) -> tuple[float, str]:
@@ -183,15 +164,13 @@ def _copy(threads: int) -> tuple[float, str]:
 
 def _device_copy(backend: Backend) -> tuple[float, str]:
     """Bytes read and written per second on a device, of copies that grow while that gains and memory lasts."""
-    import onnx_ir as ir
-
     best, how, nbytes = 0.0, "", _COPY_BYTES
     while nbytes <= _LARGEST_COPY:
         count, dtype = nbytes // 4, np.dtype(np.float32)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "copy.onnx"
-                ir.save(_copy_model(count), path)
+                write(path, Tensor("x", dtype, (count,)), Tensor("y", dtype, (count,)), [Node("Identity", ("x",), "y")])
                 run = _runner(backend, backend.open(path, _spec(path, (count,), dtype)), (count,), dtype)
             rate = 2 * nbytes / _best(run)
         except Exception:  # a backend's own types, where a device has no more memory
@@ -205,13 +184,3 @@ def _device_copy(backend: Backend) -> tuple[float, str]:
             break
         nbytes *= 2
     return best, how
-
-
-def _copy_model(count: int) -> ir.Model:
-    import onnx_ir as ir
-
-    x = ir.Value(name="x", shape=ir.Shape((count,)), type=ir.TensorType(ir.DataType.FLOAT))
-    node = ir.Node("", "Identity", [x])
-    y = node.outputs[0]
-    y.name, y.shape, y.type = "y", x.shape, x.type
-    return ir.Model(ir.Graph([x], [y], nodes=[node], opset_imports={"": 20}, name="copy"), ir_version=10)

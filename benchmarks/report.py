@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from xsam_edge.benchmarks.flops import Cost, cost, unavailable
+from xsam_edge.benchmarks.flops import work_of
 from xsam_edge.benchmarks.measure import Distribution, Round, Sample
 from xsam_edge.benchmarks.peaks import Peaks
 from xsam_edge.benchmarks.watch import STAGES, Call
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, bundle_path, hash_file, read_manifest
+from xsam_edge.runtime.bundle.engine_info import EngineInfo
+from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, Manifest, hash_file, read_manifest
+from xsam_edge.runtime.bundle.work import Cost, GraphWork
+from xsam_edge.runtime.errors import BundleError
 from xsam_edge.runtime.progress import Progress, Step
 from xsam_edge.runtime.results.iou import mask_iou
 
@@ -34,45 +37,50 @@ EXPLAINED = {
 
 @dataclass
 class Costs:
-    """Costs of a bundle's graphs by their axes, computed once each."""
+    """Costs of a bundle's graphs; those of a graph are looked up once. ``missing`` says why some are not known."""
 
     bundle: Path
     manifest: Manifest
-    _known: dict[tuple[object, ...], Cost] = field(default_factory=dict)
+    missing: str | None = None
+    _works: dict[str, GraphWork | None] = field(default_factory=dict)
+    _largest: int = 0
 
-    def of(self, graph: str, axes: Mapping[str, int]) -> Cost:
-        """The cost of one run."""
+    def of(self, graph: str, axes: Mapping[str, int]) -> Cost | None:
+        """The cost of one run, None where it is not known."""
+        if graph not in self._works:
+            self._works[graph] = self._work(graph)
+        work = self._works[graph]
+        if work is None:
+            return None
         # A torch side knows only the axes it needs; those that a graph has beside them are of size 1.
-        named = {
-            axis: axes.get(axis, 1)
-            for tensor in self.manifest.graphs[graph].inputs
-            for axis in tensor.shape
-            if isinstance(axis, str)
-        }
-        key = (graph, *sorted(named.items()))
-        if key not in self._known:
-            self._known[key] = cost(bundle_path(self.bundle, self.manifest.graphs[graph].file), named)
-        return self._known[key]
+        cost = work.at({axis: axes.get(axis, 1) for axis in self.manifest.graphs[graph].axes})
+        self._largest = max(self._largest, cost.activation_bytes)
+        return cost
 
-    def largest_activations(self) -> int:
-        """Activations of the greatest graph among those that were asked for."""
-        return max((item.activation_bytes for item in self._known.values()), default=0)
+    def _work(self, graph: str) -> GraphWork | None:
+        try:
+            return work_of(self.bundle, self.manifest, graph)
+        except BundleError as error:
+            self.missing = self.missing or str(error)
+            return None
+
+    def largest_activations(self) -> int | None:
+        """Activations of the greatest run among those that were asked for, None where some are not known."""
+        return None if self.missing else self._largest
 
 
-def counted(bundle: Path, manifest: Manifest, graphs: Path | None) -> Costs | None:
-    """Costs of a bundle; those of engines are counted in the ``graphs`` that they were compiled from, if given.
-
-    None where there are none, or nothing is installed that reads them.
-    """
-    if unavailable():
-        return None
-    if manifest.engine is None:
+def counted(bundle: Path, manifest: Manifest, graphs: Path | None) -> Costs:
+    """Costs of a bundle; those of engines in the ``graphs`` that they were compiled from, if given."""
+    if manifest.engine is None or graphs is None:
         return Costs(bundle, manifest)
-    if graphs is None:
-        return None
     source = read_manifest(graphs)
+    return Costs(graphs, source) if compiled_from(manifest.engine, source) else Costs(bundle, manifest)
+
+
+def compiled_from(engine: EngineInfo, source: Manifest) -> bool:
+    """Whether engines are those of a bundle of graphs."""
     files = {name: source.files[graph.file].sha256 for name, graph in source.graphs.items()}
-    return Costs(graphs, source) if files == dict(manifest.engine.onnx) else None
+    return files == dict(engine.onnx)
 
 
 def describe_bundle(bundle: Path, manifest: Manifest) -> dict[str, Any]:
@@ -88,9 +96,7 @@ def describe_bundle(bundle: Path, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def side_report(
-    rounds: Sequence[Round], costs: Costs | None, peaks: Peaks | None, progress: Progress
-) -> dict[str, Any]:
+def side_report(rounds: Sequence[Round], costs: Costs, peaks: Peaks | None, progress: Progress) -> dict[str, Any]:
     """Everything that is measured of one side."""
     firsts, nexts = [item.first for item in rounds], [item.next for item in rounds]
     samples = [*firsts, *nexts]
@@ -136,13 +142,11 @@ def overhead(samples: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def stage_reports(
-    calls: Sequence[Call], costs: Costs | None, peaks: Peaks | None, progress: Progress
-) -> list[dict[str, Any]]:
+def stage_reports(calls: Sequence[Call], costs: Costs, peaks: Peaks | None, progress: Progress) -> list[dict[str, Any]]:
     """One entry per stage that ran, in the order of the chain.
 
-    Cost is that of the stage's median run: sizes differ from answer to answer by a few tokens. What is not known,
-    without ``costs`` or ``peaks``, is None.
+    Cost is that of the stage's median run: sizes differ from answer to answer by a few tokens. What is not known is
+    None.
     """
     reports = []
     for stage in STAGES:
@@ -152,7 +156,7 @@ def stage_reports(
         progress(Step(f"count the work of {stage}"))
         axes = sorted(runs, key=lambda call: sorted(call.axes.items()))[len(runs) // 2].axes
         times = Distribution.of([call.ms for call in runs])
-        work = costs.of(runs[0].graph, axes) if costs is not None else None
+        work = costs.of(runs[0].graph, axes)
         reports.append({"name": stage, **times.to_json(), "axes": dict(axes), **_work(work, peaks, times)})
     return reports
 

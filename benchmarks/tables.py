@@ -92,7 +92,9 @@ def notes(benchmark: Benchmark) -> Iterable[str]:
             f"masks of IoU {together['min_mask_iou']:.4f} at least"
         )
     if benchmark["unread"]:
-        yield f"what graphs have to compute and move, and integer products, were not counted: {benchmark['unread']}"
+        yield f"what graphs have to compute and move is not known: {benchmark['unread']}"
+    if benchmark.get("products_unread"):
+        yield f"integer products were not counted: {benchmark['products_unread']}"
     for graph, counts in benchmark.get("products", {}).items():
         yield f"products of {graph}: " + ", ".join(f"{number} {op}" for op, number in counts.items())
     yield _memory(benchmark["memory"])

@@ -36,6 +36,7 @@ from xsam_edge.export.graph.weights import (
     stored_types,
     write_external_data,
 )
+from xsam_edge.export.graph.work import record
 from xsam_edge.export.models.xsam import XSam
 from xsam_edge.export.precision.plan import FloatType, GraphNames, resolve
 from xsam_edge.export.precision.presets import preset
@@ -126,7 +127,7 @@ def fill_bundle(
     for name in GRAPHS:
         progress(Step(f"{name}: trace"))
         graphs[name] = _build_and_write(request, model, name, folder, progress, finished)
-    return seal(request, folder, request.precision, request.precision, graphs, progress)
+    return seal(request, folder, request.precision, request.precision, graphs, progress, finished=finished)
 
 
 def narrow_names(weights: WeightSource) -> frozenset[str]:
@@ -225,8 +226,12 @@ def seal(
     progress: Progress,
     *,
     degraded: bool = False,
+    finished: bool = True,
 ) -> Manifest:
-    """Add what a model's precision does not change to a bundle's folder, then the manifest, which binds all files."""
+    """Add what a model's precision does not change to a bundle's folder, then the manifest, which binds all files.
+
+    Of graphs that are ``finished`` it says what they have to do.
+    """
     if request.dialect != "cpu" and has_pixels(request.settings):
         pixels = write_graph(pixels_graph(request.settings), {}, request.weights, contract.PIXELS, folder, progress)
         graphs = {**graphs, contract.PIXELS: pixels}
@@ -248,6 +253,7 @@ def seal(
         degraded=degraded,
         dialect=request.dialect,
         precision_why=request.precision_why,
+        work=record(folder, graphs, progress) if finished else {},
     )
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
     return manifest

@@ -99,6 +99,7 @@ ROOMS = {
         "chain",
         "inputs",
         "flops",
+        "tiny_onnx",
         "peaks",
         "report",
         "tables",
@@ -128,10 +129,8 @@ LATE_PACKAGES = {
     "cv2",
     "huggingface_hub",
     "onnx",
-    "onnx_ir",
     "onnxruntime",
     "onnxruntime_ep_nv_tensorrt_rtx",
-    "onnxscript",
     "polygraphy",
     "pynvml",  # reads a GPU's power where it happens to be installed
     "supervision",
@@ -141,7 +140,7 @@ LATE_PACKAGES = {
 # Commands whose functions import modules of ours, each with the reason.
 LATE_IMPORTS_OF_OURS = {
     "benchmarks.gpu_check.__main__": "packing needs the extra `export`, which a machine that is checked may lack",
-    "benchmarks.flops": "onnx_ir, which a device with the runtime alone lacks",
+    "benchmarks.flops": "what reads graphs, with packages that a device with the runtime alone lacks",
     "benchmarks.cli": "what is measured with, for which a wrong option does not wait; torch needs the extra `export`",
     "export.engines.parity": "what runs graphs, which packages that a board may lack do, and --plan does not",
     "export.cli": "what loads torch, for which --help, --plan and a wrong option do not wait",

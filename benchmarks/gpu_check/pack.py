@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from xsam_edge.benchmarks.flops import cost
+from xsam_edge.benchmarks.flops import work_of
 from xsam_edge.benchmarks.gpu_check.fatbin import prune
 from xsam_edge.benchmarks.gpu_check.parcel import PAYLOAD, write_parts
 from xsam_edge.benchmarks.gpu_check.skeleton import strip
@@ -21,7 +21,7 @@ from xsam_edge.export import cli as export
 from xsam_edge.export.bundle import write_bundle
 from xsam_edge.export.prepare import from_random
 from xsam_edge.runtime.bundle.contract import Dialect
-from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path
+from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.progress import Progress, Step
 
@@ -107,7 +107,7 @@ def _skeleton(target: Path, variant: str, dialect: Dialect, counted: Costs, prog
 def _costs(bundle: Path, manifest: Manifest, progress: Progress) -> Iterator[tuple[str, Work]]:
     for stage, (graph, axes) in Nominal.of(manifest.settings.model).axes().items():
         progress(Step(f"count the work of {stage}"))
-        found = cost(bundle_path(bundle, manifest.graphs[graph].file), axes)
+        found = work_of(bundle, manifest, graph).at(axes)
         yield stage, Work(found.flops, found.bytes)
 
 

@@ -73,7 +73,7 @@ Costs = Mapping[str, Work]
 
 
 def write_costs(path: Path, costs: Costs) -> None:
-    """Write costs beside a skeleton: counting takes minutes, which are dear on a lent GPU."""
+    """Write costs beside a skeleton: of graphs with fused operators they cannot be counted."""
     path.write_text(json.dumps({name: asdict(work) for name, work in costs.items()}, indent=1) + "\n", encoding="utf-8")
 
 

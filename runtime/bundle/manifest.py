@@ -36,6 +36,7 @@ from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.bundle.signatures import Signatures
 from xsam_edge.runtime.bundle.typed_json import from_json, load_json
+from xsam_edge.runtime.bundle.work import GraphWork
 from xsam_edge.runtime.errors import BundleError
 from xsam_edge.runtime.progress import Tally
 
@@ -240,6 +241,8 @@ class Manifest:
     half_range: HalfRange | None = None  # None: no value is FP16, or an export of before that was checked
     dialect: contract.Dialect = "cpu"  # the only one that there once was
     precision_why: str = ""  # why this precision, where it was chosen for a target
+    # Of graphs, for benchmarks, also where they were compiled since; an export of before has none.
+    work: Mapping[str, GraphWork] = field(default_factory=dict)
     schema: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -254,6 +257,7 @@ class Manifest:
         _check_embeddings(self)
         if self.engine is not None:
             _check_profiles(self.graphs, self.engine)
+        _check_work(self.graphs, self.work)
 
 
 def _check_embeddings(manifest: Manifest) -> None:
@@ -281,6 +285,17 @@ def _check_profiles(graphs: Mapping[str, GraphSpec], engine: EngineInfo) -> None
                     f"engine.profiles.{name}[{index}].axes has {', '.join(profile.axes) or 'no axis'}; expected "
                     f"{', '.join(sorted(graph.axes)) or 'none'}, as the inputs of {name} have"
                 )
+
+
+def _check_work(graphs: Mapping[str, GraphSpec], work: Mapping[str, GraphWork]) -> None:
+    for name, found in work.items():
+        if name not in graphs:
+            raise ValueError(f"work has a graph {name!r}; expected those of graphs, {', '.join(graphs)}")
+        if unknown := sorted(found.axes - graphs[name].axes):
+            raise ValueError(
+                f"work.{name} has the axis {unknown[0]!r}; expected {', '.join(sorted(graphs[name].axes)) or 'none'}, "
+                f"as the inputs of {name} have"
+            )
 
 
 def _signatures(tensors: Iterable[TensorSpec]) -> Signatures:

@@ -15,14 +15,13 @@ from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 def test_products_in_a_row_are_products_of_products(tmp_path: Path) -> None:
     size, dtype = 32, np.dtype(np.float32)
     path = tmp_path / "gemm.onnx"
-    model = peaks._gemm_model("fp32", size, dtype, 3)
-    ir.save(model, path)
+    peaks._write_gemm(path, "fp32", size, dtype, 3)
     backend = OnnxRuntimeBackend("cpu", 1)
     graph = backend.open(path, peaks._spec(path, (size, size), dtype))
     x = np.random.default_rng(0).standard_normal((size, size), np.float32)
     inputs, outputs = {"x": backend.upload(x)}, {"y": backend.allocate((size, size), dtype)}
     graph.run(inputs, outputs)
-    weight: Any = model.graph.initializers["w"].const_value
+    weight: Any = ir.load(path).graph.initializers["w"].const_value
     w = weight.numpy()
     np.testing.assert_allclose(backend.download(outputs["y"]), x @ w @ w @ w, rtol=1e-4, atol=1e-4)
     assert 0.3 < np.std(x @ w @ w @ w) < 3  # neither overflows nor vanishes, however many there are

@@ -25,11 +25,16 @@ def engines(manifest: Manifest) -> Manifest:
 
 
 def test_what_is_not_known_is_empty(phi3_bundle: Path) -> None:
-    (without,) = stage_reports([CALL], None, PEAKS, silent)
+    manifest = read_manifest(phi3_bundle)
+    unknown = Costs(phi3_bundle, engines(dataclasses.replace(manifest, work={})))
+    (without,) = stage_reports([CALL], unknown, PEAKS, silent)
+    assert unknown.missing and "give their ONNX graphs with --graphs" in unknown.missing
+    assert unknown.largest_activations() is None
     assert without["flops"] is without["limit_ms"] is without["bound"] is None and without["p50_ms"] == 8
-    costs = Costs(phi3_bundle, read_manifest(phi3_bundle))
+    costs = Costs(phi3_bundle, manifest)
     (work,) = stage_reports([CALL], costs, None, silent)
     assert work["flops"] > 0 and work["peak_fraction"] is None
+    assert costs.missing is None and costs.largest_activations() == work["activation_bytes"] > 0
     (whole,) = stage_reports([CALL], costs, PEAKS, silent)
     assert whole["peak_fraction"] > 0
     head, rows = tables.stages({"stages": [without, work, whole]})
@@ -45,9 +50,11 @@ def test_work_of_engines_is_counted_in_their_own_graphs(phi3_bundle: Path, qwen3
     manifest = read_manifest(phi3_bundle)
     built = engines(manifest)
     assert counted(phi3_bundle, manifest, None) == Costs(phi3_bundle, manifest)
-    assert counted(Path("engines"), built, None) is None
+    assert counted(Path("engines"), built, None) == Costs(Path("engines"), built)
     assert counted(Path("engines"), built, phi3_bundle) == Costs(phi3_bundle, manifest)
-    assert counted(Path("engines"), built, qwen3_bundle) is None
+    assert counted(Path("engines"), built, qwen3_bundle) == Costs(Path("engines"), built)
+    before = counted(Path("engines"), dataclasses.replace(built, work={}), phi3_bundle)
+    assert before.of("image_encoder", {}) == counted(Path("engines"), built, None).of("image_encoder", {})
 
 
 @pytest.mark.parametrize("needed", [True, False])

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.gpu_check.test_fatbin import CODE, container, entry, library
-from xsam_edge.benchmarks.flops import Cost
 from xsam_edge.benchmarks.gpu_check import pack
 from xsam_edge.benchmarks.gpu_check.full import find_skeleton
 from xsam_edge.benchmarks.gpu_check.parcel import collect
@@ -56,11 +55,10 @@ def test_what_failed_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not (tmp_path / "1").exists()
 
 
-def test_costs_are_those_of_each_stage(phi3_fp16_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pack, "cost", lambda path, axes: Cost(axes.get("sequence", 7), 1, 2, 0))
+def test_costs_are_those_of_each_stage(phi3_fp16_bundle: Path) -> None:
     found = dict(pack._costs(phi3_fp16_bundle, read_manifest(phi3_fp16_bundle), silent))
-    assert found.keys() == set(STAGES) - {PIXELS} and {work.bytes for work in found.values()} == {3}
-    assert found["llm_prefill"].flops > found["llm_suffix"].flops > found["llm_decode"].flops == 1
+    assert found.keys() == set(STAGES) - {PIXELS} and all(work.bytes > 0 for work in found.values())
+    assert found["llm_prefill"].flops > found["llm_suffix"].flops > found["llm_decode"].flops > 0
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def test_a_bundle_of_engines_describes_itself(engines: Path, phi3_fp16_bundle: P
     assert set(manifest.files) == {f"{name}.engine" for name in graphs.graphs} | kept
     for name, graph in manifest.graphs.items():
         assert (graph.inputs, graph.outputs) == (graphs.graphs[name].inputs, graphs.graphs[name].outputs)
-    for field in ("variant", "precision", "source", "settings", "embeddings", "activations"):
+    for field in ("variant", "precision", "source", "settings", "embeddings", "activations", "work"):
         assert getattr(manifest, field) == getattr(graphs, field)
     engine = manifest.engine
     assert engine is not None

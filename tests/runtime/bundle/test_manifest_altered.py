@@ -28,6 +28,7 @@ from xsam_edge.runtime.bundle.manifest import (
     read_manifest,
 )
 from xsam_edge.runtime.bundle.typed_json import from_json
+from xsam_edge.runtime.bundle.work import GraphWork
 from xsam_edge.runtime.cli.doctor import as_json, as_text
 from xsam_edge.runtime.device.compatibility import Environment
 from xsam_edge.runtime.doctor.bundle import examine
@@ -41,7 +42,9 @@ WHOLE = replace(
     engine=ENGINE,
     activations=ActivationSizes(1, 2, 3, 4, 5),
     half_range=HalfRange(4, 9.5, "llm: /llm/MatMul_output_0", 2),
+    work={"llm": GraphWork({"batch*sequence": 2}, 3, {"1": 4}, ({"past": 5},), ("1 Einsum",))},
 )
+EMPTY_WORK = {"flops": {}, "weight_bytes": 0, "io_bytes": {}, "activation_bytes": []}
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 
 
@@ -115,6 +118,11 @@ def test_files_say_which_manifest_is_wrong(tmp_path: Path) -> None:
         ("engine.profiles.llm", [], "engine.profiles has none of 'llm'"),
         ("engine.profiles.llm.0.axes", {}, "engine.profiles.llm[0].axes has no axis; expected batch, past, rows"),
         ("engine.profiles.llm.0.axes.past", [2, 1, 3], "axes.past is (2, 1, 3); expected the smallest, likeliest"),
+        ("work.llm.flops", {"past * past": 1}, "work.llm.flops has the key 'past * past'; expected 1, or names of"),
+        ("work.llm.io_bytes", {"1": 0.5}, "work.llm.io_bytes['1'] is 0.5; expected a whole number"),
+        ("work.llm.flops", {"height": 1}, "work.llm has the axis 'height'; expected batch, past, rows, sequence, as"),
+        ("work", {"x": EMPTY_WORK}, "work has a graph 'x'; expected those of graphs, image_encoder, llm"),
+        ("work.llm", None, "work.llm is null; expected an object"),
         ("engine.compute_capabilities", [], "compute_capabilities is []; expected a list that is not empty"),
     ],
 )
