@@ -21,7 +21,8 @@ class Predictions:
 
     ``next_logits`` [rows, vocab] belong to the rows of the groups' ``next_ids`` that are judged, in their order.
     ``image`` [B, T, hidden] are the pictures' tokens, ``mask_features`` [B, C, h, w] what masks are made of, ``seg``
-    [N, E] the embeddings of <SEG>.
+    [N, E] the embeddings of <SEG>, ``conditions`` [N, C, E] those of conditions and ``queries`` [N, Q, E] what they are
+    compared with at last.
     """
 
     class_logits: list[Tensor]
@@ -30,6 +31,8 @@ class Predictions:
     image: Tensor
     mask_features: Tensor
     seg: Tensor
+    conditions: Tensor
+    queries: Tensor
 
 
 def normalise(pixels: Tensor, rule: VisionInput | MaskInput) -> Tensor:
@@ -62,10 +65,10 @@ def forward(model: XSam, batch: Batch, settings: Settings, all_layers: bool = Tr
     levels = segmentor.decoder.keys_and_values([level[picture] for level in multi_scale])
     queries, masks = segmentor.decoder(seg[:, None], mask_features[picture], levels, resized, all_layers)
     background = model.bg_embeds.weight.expand(len(picture), -1, -1)
-    conditions = torch.cat((conditions, background), dim=1)
+    phrases, conditions = conditions, torch.cat((conditions, background), dim=1)
     absent = torch.cat((~batch.has_condition, batch.has_condition.new_zeros(len(picture), 1)), dim=1)[:, None]
     classes = [segmentor.class_predictor(query, conditions).masked_fill(absent, float("-inf")) for query in queries]
-    return Predictions(classes, masks, next_logits, image, mask_features, seg)
+    return Predictions(classes, masks, next_logits, image, mask_features, seg, phrases, queries[-1])
 
 
 def _language(model: XSam, batch: Batch, image: Tensor, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,9 +1,10 @@
-"""Heads that only exist in training: where a token or a feature lies, and the thing that an answer is about.
+"""Heads that only exist in training: where a token, a feature, a query lies, and the thing that a phrase means.
 
 Nothing but phrases of position asks for columns, while the grounds, of which one lies above the other, teach rows from
-the first step on. Both coordinates are read off whatever a phrase of position depends on: the tokens that the language
-model sees, <SEG>, by which it says which thing is meant, and the features that masks are made of, which tell the thing
-on the left from its like on the right. Without the last, <SEG> knows the side and no mask follows it.
+the first step on. Both coordinates are read off whatever a phrase of position goes through: the tokens that the
+language model sees; the features that masks are made of; the phrase itself and <SEG>; and the queries, of which the one
+that is most like the phrase is taken. Where one of these does not know columns, the thing on the left and its like on
+the right are both found, and either is taken for the answer.
 """
 
 from __future__ import annotations
@@ -18,17 +19,16 @@ _SPREAD = 12**0.5  # of coordinates that are uniform in 0..1, so that they have 
 
 
 class PositionHeads(nn.Module):
-    """Linear readings of x and y."""
+    """Linear readings of x and y. Phrases, <SEG> and queries share one, since they are compared with one another."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        decoder = config.mask_decoder
         self.image = _reading(config.llm.hidden_size)
-        self.mask_features = _reading(decoder.mask_feature_size)
-        self.seg = _reading(decoder.hidden_dim)
+        self.mask_features = _reading(config.mask_decoder.mask_feature_size)
+        self.meaning = _reading(config.mask_decoder.hidden_dim)
 
     def loss(self, predictions: Predictions, grids: tuple[tuple[int, int], ...], targets: Tensor) -> Tensor:
-        """Sum of the mean squared errors of three readings, each 1 for a head that always says the middle.
+        """Sum of the mean squared errors of all readings, each 1 for a head that always says the middle.
 
         Args:
             predictions: of a batch.
@@ -38,11 +38,14 @@ class PositionHeads(nn.Module):
         image, features = predictions.image, predictions.mask_features
         tokens = torch.cat([_cells(*grid, image) for grid in grids])
         cells = _cells(features.shape[2], features.shape[3], features)
-        error: Tensor = (self.image(image) - tokens).square().mean()
-        error = error + (self.mask_features(features.flatten(2).transpose(1, 2)) - cells).square().mean()
+        masks = predictions.mask_logits[-1].detach().sigmoid()
+        error = _error(self.image(image), tokens)
+        error = error + _error(self.mask_features(features.flatten(2).transpose(1, 2)), cells)
+        error = error + _error(self.meaning(predictions.queries), _centres(masks))
         lone = (targets.amax((2, 3)) > 0).sum(1) == 1
         if lone.any():
-            error = error + (self.seg(predictions.seg[lone]) - _centres(targets[lone].sum(1))).square().mean()
+            meant = torch.stack((predictions.seg[lone], predictions.conditions[lone, 0]), dim=1)
+            error = error + 2 * _error(self.meaning(meant), _centres(targets[lone].sum(1, keepdim=True)))
         return error
 
 
@@ -54,11 +57,15 @@ def _reading(width: int) -> nn.Module:
     return nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), linear)
 
 
+def _error(found: Tensor, wanted: Tensor) -> Tensor:
+    return (found - wanted).square().mean()
+
+
 def _centres(masks: Tensor) -> Tensor:
-    """Centres of masks [N, h, w] that are not empty, [N, 2]."""
-    cells = _cells(masks.shape[1], masks.shape[2], masks)
-    weights = masks.flatten(1)
-    return (weights @ cells) / weights.sum(1, keepdim=True)
+    """Centres of masks [..., h, w] that are not empty, [..., 2]."""
+    cells = _cells(masks.shape[-2], masks.shape[-1], masks)
+    weights = masks.flatten(-2)
+    return (weights @ cells) / weights.sum(-1, keepdim=True)
 
 
 def _cells(height: int, width: int, like: Tensor) -> Tensor:
