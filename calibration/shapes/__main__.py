@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
 from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.calibration.shapes.write import write_folder
@@ -26,9 +25,16 @@ _PROGRAM = "python -m xsam_edge.calibration.shapes"
 def parser() -> argparse.ArgumentParser:
     """The command's options."""
     options = Parser(_PROGRAM, description=__doc__)
-    options.add_argument("--split", default="test", metavar="NAME|FIRST-LAST", help="seeds (default: %(default)s)")
+    options.add_argument(
+        "--split",
+        default="test",
+        metavar="NAME",
+        help="test, val, hard, ... or seeds, as 0-99 or hard-0-99 (default: %(default)s)",
+    )
     options.add_argument("--limit", type=count, metavar="N", help="only the first N of them")
-    options.add_argument("--size", type=count, default=SIZE, metavar="PIXELS", help="of an edge (default: %(default)s)")
+    options.add_argument(
+        "--size", type=count, metavar="PIXELS", help=f"of an edge (default: {SIZE}; of hard scenes 480 to 1,080)"
+    )
     options.add_argument(
         "--coco", action="store_true", help="write annotations too (COCO, RefCOCO, ReasonSeg, captions)"
     )
@@ -43,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Draw; returns the exit code."""
-    data = ShapesData(options.split)
+    data = ShapesData(options.split, options.size)
     seeds = data.seeds[: options.limit]
     if len(seeds) > 100_000:
         raise InputError(f"{data.name} has {len(seeds)} scenes; say how many with --limit")
-    if options.size < _SMALLEST:
+    if options.size is not None and options.size < _SMALLEST:
         raise InputError(f"--size is {options.size}; scenes are drawn at {_SMALLEST} pixels or more")
     if options.output.exists():
         raise InputError(f"{options.output} exists; give a new folder")
@@ -55,17 +61,19 @@ def run(options: argparse.Namespace) -> int:
     with ProgressPrinter(sys.stderr) as progress:
         try:
             if options.coco:
-                write_folder(aside, seeds, options.size, progress=progress)
+                write_folder(aside, data, seeds, progress=progress)
             else:
                 aside.mkdir(parents=True)
                 drawn = Tally(progress, "draw", len(seeds), "scenes")
                 for seed in seeds:
-                    Image.fromarray(draw(compose(seed), options.size).pixels).save(aside / f"{seed:08d}.png")
+                    drawing = draw(data.composition(seed), data.size(seed))
+                    Image.fromarray(drawing.pixels).save(aside / f"{seed:08d}.png")
                     drawn.add(1)
             aside.rename(options.output)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    print(f"{options.output}: {len(seeds)} scenes of {options.size} x {options.size} pixels")
+    sizes = sorted({data.size(seed) for seed in seeds})
+    print(f"{options.output}: {len(seeds)} scenes of {' or '.join(f'{size} x {size}' for size in sizes)} pixels")
     return 0
 
 

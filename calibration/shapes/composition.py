@@ -6,6 +6,7 @@ Coordinates are fractions of the picture's edge, x to the right and y down, so t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,15 +17,43 @@ COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black
 GROUNDS = ("sky", "grass", "sand", "water")
 ThingSize = Literal["small", "large"]
 
-# Radii of the circle around a shape. The gap between small and large leaves no doubt which is which.
-_RADII = {"small": (0.095, 0.125), "large": (0.175, 0.235)}
-_MIN_DISTANCE = 0.66  # of the sum of two radii: shapes may overlap, but none is hidden by another
-_MAX_OBJECTS = 6
+_COUNTS = (2, 3, 4, 5, 6)
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What scenes are like.
+
+    ``radii`` are those of the circle around a shape; the gap between small and large leaves no doubt which is which.
+    ``distance`` is the least one of two things, of the sum of their radii: shapes may overlap, but none is hidden by
+    another. ``counts`` are the chances of ``_COUNTS``.
+    """
+
+    stream: tuple[int, ...]  # of random numbers, beside the seed
+    radii: Mapping[ThingSize, tuple[float, float]]
+    distance: float
+    counts: tuple[float, ...]
+    thin: bool = False
+    contrast: tuple[float, float] = (1.0, 1.0)
+
+
+_PLAIN = _Style((0x5CE7E,), {"small": (0.095, 0.125), "large": (0.175, 0.235)}, 0.66, (0.12, 0.25, 0.28, 0.22, 0.13))
+_HARD = _Style(
+    (0x5CE7E, 1),
+    {"small": (0.05, 0.07), "large": (0.105, 0.15)},
+    0.5,
+    (0.0, 0.0, 0.2, 0.4, 0.4),
+    thin=True,
+    contrast=(0.35, 0.7),
+)
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape. ``radius`` is that of the circle around it, ``angle`` its rotation in radians."""
+    """One shape. ``radius`` is that of the circle around it, ``angle`` its rotation in radians.
+
+    ``thin`` ones have narrow arms, where they have arms.
+    """
 
     shape: str
     colour: str
@@ -33,6 +62,7 @@ class Thing:
     y: float
     radius: float
     angle: float
+    thin: bool = False
 
     @property
     def name(self) -> str:
@@ -45,7 +75,8 @@ class Composition:
     """Things, in the order in which they are painted, before one or two grounds.
 
     ``grounds`` are top and bottom where there are two; they meet at the wave
-    ``y = horizon + slope * (x - 0.5) + swell * sin(2 pi (x + phase))``.
+    ``y = horizon + slope * (x - 0.5) + swell * sin(2 pi (x + phase))``. ``contrast`` is how much of a thing's colour
+    covers what is behind it.
     """
 
     seed: int
@@ -55,12 +86,14 @@ class Composition:
     slope: float
     swell: float
     phase: float
+    contrast: float = 1.0
 
 
-def compose(seed: int) -> Composition:
-    """The composition of a seed (0 or more)."""
-    rng = np.random.default_rng([seed, 0x5CE7E])
-    wanted = int(rng.choice([2, 3, 4, 5, _MAX_OBJECTS], p=[0.12, 0.25, 0.28, 0.22, 0.13]))
+def compose(seed: int, *, hard: bool = False) -> Composition:
+    """The composition of a seed (0 or more); ``hard`` ones have small, thin, overlapping, pale things, and many."""
+    style = _HARD if hard else _PLAIN
+    rng = np.random.default_rng([seed, *style.stream])
+    wanted = int(rng.choice(_COUNTS, p=style.counts))
     # Few kinds and few colours in one composition, so that telling things apart takes more than one attribute.
     shapes = rng.permutation(SHAPES)[: int(rng.choice([2, 3, 5], p=[0.3, 0.35, 0.35]))]
     colours = rng.permutation(COLOURS)[: int(rng.choice([3, 4, 8], p=[0.25, 0.25, 0.5]))]
@@ -71,18 +104,23 @@ def compose(seed: int) -> Composition:
             break
         shape, colour = str(rng.choice(shapes)), str(rng.choice(colours))
         size: ThingSize = "large" if rng.random() < (0.5 if wanted < 5 else 0.35) else "small"
-        radius = rng.uniform(*_RADII[size])
+        radius = rng.uniform(*style.radii[size])
         x, y = rng.uniform(0.9 * radius, 1 - 0.9 * radius, 2)
         if (shape, colour) in used or any(
-            math.hypot(x - other.x, y - other.y) < _MIN_DISTANCE * (radius + other.radius) for other in placed
+            math.hypot(x - other.x, y - other.y) < style.distance * (radius + other.radius) for other in placed
         ):
             continue
         used.add((shape, colour))
-        placed.append(Thing(shape, colour, size, float(x), float(y), float(radius), float(rng.uniform(-0.25, 0.25))))
+        angle = float(rng.uniform(-0.25, 0.25))
+        thin = style.thin and rng.random() < 0.5
+        placed.append(Thing(shape, colour, size, float(x), float(y), float(radius), angle, thin))
     # Small ones are painted last, in front.
     placed.sort(key=lambda thing: -thing.radius)
     grounds = [str(ground) for ground in rng.permutation(GROUNDS)[: 1 + int(rng.random() < 0.65)]]
     if "sky" in grounds:  # above whatever else there is
         grounds.sort(key=lambda ground: ground != "sky")
     horizon, slope, swell, phase = rng.uniform((0.3, -0.25, 0.0, 0.0), (0.7, 0.25, 0.04, 1.0))
-    return Composition(seed, tuple(placed), tuple(grounds), float(horizon), float(slope), float(swell), float(phase))
+    contrast = float(rng.uniform(*style.contrast)) if hard else 1.0
+    return Composition(
+        seed, tuple(placed), tuple(grounds), float(horizon), float(slope), float(swell), float(phase), contrast
+    )

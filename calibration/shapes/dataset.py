@@ -1,4 +1,8 @@
-"""Drawn scenes as a data set: ``shapes``, ``shapes:SPLIT`` or ``shapes:FIRST-LAST`` for seeds of one's own."""
+"""Drawn scenes as a data set: ``shapes``, ``shapes:SPLIT`` or ``shapes:FIRST-LAST`` for seeds of one's own.
+
+``shapes:hard`` and ``shapes:hard-FIRST-LAST`` are scenes of small, thin, overlapping and pale things in larger
+pictures, for whoever wants to see what a precision costs: where scenes are easy, all precisions are alike.
+"""
 
 from __future__ import annotations
 
@@ -38,22 +42,24 @@ SIZE = 192
 SPLITS: Mapping[str, range] = {
     "test": range(500),
     "val": range(10_000, 10_500),
+    "hard": range(500_000, 500_500),
     "calibration": range(20_000, 30_000),
     "train": range(1_000_000, 100_000_000),
 }
 """Seeds of each split; they share none."""
 
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_RANGE = re.compile(r"(hard-)?(\d+)-(\d+)")
+_HARD_SIZES = (480, 640, 720, 1080)
 
 
 class ShapesData:
-    """Scenes of a split, drawn at ``size`` pixels."""
+    """Scenes of a split, drawn at ``size`` pixels; by default at ``SIZE``, hard ones at 480 to 1,080."""
 
-    def __init__(self, split: str = "test", size: int = SIZE) -> None:
+    def __init__(self, split: str = "test", size: int | None = None) -> None:
         """Raises InputError for an unknown split or an empty range of seeds."""
-        self.split, self.size = split, size
+        self.split, self._size, self.hard = split, size, split.startswith("hard")
         if explicit := _RANGE.fullmatch(split):
-            self.seeds = range(int(explicit[1]), int(explicit[2]) + 1)
+            self.seeds = range(int(explicit[2]), int(explicit[3]) + 1)
         elif split in SPLITS:
             self.seeds = SPLITS[split]
         else:
@@ -89,11 +95,21 @@ class ShapesData:
 
     def picture(self, tasks: Sequence[Task], index: int) -> Picture:
         """One of those scenes."""
-        return _CompositionAsks(compose(self.seeds[index]), self.size).picture(tasks)
+        seed = self.seeds[index]
+        return _CompositionAsks(self.composition(seed), self.size(seed)).picture(tasks)
+
+    def composition(self, seed: int) -> Composition:
+        """The scene of a seed."""
+        return compose(seed, hard=self.hard)
+
+    def size(self, seed: int) -> int:
+        """Pixels along an edge of the scene of a seed."""
+        return self._size or (_HARD_SIZES[seed % len(_HARD_SIZES)] if self.hard else SIZE)
 
     def describe(self) -> Mapping[str, object]:
         """The seeds and the size."""
-        return {"generator": "shapes", "split": self.split, "seeds": [self.seeds[0], self.seeds[-1]], "size": self.size}
+        ends = [self.seeds[0], self.seeds[-1]]
+        return {"generator": "shapes", "split": self.split, "seeds": ends, "size": self.size(ends[0])}
 
 
 class _CompositionAsks:

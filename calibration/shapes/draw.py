@@ -61,6 +61,7 @@ def draw(composition: Composition, size: int) -> Drawing:
         height, width = rows.stop - rows.start, columns.stop - columns.start
         share = inside.reshape(height, _SUPERSAMPLING, width, _SUPERSAMPLING).mean((1, 3), dtype=np.float32)
         paint = _paint(thing, height, width, rng)
+        share *= np.float32(composition.contrast)
         canvas[rows, columns] += share[..., None] * (paint - canvas[rows, columns])
     grain = rng.normal(0, 5, (_GRAIN, _GRAIN)).astype(np.float32)
     canvas += _enlarge(grain, size)[..., None]
@@ -76,17 +77,18 @@ def outline(thing: Thing) -> list[tuple[float, float]]:
     elif thing.shape == "triangle":
         polar = [(1.1, math.pi * (2 * step / 3 - 0.5)) for step in range(3)]
     elif thing.shape == "star":
-        polar = [(1.1 if step % 2 == 0 else 0.5, math.pi * (step / 5 - 0.5)) for step in range(10)]
+        inner = 0.3 if thing.thin else 0.5
+        polar = [(1.1 if step % 2 == 0 else inner, math.pi * (step / 5 - 0.5)) for step in range(10)]
     else:
-        polar = _cross()
+        polar = _cross(0.17 if thing.thin else 0.34)
     return [
         (thing.x + thing.radius * r * math.cos(a + thing.angle), thing.y + thing.radius * r * math.sin(a + thing.angle))
         for r, a in polar
     ]
 
 
-def _cross() -> list[tuple[float, float]]:
-    arm, length = 0.34, 1.0
+def _cross(arm: float) -> list[tuple[float, float]]:
+    length = 1.0
     quarter = [(length, -arm), (length, arm), (arm, arm)]
     corners = []
     for turn in range(4):

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from xsam_edge.calibration.shapes import phrases
-from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES, Composition, compose
+from xsam_edge.calibration.shapes.composition import GROUNDS, SHAPES, Composition
+from xsam_edge.calibration.shapes.dataset import ShapesData
 from xsam_edge.calibration.shapes.draw import Drawing, draw, outline
 from xsam_edge.runtime.progress import Progress, Tally, silent
 from xsam_edge.runtime.results import rle
@@ -30,9 +31,9 @@ Json = dict[str, Any]
 
 
 def write_folder(
-    folder: Path, seeds: Sequence[int], size: int, split: str = "val", progress: Progress = silent
+    folder: Path, data: ShapesData, seeds: Sequence[int], split: str = "val", progress: Progress = silent
 ) -> None:
-    """Write the scenes of some seeds, drawn at ``size`` pixels, into a new folder.
+    """Write scenes of some seeds of a data set into a new folder.
 
     ``progress`` is told of each scene. Raises FileExistsError where the folder exists.
     """
@@ -47,7 +48,7 @@ def write_folder(
     captions: list[Json] = []
     drawn = Tally(progress, "draw", len(seeds), "scenes")
     for seed in seeds:
-        composition = compose(seed)
+        composition, size = data.composition(seed), data.size(seed)
         drawing = draw(composition, size)
         name = f"{seed:08d}"
         Image.fromarray(drawing.pixels).save(folder / "images" / f"{name}.png")

@@ -84,3 +84,27 @@ def test_names_and_limits() -> None:
 def test_unknown_splits(split: str) -> None:
     with pytest.raises(InputError, match="shapes"):
         ShapesData(split)
+
+
+def test_hard_scenes_are_smaller_paler_thinner_and_larger_pictures() -> None:
+    hard, plain = open_data("shapes:hard"), ShapesData("hard-7-9")
+    assert hard.describe()["seeds"] == [500_000, 500_499] and list(plain.seeds) == [7, 8, 9]
+    scenes = [compose(seed, hard=True) for seed in range(500_000, 500_100)]
+    things = [thing for scene in scenes for thing in scene.things]
+    largest = max(thing.radius for thing in things if thing.size == "small")
+    assert largest < 0.08 < 0.1 < min(thing.radius for thing in things if thing.size == "large")
+    assert 0.3 < np.mean([thing.thin for thing in things]) < 0.7
+    assert all(0.3 < scene.contrast < 0.75 and len(scene.things) >= 3 for scene in scenes)
+    assert all(compose(seed).contrast == 1 and not any(t.thin for t in compose(seed).things) for seed in range(20))
+    sizes = [picture.image().size for picture in hard.pictures(TASKS, 4)]
+    assert sizes == [(480, 480), (640, 640), (720, 720), (1080, 1080)]
+    for picture in hard.pictures(["instances"], 4):
+        for segment in picture.asks[0].segments:
+            assert segment.mask().sum() > 40
+
+
+def test_what_is_hard_has_a_stream_of_its_own() -> None:
+    assert compose(7, hard=True).things != compose(7).things
+    assert compose(7, hard=True) == compose(7, hard=True)
+    named = [picture.name for picture in ShapesData("hard-7-9").pictures(TASKS)]
+    assert named == ["shapes-7", "shapes-8", "shapes-9"]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from xsam_edge.calibration.shapes.composition import compose
+from xsam_edge.calibration.shapes.composition import Thing, compose
 from xsam_edge.calibration.shapes.draw import draw
 
 NEAR = {"red": (220, 40, 40), "green": (20, 160, 65), "blue": (35, 65, 220), "white": (245, 245, 245)}
@@ -51,3 +53,22 @@ def test_small_things_are_in_front() -> None:
     for seed in range(100):
         radii = [thing.radius for thing in compose(seed).things]
         assert radii == sorted(radii, reverse=True)
+
+
+def test_pale_things_let_their_ground_through_and_thin_ones_cover_less() -> None:
+    scene = compose(3)
+    pale = replace(scene, contrast=0.4)
+    whole, faint = draw(scene, 96), draw(pale, 96)
+    assert (whole.index == faint.index).all()
+    inside = whole.index < len(scene.things)
+    bare = draw(replace(scene, contrast=0.0), 96).pixels.astype(float)
+    # Where one thing covers another, what shows through is the other one.
+    alone = inside & (np.abs(bare - faint.pixels).sum(-1) > 0)
+    distance = [np.abs(picture.pixels - bare)[alone].mean() for picture in (faint, whole)]
+    assert 0.3 * distance[1] < distance[0] < 0.6 * distance[1]
+    for shape in ("star", "cross"):
+        thing = Thing(shape, "red", "large", 0.5, 0.5, 0.2, 0.1)
+        areas = []
+        for item in (thing, replace(thing, thin=True)):
+            areas.append((draw(replace(scene, things=(item,)), 192).index == 0).sum())
+        assert areas[1] < 0.75 * areas[0]
