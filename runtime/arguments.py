@@ -12,7 +12,7 @@ import numbers as abstract
 import operator
 import os
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from xsam_edge.runtime.errors import InputError
 
 T = TypeVar("T")
 
+_LARGEST = (1 << 63) - 1  # what files and libraries hold; beyond thousands of digits Python itself cannot show it
 _MOST_ITEMS = 1 << 16  # of an iterator, which may never end
 _LENGTH = 80  # characters of a value in a message
 _REPR = reprlib.Repr()
@@ -34,7 +35,7 @@ def found(value: object) -> str:
     """A value in a few words of a message, whatever it is: the value itself where it is short, else its type."""
     value = _plain(value)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if shape is not None and dtype is not None:
+    if isinstance(shape, Sequence) and dtype is not None:
         return f"an array of {dtype} {list(shape)}"
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, list, tuple, dict, set, range)):
         try:
@@ -51,16 +52,16 @@ def wrong(name: str, value: object, expected: str) -> InputError:
 
 
 def count(name: str, value: object, low: int = 0, high: int | None = None) -> int:
-    """A whole number from ``low`` to ``high``."""
+    """A whole number from ``low`` to ``high``, of 64 bits at most."""
     expected = f"a whole number from {low} " + ("on" if high is None else f"to {high}")
     plain = _plain(value)
     if isinstance(plain, bool):
         raise wrong(name, value, expected)
     try:
         whole = operator.index(plain)  # type: ignore[arg-type]
-    except TypeError:
+    except Exception:  # none, or one that objects
         raise wrong(name, value, expected) from None
-    if whole < low or (high is not None and whole > high):
+    if not low <= whole <= (_LARGEST if high is None else high):
         raise wrong(name, value, expected)
     return whole
 
@@ -160,11 +161,11 @@ def path(name: str, value: object, expected: str) -> Path:
     """The path of a file or folder. An empty one, as of a variable that is not set, would be the current folder."""
     if not isinstance(value, (str, os.PathLike)):
         raise wrong(name, value, expected)
-    given = os.fsdecode(value)
     try:
+        given = os.fsdecode(value)
         usable = os.fsencode(given)
-    except UnicodeEncodeError:
-        usable = b""
+    except (TypeError, UnicodeEncodeError):  # the first of an object whose path is none
+        given, usable = value, b""
     if not usable or b"\0" in usable:
         raise wrong(name, given, expected)
     return Path(given)
@@ -198,5 +199,10 @@ def array(name: str, value: object, dtype: npt.DTypeLike, shape: tuple[int | str
 
 def _plain(value: object) -> object:
     """A scalar of NumPy or PyTorch, or an array of no axes, as what Python has for it."""
-    item = getattr(value, "item", None)
-    return item() if callable(item) and getattr(value, "shape", None) == () else value
+    item, shape = getattr(value, "item", None), getattr(value, "shape", None)
+    if not callable(item) or not isinstance(shape, tuple) or shape:
+        return value
+    try:
+        return item()
+    except Exception:  # such as of a tensor without values
+        return value

@@ -147,7 +147,7 @@ def _result(
         token_ids=tuple(answer.ids.tolist()),
         llm_forwards=answer.forwards,
         best_score=segmentation.best_score,
-        caption=_as_read(_without_stop_word(language.tokenizer.decode(said), stop_words)),
+        caption=as_read(_without_stop_word(language.tokenizer.decode(said), stop_words)),
     )
 
 
@@ -159,9 +159,10 @@ def _why_not(answer: Answer) -> str:
     return ""
 
 
-def _as_read(text: str) -> str:
-    """A text without the blanks that are left around what was taken out of it."""
-    return re.sub(r" (?=[.,;:!?])", "", " ".join(text.split()))
+def as_read(text: str) -> str:
+    """A text without what is left around marks that were taken out of it: blanks, and a full stop behind another."""
+    ended = re.sub(r"(?<=[.!?]) \.$", "", " ".join(text.split()))  # "... sand. <SEG>."
+    return re.sub(r" (?=[.,;:!?])", "", ended)
 
 
 def _without_stop_word(text: str, stop_words: Sequence[str]) -> str:

@@ -272,7 +272,8 @@ def _texts(name: str, given: str | Phrases) -> list[str]:
 
 def _names(names: Sequence[str], what: str) -> list[str]:
     if isinstance(names, str):
-        raise InputError(f'{what} must be a list of names, not the text {names!r}; write ["person", "car"]')
+        shown = arguments.found(names)
+        raise InputError(f'{what} must be a list of names, not the text {shown}; write ["person", "car"]')
     return arguments.items(what, names, "a list of names")
 
 

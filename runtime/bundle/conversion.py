@@ -261,5 +261,6 @@ def _refuse_unknown(unknown: Collection[str], known: Collection[str]) -> None:
 
 def _likeness(first: str, second: str) -> float:
     """Share of the pairs of letters that two words have in common."""
-    one, other = ({text[index : index + 2] for index in range(len(text) - 1)} for text in (first, second))
+    shown = (text[: _REPR.maxstring] for text in (first, second))  # a key may have megabytes
+    one, other = ({text[index : index + 2] for index in range(len(text) - 1)} for text in shown)
     return 2 * len(one & other) / max(1, len(one) + len(other))

@@ -26,6 +26,8 @@ from xsam_edge.runtime.errors import InputError, XSamError
 
 T = TypeVar("T")
 
+_MOST_DIGITS = 640  # of a whole number; the least that Python's own limit may be set to
+
 
 def read_json(
     path: Path, kind: type[T], error: type[XSamError] = InputError, *, advice: str = "", missing: str = ""
@@ -63,7 +65,7 @@ def parse_json(content: str | bytes, where: str, error: type[XSamError] = InputE
     """The value that a JSON text holds, for :func:`from_json`. Raises ``error``, which begins with ``where``."""
     try:
         text = content.decode("utf-8-sig") if isinstance(content, bytes) else content
-        value: object = json.loads(text, object_pairs_hook=_unique)
+        value: object = json.loads(text, object_pairs_hook=_unique, parse_int=_whole)
         return value
     except RecursionError:
         reason = "it is nested too deeply"
@@ -90,6 +92,12 @@ def from_json(
 
 def _with(advice: str, text: str) -> str:
     return f"{text}; {advice}" if advice else text
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:  # Python takes long for them, or says how to raise its limit
+        raise ValueError(f"a number has {len(digits)} digits")
+    return int(digits)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

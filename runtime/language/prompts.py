@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.bundle.settings import PromptFormat
 from xsam_edge.runtime.errors import InputError
 
@@ -85,12 +86,14 @@ def categories(
     ("wall", "wall-other-merged"): their masks could not be told apart.
     """
     if isinstance(names, str):
-        raise InputError(f'categories must be a list of names, not the text {names!r}; write ["person", "car"]')
+        shown = arguments.found(names)
+        raise InputError(f'categories must be a list of names, not the text {shown}; write ["person", "car"]')
     first: dict[str, str] = {}
     for name in names:
         text = _checked(name, "category", reserved, category=True)
         if text in first:
-            raise InputError(f"the categories {first[text]!r} and {name!r} both read {text!r}; give each name once")
+            one, other, both = map(arguments.found, (first[text], name, text))
+            raise InputError(f"the categories {one} and {other} both read {both}; give each name once")
         first[text] = name
     if not first:
         raise InputError("no category was given; name at least one")
@@ -157,18 +160,18 @@ def _checked(text: str, what: str, reserved: Collection[str], *, lower: bool = F
     """Return the normalised text, checked before and after: lower-casing turns "<P>" into a marker."""
     if not isinstance(text, str):
         raise InputError(f"a {what} must be text, not {type(text).__name__}")
-    clean = text.strip()
+    shown, clean = arguments.found(text), text.strip()
     if category:
         clean = category_text(clean).strip()
     elif lower:
         clean = clean.lower()
     if not clean:
-        raise InputError(f"the {what} {text!r} is empty; say what to look for")
+        raise InputError(f"the {what} {shown} is empty; say what to look for")
     for marker in (*MARKERS, *reserved):
         if marker in clean or marker in text:
-            raise InputError(f"the {what} {text!r} contains {marker!r}, which controls the model; leave it out")
+            raise InputError(f"the {what} {shown} contains {marker!r}, which controls the model; leave it out")
     try:
         clean.encode()
     except UnicodeEncodeError:
-        raise InputError(f"the {what} {text!r} is not valid Unicode; check the encoding of the input") from None
+        raise InputError(f"the {what} {shown} is not valid Unicode; check the encoding of the input") from None
     return clean

@@ -108,7 +108,10 @@ def _aside(folder: Path, overwrite: bool) -> Iterator[Path]:
         if not _is_ours(folder):
             raise InputError(f"{folder} exists and was not written by xsam-segment; move it, or choose another folder")
         if not overwrite:
-            raise InputError(f"{folder} holds a result already; choose another folder, or allow to overwrite it")
+            raise InputError(
+                f"{folder} holds a result already; choose another folder, or allow to overwrite it (`--overwrite`, "
+                "`overwrite=True`)"
+            )
     with _named(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.parent / f".xsam-{uuid4().hex}"

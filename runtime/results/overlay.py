@@ -52,7 +52,7 @@ def draw(
             raise InputError(
                 f"a mask is {segment.size}; expected the image's height and width {(image.height, image.width)}"
             )
-    scale = min(1.0, longest / max(image.size))
+    scale = min(longest, max(image.size)) / max(image.size)  # whole numbers are compared: of any size
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = image if size == image.size else image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     canvas = np.array(picture.convert("RGB"))

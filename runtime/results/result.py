@@ -75,6 +75,11 @@ class Result:
             "segments": tuple(segments),
             "image_size": (height, width),
             "answered": arguments.flag("answered", self.answered),
+            "token_ids": tuple(
+                arguments.count("a token id", token)
+                for token in arguments.items("token_ids", self.token_ids, "a list of token ids")
+            ),
+            "llm_forwards": arguments.count("llm_forwards", self.llm_forwards),
             "best_score": None if self.best_score is None else arguments.share("best_score", self.best_score),
         }.items():
             object.__setattr__(self, name, value)
@@ -146,6 +151,9 @@ class Result:
         """
         least = np.float32(arguments.share("threshold", threshold))
         wanted = None if labels is None else arguments.items("labels", labels, "a list of labels")
+        for label in wanted or ():
+            if label is not None:
+                arguments.text("a label", label)
         min_area = arguments.count("min_area", min_area)
         kept: list[Segment] = []
         left_out: list[Segment] = []

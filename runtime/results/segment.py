@@ -79,6 +79,8 @@ class Segment:
 
         It keeps the map and no mask: those of a large picture's segments are many times as large.
         """
+        arguments.array("id_map", id_map, np.int32, ("height", "width"))
+        value = arguments.count("value", value, -1)
         segment = cls(np.zeros((0, 0), bool), score, label, label_id, box, area, is_thing, id)
         object.__delattr__(segment, "mask")
         object.__setattr__(segment, "_cut", (id_map, value))

@@ -13,6 +13,7 @@ from pathlib import Path
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 
+_MOST_CAMERAS = (1 << 31) - 1  # as their libraries count them
 _EXPECTED = "give a folder of images, a video, a camera's number or device, a FIFO, a URL or a GStreamer pipeline"
 
 
@@ -74,13 +75,13 @@ def locate(address: int | str | os.PathLike[str]) -> Address:
     if isinstance(address, os.PathLike):
         address = os.fsdecode(address)
     if not isinstance(address, str):
-        number = arguments.count("the camera's number", address)
+        number = arguments.count("the camera's number", address, high=_MOST_CAMERAS)
         return Address(Kind.NUMBER, str(number), f"camera {number}")
     if address == "-":
         return Address(Kind.STDIN, address, "standard input")
     if (kind := _kind_of_path(address)) is not None:
         return Address(kind, address, address)
-    if address.isascii() and address.isdigit():
+    if address.isascii() and address.isdigit() and len(address) <= len(str(_MOST_CAMERAS)):
         return locate(int(address))
     if " ! " in address:
         first = re.match(r"\s*([\w-]*)", address)  # properties may hold a password

@@ -13,6 +13,7 @@ import numpy as np
 from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import ImageError, InputError
+from xsam_edge.runtime.image.content import is_content
 from xsam_edge.runtime.image.load import ImageSource
 from xsam_edge.runtime.image.preprocess import Prepared
 from xsam_edge.runtime.language import prompts
@@ -71,10 +72,15 @@ def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
         return Camera(int(frames), reconnect)
     if reconnect is not None:
         raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
-    one_image = isinstance(frames, np.ndarray) and frames.ndim < 3
-    if not isinstance(frames, Iterable) or isinstance(frames, (bytes, bytearray, Mapping, Set)) or one_image:
+    unordered = not isinstance(frames, Iterable) or isinstance(frames, (Mapping, Set))
+    if unordered or is_content(frames) or _is_one_image(getattr(frames, "shape", None)):
         raise arguments.wrong("frames", frames, _FRAMES)
     return frames
+
+
+def _is_one_image(shape: object) -> bool:
+    """Whether an array or tensor is [H, W], [H, W, channels] or less; frames are [N, H, W] or [N, H, W, channels]."""
+    return isinstance(shape, tuple) and (len(shape) < 3 or (len(shape) == 3 and shape[2] in (1, 3, 4)))
 
 
 def stages_of(pipeline: Pipeline, language: LanguageModel, ask: FrameQuestion, *, bgr: bool = False) -> Stages:

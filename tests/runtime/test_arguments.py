@@ -158,6 +158,18 @@ def test_one_wrong_argument(phi3_bundle: Path, name: str) -> None:
         ),
         (lambda m: m.stream("", refer="a"), "an empty address does not exist; give a folder of images"),
         (lambda m: m.stream(None, refer="a"), "frames is None; expected a folder, a video, what is live, or"),
+        (lambda m: m.stream(PIXELS, refer="a"), r"frames is an array of uint8 \[100, 150, 3\]; expected a folder"),
+        (lambda m: m.stream(memoryview(b"a"), refer="a"), "frames is of the type memoryview; expected a folder"),
+        (
+            lambda m: m.stream(1 << 31, refer="a"),
+            "the camera's number is 2147483648; expected a whole number from 0 to",
+        ),
+        (lambda m: m.stream("9" * 5000, refer="a"), "9999 does not exist; give a folder of images"),
+        (
+            lambda m: m.look(PIXELS).categories("x" * 500),
+            "^things must be a list of names, not the text 'xxx.{90,110}$",
+        ),
+        (lambda m: m.look(PIXELS).refer("x" * 500 + "<SEG>"), "^the phrase 'xxx.{120,150}$"),
         (lambda m: m.stream([], refer=5), "refer is 5; expected text, or a list of texts"),
         (lambda m: m.stream([], refer=[]), "refer has no phrase"),
         (lambda m: m.stream([], refer=" "), "is empty; say what to look for"),
@@ -225,6 +237,43 @@ class _Odd:
 
     def __repr__(self) -> str:
         raise RuntimeError("not shown")
+
+
+class _Unruly:
+    """An object that looks like a scalar and fails wherever it is used as one."""
+
+    shape: Any = ()
+    dtype = "float32"
+
+    def item(self) -> float:
+        raise RuntimeError("no item")
+
+    def __index__(self) -> int:
+        raise RuntimeError("no index")
+
+    def __fspath__(self) -> Any:
+        return 3
+
+
+class _Shapeless(_Unruly):
+    shape = 3
+
+
+@pytest.mark.parametrize("value", [_Unruly(), _Shapeless()])
+def test_an_object_that_fails_is_wrong(value: object) -> None:
+    checks: tuple[Callable[[str, object], object], ...] = (arguments.count, arguments.number, arguments.flag)
+    for check in checks:
+        with pytest.raises(InputError, match=r"^x is "):
+            check("x", value)
+    with pytest.raises(InputError, match=r"^x is .*; expected a file"):
+        arguments.path("x", value, "a file")
+
+
+def test_numbers_have_64_bits() -> None:
+    assert arguments.count("x", (1 << 63) - 1) == (1 << 63) - 1
+    for value in (1 << 63, np.uint64(1 << 63), 10**5000):
+        with pytest.raises(InputError, match=r"^x is .*; expected a whole number from 0 on"):
+            arguments.count("x", value)
 
 
 def _numbers() -> Iterator[int]:

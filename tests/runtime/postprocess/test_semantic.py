@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.runtime.postprocess.recorded_outputs import CATEGORY_TASKS, Case, cases
 from xsam_edge.runtime.image import resize
-from xsam_edge.runtime.image.resize import Frame
+from xsam_edge.runtime.image.resize import Frame, image_resizer, input_resizer, scaled_resizer
+from xsam_edge.runtime.postprocess import semantic
+from xsam_edge.runtime.postprocess.common import Floats, class_scores, sigmoid
 from xsam_edge.runtime.postprocess.semantic import semantic_map
 
 RECORDED = [*cases(*CATEGORY_TASKS, variant="sem"), *cases("img_genseg_sem", variant="")]
@@ -50,3 +53,56 @@ def test_a_threshold_leaves_classes_and_pixels_out() -> None:
         found = semantic_map(class_logits, mask_logits, frame, threshold=threshold)
         assert (found.label_map[left] == at_left).all() and (found.label_map[right] == at_right).all(), threshold
         np.testing.assert_allclose(found.scores, [0.9, 0.68], atol=1e-6)
+
+
+def plainly(class_logits: Floats, mask_logits: Floats, frame: Frame, resized: str, threshold: float) -> NDArray:
+    """The map by its definition: every class and every query at every pixel."""
+    scores = class_scores(class_logits)
+    scores[scores < np.float32(threshold)] = 0
+    to_image = image_resizer(mask_logits.shape[1:], frame)
+    if resized == "logits":
+        evidence = np.tensordot(scores.T, sigmoid(to_image.resize(mask_logits)), 1)
+    else:
+        shown = sigmoid(input_resizer(mask_logits.shape[1:], frame).resize(mask_logits))
+        evidence = scaled_resizer(frame).resize(np.tensordot(scores.T, shown, 1))
+    labels = evidence.argmax(0)
+    labels[evidence.max(0) < np.float32(threshold / 2)] = -1
+    return labels
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("kind", ["noise", "steep", "level", "blobs"])
+@pytest.mark.parametrize("resized", ["logits", "evidence"])
+@pytest.mark.parametrize("image_size", [(190, 300), (61, 37), (5, 4)])
+def test_what_is_told_by_bounds_is_what_is_computed(
+    image_size: tuple[int, int], resized: str, kind: str, threshold: float
+) -> None:
+    rng = np.random.default_rng(2)
+    class_logits = rng.normal(0, 3, (30, 9)).astype(np.float32)
+    y, x = np.mgrid[:16, :16][..., None] / 16
+    centres, radii = rng.uniform(0, 1, (2, 30)), rng.uniform(0.05, 0.3, 30)
+    mask_logits = {
+        "noise": rng.normal(-2, 2, (30, 16, 16)),
+        "steep": rng.normal(-2, 60, (30, 16, 16)),
+        "level": np.full((30, 16, 16), -3) + rng.normal(0, 1e-6, (30, 1, 1)),
+        "blobs": np.moveaxis(8 - 8 * np.hypot(y - centres[0], x - centres[1]) / radii, 2, 0).clip(-12),
+    }[kind].astype(np.float32)
+    frame = Frame(image_size, (62, 96), (96, 96))
+    found = semantic_map(class_logits, mask_logits, frame, resized, threshold)
+    np.testing.assert_array_equal(found.label_map, plainly(class_logits, mask_logits, frame, resized, threshold))
+
+
+def test_queries_that_do_not_differ_in_a_window_are_not_resized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A vertical edge between two queries, among many that are nowhere."""
+    resized: list[int] = []
+    evidence = semantic._evidence
+    monkeypatch.setattr(
+        semantic, "_evidence", lambda scores, logits: resized.append(logits.size) or evidence(scores, logits)
+    )
+    class_logits = np.zeros((50, 51), np.float32)
+    class_logits[np.arange(50), np.arange(50)] = 9
+    mask_logits = np.full((50, 16, 16), -20, np.float32)
+    mask_logits[0, :, :8] = mask_logits[1, :, 8:] = 9
+    found = semantic_map(class_logits, mask_logits, Frame((320, 320), (96, 96), (96, 96)))
+    assert (found.label_map[:, :150] == 0).all() and (found.label_map[:, 170:] == 1).all()
+    assert 0 < sum(resized) < 50 * 320 * 320 / 50

@@ -55,6 +55,7 @@ def test_any_size(size: tuple[int, int], is_thing: bool) -> None:
 def test_a_picture_is_scaled_down_where_that_is_asked() -> None:
     large = Segment.from_mask(np.ones((20, 3000), bool), 0.5)
     assert draw(Image.new("RGB", (3000, 20)), [large]).size == (3000, 20)
+    assert draw(Image.new("RGB", (3000, 20)), [large], max_side=(1 << 63) - 1).size == (3000, 20)
     picture = draw(Image.new("L", (400, 200), 128), [disc(200, 400)], max_side=100)
     assert picture.size == (100, 50)
     assert picture.getpixel((50, 25)) != GREY

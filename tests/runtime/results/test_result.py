@@ -158,7 +158,12 @@ def test_filter(result: Result) -> None:
 
 @pytest.mark.parametrize(
     ("options", "name"),
-    [({"threshold": 1.5}, "threshold"), ({"labels": "cat"}, "labels"), ({"min_area": -1}, "min_area")],
+    [
+        ({"threshold": 1.5}, "threshold"),
+        ({"labels": "cat"}, "labels"),
+        ({"labels": ["cat", np.zeros((2, 2))]}, "a label"),
+        ({"min_area": -1}, "min_area"),
+    ],
 )
 def test_filter_names_what_is_wrong(result: Result, options: dict[str, object], name: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is"):
@@ -219,6 +224,8 @@ def test_save(result: Result, tmp_path: Path) -> None:
         ("answered", "yes"),
         ("image", np.zeros((*SIZE, 3), np.uint8)),
         ("best_score", 2),
+        ("llm_forwards", -1),
+        ("token_ids", 3),
         ("caption", 1),
     ],
 )

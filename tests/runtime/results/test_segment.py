@@ -74,3 +74,13 @@ def test_wrong_values_are_named(name: str, value: object) -> None:
 def test_a_mask_is_checked_before_it_is_measured() -> None:
     with pytest.raises(InputError, match=r"^mask is"):
         Segment.from_mask([[True]], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("id_map", 7), ("id_map", MASK), ("id_map", np.zeros(6, np.int32)), ("value", "7"), ("value", -2), ("value", 0.5)],
+)
+def test_a_map_is_checked_before_a_mask_is_cut_out_of_it(name: str, value: object) -> None:
+    given = {"id_map": np.zeros((4, 6), np.int32), "value": 7, "box": (0, 0, 1, 1), "area": 1, "score": 0.5}
+    with pytest.raises(InputError, match=rf"^{name} is"):
+        Segment.from_map(**(given | {name: value}))
