@@ -165,7 +165,7 @@ def path(name: str, value: object, expected: str) -> Path:
         given = os.fsdecode(value)
         usable = os.fsencode(given)
     except (TypeError, UnicodeEncodeError):  # the first of an object whose path is none
-        given, usable = value, b""
+        raise wrong(name, value, expected) from None
     if not usable or b"\0" in usable:
         raise wrong(name, given, expected)
     return Path(given)

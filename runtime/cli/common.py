@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from xsam_edge.runtime.backends.onnxruntime import DEVICES, thread_count
 from xsam_edge.runtime.bundle.verification import VERIFY, Verify
+from xsam_edge.runtime.cli.completion import add_completion_option
 from xsam_edge.runtime.cli.extras import remedy
 from xsam_edge.runtime.cli.messages import is_quiet, logged
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -95,6 +96,8 @@ def command(
             stream.reconfigure(errors="backslashreplace")
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)  # clean up as after Ctrl-C
+    if program.startswith("xsam-"):  # what a shell finds by its name
+        add_completion_option(parser, (file_path, named_path))
     try:
         options = parser.parse_args(arguments)
     except SystemExit as stop:  # --help, --version and wrong arguments

@@ -19,6 +19,7 @@ _EXTRAS: Mapping[str, tuple[str, ...]] = {
     "eval": ("pycocotools",),
     "cpu": ("onnxruntime",),
     "train": ("scipy",),
+    "completion": ("shtab",),
 }
 # The oldest Python that an extra can be installed for, where that is not the runtime's.
 _PYTHONS: Mapping[str, tuple[int, int]] = {"export": (3, 11)}

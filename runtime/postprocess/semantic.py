@@ -174,20 +174,21 @@ def _bounds(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     They leave room for the rounding of sums over the queries.
     """
     with np.errstate(invalid="ignore"):  # not a number has no bounds, and leaves all open
-        slack = SLACK * (1 + np.maximum(np.abs(low), np.abs(high)))
+        slack = np.asarray(SLACK * (1 + np.maximum(np.abs(low), np.abs(high))), np.float32)
         rounding = _rounding(len(low))
         return sigmoid(low - slack) * (1 - rounding), sigmoid(high + slack) * (1 + rounding)
 
 
 def _rounding(queries: int) -> np.float32:
     """By what share a sum over so many queries may be off, and then some."""
-    return np.float32(SLACK + 8 * queries * np.finfo(np.float32).eps)
+    share: np.float32 = np.float32(SLACK + 8 * queries * np.finfo(np.float32).eps)
+    return share
 
 
 def _sure_labels(under: Floats, over: Floats, least: np.float32) -> NDArray[np.int32]:
     """The label where evidence lies between ``under`` and ``over``, [C, ...]: ``_OPEN`` where they leave several."""
     with np.errstate(invalid="ignore"):
-        labels = under.argmax(0).astype(np.int32)
+        labels: NDArray[np.int32] = under.argmax(0).astype(np.int32)
         surely = np.take_along_axis(under, labels[None], 0)[0]
         nowhere = over.max(0) < least
         np.put_along_axis(over, labels[None], -1, 0)

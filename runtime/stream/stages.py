@@ -72,10 +72,10 @@ def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:
         return Camera(int(frames), reconnect)
     if reconnect is not None:
         raise InputError("reconnect is for addresses; give it to the source, or open frames of your own again yourself")
-    unordered = not isinstance(frames, Iterable) or isinstance(frames, (Mapping, Set))
-    if unordered or is_content(frames) or _is_one_image(getattr(frames, "shape", None)):
-        raise arguments.wrong("frames", frames, _FRAMES)
-    return frames
+    one_image = is_content(frames) or _is_one_image(getattr(frames, "shape", None))
+    if isinstance(frames, Iterable) and not isinstance(frames, (Mapping, Set)) and not one_image:
+        return frames
+    raise arguments.wrong("frames", frames, _FRAMES)
 
 
 def _is_one_image(shape: object) -> bool:
