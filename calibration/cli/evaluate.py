@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.calibration.data.samples import TASKS, DataSet, Task
+from xsam_edge.calibration.data.samples import TASKS, Ask, DataSet, Task
 from xsam_edge.calibration.evaluation import rejection_rule, report
 from xsam_edge.calibration.evaluation.agreement import Agreement, Recorder
+from xsam_edge.calibration.evaluation.paired import PictureCounts, differences
 from xsam_edge.calibration.evaluation.rejection import OperatingPoint
 from xsam_edge.calibration.evaluation.run import REFERRING, AskOptions, Evaluation, Watch, choose_tasks, evaluate
 from xsam_edge.calibration.open_data import open_data
@@ -33,6 +34,7 @@ from xsam_edge.runtime.cli.common import (
 from xsam_edge.runtime.cli.extras import remedy
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.progress import Step
+from xsam_edge.runtime.results.result import Result
 
 PROGRAM = "xsam-eval"
 _DETAILS = """\
@@ -126,12 +128,16 @@ def run(options: argparse.Namespace) -> int:
             rejection_rule.check_data(data, tasks, options.limit, rate)
             rejection_rule.check_writable(options.bundle)
         recorder = Recorder() if options.against else None
-        facts, first = _evaluate(options, options.bundle, data, tasks, progress, recorder.watch if recorder else None)
+        counts = PictureCounts(), PictureCounts()
+        watch = _both(recorder.watch, counts[0].watch) if recorder else None
+        facts, first = _evaluate(options, options.bundle, data, tasks, progress, watch)
         against: dict[str, Any] | None = None
         if recorder:
             agreement = Agreement(recorder)
-            other_facts, second = _evaluate(options, options.against, data, tasks, progress, agreement.watch)
-            against = {**other_facts, "metrics": second.tasks, "agreement": agreement.result()}
+            watch = _both(agreement.watch, counts[1].watch)
+            other_facts, second = _evaluate(options, options.against, data, tasks, progress, watch)
+            compared = {"agreement": agreement.result(), "differences": differences(*counts)}
+            against = {**other_facts, "metrics": second.tasks, **compared}
     if unasked := [task for task in tasks if task not in first.tasks]:
         pictures = f"the first {first.pictures} pictures ask" if options.limit else "the pictures ask"
         print(f"note: {pictures} nothing of {' and '.join(unasked)}", file=sys.stderr)
@@ -145,7 +151,11 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps({"version": package_version(), **facts, **first.tasks}, allow_nan=False))
         return 0
     print(f"{_title(facts)} on {data.name}" + (f" against {_title(against)}" if against else "") + "\n")
-    print(report.comparison_table(first, second, against["agreement"]) if against else report.table(first))
+    print(
+        report.comparison_table(first, second, against["agreement"], against["differences"])
+        if against
+        else report.table(first)
+    )
     # What was measured is seen, also where no threshold can be chosen by it.
     if written := _write(options, manifest, first, data.name):
         print("\n" + report.written_rules(options.bundle / MANIFEST_FILE, written))
@@ -218,6 +228,14 @@ def _evaluate(
     )
     facts = {"bundle": str(bundle), "variant": manifest.variant, "precision": manifest.precision}
     return {**facts, "backend": model.pipeline.backend.name, "seconds": evaluation.seconds}, evaluation
+
+
+def _both(one: Watch, other: Watch) -> Watch:
+    def watch(picture: str, number: int, ask: Ask, result: Result) -> None:
+        one(picture, number, ask, result)
+        other(picture, number, ask, result)
+
+    return watch
 
 
 def _title(facts: dict[str, Any]) -> str:

@@ -71,6 +71,10 @@ class PanopticMetrics:
             if ignored / area <= MATCH:
                 self._qualities[label].superfluous += 1
 
+    def counts(self) -> npt.NDArray[np.float64]:
+        """``iou``, ``matched``, ``superfluous`` and ``missed`` of every category, [categories, 4]."""
+        return np.array([[item.iou, item.matched, item.superfluous, item.missed] for item in self._qualities])
+
     def result(self) -> dict[str, Any]:
         """``n`` (pictures), ``pq``, ``sq``, ``rq`` (also of ``_things``, ``_stuff``), ``answered``, ``per_category``,
         ``without_pixels`` (segments that were left out).

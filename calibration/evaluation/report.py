@@ -25,16 +25,21 @@ def table(evaluation: Evaluation) -> str:
     return "\n".join([*lines, "", *_thresholds({"": evaluation.tasks}), *_closing(evaluation)])
 
 
-def comparison_table(first: Evaluation, second: Evaluation, agreement: Metrics) -> str:
+def comparison_table(
+    first: Evaluation, second: Evaluation, agreement: Metrics, differences: Mapping[Task, Mapping[str, Any]]
+) -> str:
     """Both bundles' metrics beside one another, then how far their answers agree."""
-    rows: list[tuple[str, ...]] = [("task", "metric", "first", "second", "difference")]
+    rows: list[tuple[str, ...]] = [("task", "metric", "first", "second", "difference", "95% interval")]
     for task, metrics in first.tasks.items():
         other: Mapping[str, Any] = second.tasks.get(task, {})
         for name, value in metrics.items():
             if name not in _HIDDEN and not isinstance(value, Mapping):
                 known = name not in _COUNTS and None not in (value, other.get(name))
                 difference = f"{other[name] - value:+.4f}" if known else ""
-                rows.append((task, name, _value(name, value), _value(name, other.get(name)), difference))
+                sure = differences.get(task, {}).get(name)
+                interval = f"{sure['low']:+.4f} to {sure['high']:+.4f}" if sure else ""
+                values = _value(name, value), _value(name, other.get(name))
+                rows.append((task, name, *values, difference, interval))
     masks: list[tuple[str, ...]] = [("task", *next(iter(agreement.values()), {}))]
     for task, shared in agreement.items():
         masks.append((task, *(_value(name, value) for name, value in shared.items())))
