@@ -2,6 +2,7 @@
 
 ``shapes:hard`` and ``shapes:hard-FIRST-LAST`` are scenes of small, thin, overlapping and pale things in larger
 pictures, for whoever wants to see what a precision costs: where scenes are easy, all precisions are alike.
+``shapes:directions`` asks for things by where they are, the kinds of its phrases being the directions.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ SPLITS: Mapping[str, range] = {
     "test": range(500),
     "val": range(10_000, 10_500),
     "hard": range(500_000, 500_500),
+    "directions": range(600_000, 600_500),
     "calibration": range(20_000, 30_000),
     "train": range(1_000_000, 100_000_000),
 }
@@ -76,8 +78,12 @@ class ShapesData:
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """All of them."""
-        return TASKS
+        """All of them, or that of phrases."""
+        return ("refer",) if self._asks_directions else TASKS
+
+    @property
+    def _asks_directions(self) -> bool:
+        return self.split == "directions"
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -96,7 +102,8 @@ class ShapesData:
     def picture(self, tasks: Sequence[Task], index: int) -> Picture:
         """One of those scenes."""
         seed = self.seeds[index]
-        return _CompositionAsks(self.composition(seed), self.size(seed)).picture(tasks)
+        asks = _CompositionAsks(self.composition(seed), self.size(seed))
+        return asks.directions() if self._asks_directions else asks.picture(tasks)
 
     def composition(self, seed: int) -> Composition:
         """The scene of a seed."""
@@ -136,7 +143,21 @@ class _CompositionAsks:
             "captions": self._captions,
         }
         made = {task: makers[task]() for task in TASKS}
-        asks = tuple(ask for task in TASKS if task in tasks for ask in made[task])
+        return self._picture(tuple(ask for task in TASKS if task in tasks for ask in made[task]))
+
+    def directions(self) -> Picture:
+        """A phrase for each direction that the composition allows, which is its kind."""
+        found: dict[str, list[phrases.ReferringExpression]] = {}
+        for expression in phrases.expressions(self.composition):
+            if expression.kind in ("position", "relation"):
+                found.setdefault(phrases.direction(expression), []).append(expression)
+        asks = []
+        for words, expressions in found.items():
+            chosen = expressions[int(self.rng.integers(len(expressions)))]
+            asks.append(Phrase("refer", chosen.text, self._mask(chosen.thing or 0), words))
+        return self._picture(tuple(asks))
+
+    def _picture(self, asks: tuple[Ask, ...]) -> Picture:
         return Picture(f"shapes-{self.composition.seed}", lambda: Image.fromarray(self.drawing.pixels), asks)
 
     def _mask(self, index: int) -> Lazy:

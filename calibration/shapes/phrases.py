@@ -86,6 +86,13 @@ def of_kind(composition: Composition, kind: str) -> list[ReferringExpression]:
     return [expression for expression in makers.get(kind, _attributes)(composition.things) if expression.kind == kind]
 
 
+def direction(expression: ReferringExpression) -> str:
+    """The words of a phrase of position or relation that say where: "on the left", "left of"."""
+    if expression.kind == "position":
+        return next(words for words in _SIDES if expression.text.endswith(f" {words}"))
+    return next(words for words in _RELATIONS if f" {words} " in expression.text)
+
+
 def opposite(text: str) -> str:
     """A phrase with every word of position exchanged for its opposite; another one as it is."""
     return " ".join(_OPPOSITES.get(word, word) for word in text.split(" "))

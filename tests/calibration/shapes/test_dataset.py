@@ -5,6 +5,7 @@ import pytest
 
 from xsam_edge.calibration.data.samples import TASKS, Ask, Caption, Categories, Phrase, Regions
 from xsam_edge.calibration.open_data import open_data
+from xsam_edge.calibration.shapes import phrases
 from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
 from xsam_edge.runtime.errors import InputError
@@ -108,3 +109,23 @@ def test_what_is_hard_has_a_stream_of_its_own() -> None:
     assert compose(7, hard=True) == compose(7, hard=True)
     named = [picture.name for picture in ShapesData("hard-7-9").pictures(TASKS)]
     assert named == ["shapes-7", "shapes-8", "shapes-9"]
+
+
+def test_directions_are_asked_one_by_one() -> None:
+    data = open_data("shapes:directions")
+    assert data.tasks == ("refer",) and data.describe()["seeds"] == [600_000, 600_499]
+    kinds: dict[str, int] = {}
+    for picture in data.pictures(["refer"], 60):
+        composition = compose(int(picture.name.removeprefix("shapes-")))
+        texts = {item.text: item for item in phrases.expressions(composition)}
+        for ask in picture.asks:
+            assert isinstance(ask, Phrase) and ask.kind in ask.text and ask.mask is not None
+            assert texts[ask.text].kind == ("relation" if ask.kind in RELATIONS else "position")
+            assert phrases.direction(texts[ask.text]) == ask.kind
+            kinds[ask.kind] = kinds.get(ask.kind, 0) + 1
+        assert len({ask.kind for ask in picture.asks}) == len(picture.asks)
+    # 150 asks of each direction take 400 scenes at the most.
+    assert len(kinds) == 12 and min(kinds.values()) > 60 * 150 / 400
+
+
+RELATIONS = ("left of", "right of", "above", "below")
