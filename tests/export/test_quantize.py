@@ -286,3 +286,20 @@ def test_an_images_keys_and_values_are_sites_that_no_preset_quantises(phi3_gpu_b
     assert not any(int8[name].quantized for name in memory)
     asked = Plan("fp16", (), (Rule("/segmentor/decoder/**/memory/*", "int8"),))
     assert {name for name, item in resolve(asked, names).items() if item.quantized} == set(memory)
+
+
+def test_an_fp8_bundle_holds_its_masks(tmp_path: Path, cache: Path, shapes_bundle: Path, traced_once: None) -> None:
+    options = ["--checkpoint", "shapes", "--precision", "fp8", *FEW, "--calibration-cache", str(cache)]
+    assert main([*options, "--min-iou", "0.9", "-o", str(tmp_path / "fp8")]) == 0
+    manifest, report = read_manifest(tmp_path / "fp8"), json.loads((tmp_path / "fp8" / "report.json").read_text())
+    check_files(tmp_path / "fp8", manifest)
+    assert manifest.precision == "fp8" and not manifest.degraded and report["gate"]["mean_iou"] > 0.95
+    assert [manifest.graphs[name].codes for name in ("image_encoder", "llm", "mask_decoder")] == [
+        ("fp8",),
+        ("fp8",),
+        (),
+    ]
+    assert ratio(tmp_path / "fp8", shapes_bundle, "llm") <= 0.30
+    left = {block["precision"] for block in report["blocks"] if block["name"].startswith("/seg_connector")}
+    assert left == {"fp32"}  # on a CPU an island, on a GPU convolutions in fp16
+    assert ".chip.fp8" in (tmp_path / "fp8" / "report.html").read_text()
