@@ -93,9 +93,9 @@ def test_hard_scenes_are_smaller_paler_thinner_and_larger_pictures() -> None:
     scenes = [compose(seed, hard=True) for seed in range(500_000, 500_100)]
     things = [thing for scene in scenes for thing in scene.things]
     largest = max(thing.radius for thing in things if thing.size == "small")
-    assert largest < 0.08 < 0.1 < min(thing.radius for thing in things if thing.size == "large")
+    assert largest < 0.09 < 0.12 < min(thing.radius for thing in things if thing.size == "large")
     assert 0.3 < np.mean([thing.thin for thing in things]) < 0.7
-    assert all(0.3 < scene.contrast < 0.75 and len(scene.things) >= 3 for scene in scenes)
+    assert all(0.6 <= scene.contrast < 0.9 and len(scene.things) >= 3 for scene in scenes)
     assert all(compose(seed).contrast == 1 and not any(t.thin for t in compose(seed).things) for seed in range(20))
     sizes = [picture.image().size for picture in hard.pictures(TASKS, 4)]
     assert sizes == [(480, 480), (640, 640), (720, 720), (1080, 1080)]
