@@ -127,7 +127,7 @@ def _reference(folder: Path, scenes: int, progress: Progress) -> Recorder:
     return recorder
 
 
-def _measure(trial: Trial, options: argparse.Namespace, folder: Path, reference: Recorder) -> dict[Task, float]:
+def _measure(trial: Trial, options: argparse.Namespace, folder: Path, reference: Recorder) -> dict[str, float]:
     """Mean IoU with FP32's masks, by task."""
     precision: Precision = options.precision
     chosen = QuantizeOptions(
