@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops
+from PIL import Image
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.image.load import to_rgb
@@ -76,26 +76,19 @@ def of_picture(image: Image.Image, name: str, chosen: int | None = None) -> Bool
 
 def _of_colours(image: Image.Image, name: str) -> BoolMask:
     """The region of an RGB picture: of greys by their brightness, of two colours the one that is not black."""
-    spread = _spread(image)
+    spread = int(np.ptp(np.asarray(image), -1).max())  # of a pixel's channels
     if spread == 0:
         return of_values(np.asarray(image.getchannel(0)))
     colours = image.getcolors(2) or []
     if len(colours) == 2 and (0, 0, 0) in (colours[0][1], colours[1][1]):
         return np.asarray(np.asarray(image).any(-1))
-    grey = image.convert("L")
-    if not colours and spread <= _NEARLY_GREY and grey.getextrema()[1] > _HALF_8:
-        return of_values(np.asarray(grey))
+    grey = np.asarray(image.convert("L"))
+    if not colours and spread <= _NEARLY_GREY and grey.max() > _HALF_8:
+        return of_values(grey)
     raise InputError(
         f"{name} holds {len(colours) or 'more than two'} colours, and nothing says which is the region; give a mask in "
         "black and white, or one of ids with the id: (mask, id), or of a file --mask FILE:ID"
     )
-
-
-def _spread(image: Image.Image) -> int:
-    """How far the channels of a pixel differ at most."""
-    red, green, blue = image.split()
-    pairs = ((red, green), (green, blue), (red, blue))
-    return max(int(ImageChops.difference(one, other).getextrema()[1]) for one, other in pairs)
 
 
 def _of_palette(image: Image.Image) -> BoolMask:
