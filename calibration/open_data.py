@@ -29,10 +29,14 @@ def open_data(name: str | Path, *, split: str | None = None) -> DataSet:
         split: which part; of a folder "val" by default, or the only one.
 
     Raises:
-        InputError: neither a known name nor a folder, two splits at once, or a folder that cannot be used.
+        InputError: neither a known name nor a folder, an empty split, two splits at once, or a folder that cannot be
+            used.
     """
     known, colon, behind = str(name).partition(":")
-    if isinstance(name, str) and known in NAMED:
+    is_named = isinstance(name, str) and known in NAMED
+    if split == "" or (is_named and colon and not behind):
+        raise InputError("the split is empty; name one, or leave it out (is a variable of the shell not set?)")
+    if is_named:
         if colon and split is not None and split != behind:
             raise InputError(f"{name!r} names the split {behind!r} and --split {split!r}; give one")
         return NAMED[known](behind if colon else split)

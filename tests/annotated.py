@@ -36,6 +36,8 @@ WITHOUT_OUTLINE = (
     {"segmentation": []},
     {"segmentation": [[]]},
     {"segmentation": [[1, 1, 5, 5]]},
+    {"segmentation": [[1, 1, 5, 5, 3, 3], [4, 2, 4, 2, 4, 2]]},
+    {"segmentation": [[-9, -9, -1, -9, -1, -1]]},
     {"segmentation": {"size": list(SIZE), "counts": [192]}},
     {"segmentation": [dict(rle.encode(np.zeros(SIZE, bool)))]},
 )

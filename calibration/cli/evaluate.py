@@ -33,6 +33,7 @@ from xsam_edge.runtime.cli.common import (
 )
 from xsam_edge.runtime.cli.extras import remedy
 from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
 
@@ -117,6 +118,8 @@ def run(options: argparse.Namespace) -> int:
             print(*(f"note: {note}" for note in data.notes), sep="\n", file=sys.stderr)
         wanted = options.task or ([task for task in data.tasks if task in REFERRING] if rate else ())
         tasks = choose_tasks(data, wanted)
+        if options.answer == "append" and list(tasks) == ["captions"]:
+            raise InputError("--answer append is of tasks whose answer is known; captions are decoded; leave it out")
         left_out = [] if wanted else [task for task in data.tasks if task not in tasks]
         if left_out:
             progress.clear()

@@ -160,7 +160,7 @@ def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
         where = f"{path}: annotations[{index}]"
         image = _image_of(record, images, where)
         label = names.label(record, where)
-        segmentation = parse_segmentation(record.segmentation, f"{where}.segmentation")
+        segmentation = parse_segmentation(record.segmentation, f"{where}.segmentation", image.size)
         if segmentation.is_empty:
             without_outline += 1
             continue

@@ -104,8 +104,8 @@ def _left_out(file: AnnotationFile) -> Iterator[str]:
     where = file.facts.get("file", file.facts.get("images"))
     have, were = ("annotation has", "was") if count == 1 else ("annotations have", "were")
     yield (
-        f"{where}: {count} {have} no outline (missing, empty, of no pixel, or of fewer than three points) and {were} "
-        "left out"
+        f"{where}: {count} {have} no outline (missing, empty, of no pixel, of fewer than three points or outside of "
+        f"the image) and {were} left out"
     )
 
 

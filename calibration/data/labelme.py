@@ -65,9 +65,9 @@ class Shape:
         return outline_mask(self.points, size)
 
 
-def parse_shape(record: ShapeRecord, where: str, at: str) -> Shape | None:
+def parse_shape(record: ShapeRecord, where: str, at: str, size: Size | None = None) -> Shape | None:
     """A shape that encloses a region; None for one without an outline (no points, two of a polygon, a circle without a
-    radius, an empty mask).
+    radius, an empty mask) and, where the image's ``size`` is given, outside of it.
 
     Raises InputError, which names the file ``where`` and the place ``at`` in it, for a type that cannot be a region,
     a number of points that its type does not have, and a mask that is damaged or does not fill its box.
@@ -86,8 +86,11 @@ def parse_shape(record: ShapeRecord, where: str, at: str) -> Shape | None:
         raise InputError(f"{where}: {at}.points are {len(points)}; expected the {count} of a {kind}; {ADVICE}")
     if kind == "circle" and points[0] == points[1]:
         return None
+    if size and _is_outside(kind, points, size):
+        return None
     if kind != "mask":
         return Shape(kind, points)
+    points = _corners(points)
     png = _decoded(record.mask, f"{where}: {at}.mask")
     pixels = _pixels(png, f"{where}: {at}.mask")
     if not pixels.any():
@@ -105,6 +108,20 @@ def _circle(centre: Point, edge: Point, size: Size) -> BoolMask:
     image = Image.new("L", size[::-1])
     ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
     return np.asarray(image).astype(bool)
+
+
+def _is_outside(kind: str, points: Sequence[Point], size: Size) -> bool:
+    (x0, y0), (x1, y1) = _corners(points)
+    if kind == "circle":
+        (x, y), radius = points[0], math.dist(*points)
+        x0, y0, x1, y1 = x - radius, y - radius, x + radius, y + radius
+    return x1 <= -1 or y1 <= -1 or x0 >= size[1] or y0 >= size[0]
+
+
+def _corners(points: Sequence[Point]) -> tuple[Point, Point]:
+    """The upper left and the lower right corner of the box around points."""
+    x, y = zip(*points, strict=True)
+    return (min(x), min(y)), (max(x), max(y))
 
 
 def _extent(points: Sequence[Point]) -> Size | None:

@@ -68,10 +68,11 @@ class CocoSegmentation:
         return mask
 
 
-def parse_segmentation(value: Any, where: str) -> CocoSegmentation:
+def parse_segmentation(value: Any, where: str, size: Size | None = None) -> CocoSegmentation:
     """Check a COCO segmentation: a list of polygons, an RLE object, or a list of those.
 
-    Polygons of fewer than three points cover nothing and are left out; None stands for no outline at all.
+    Polygons of fewer than three points, of points on one line and, where the image's ``size`` is given, outside of it
+    cover nothing and are left out; None stands for no outline at all.
 
     Raises:
         InputError: it is neither, or holds numbers that no mask has.
@@ -86,7 +87,20 @@ def parse_segmentation(value: Any, where: str) -> CocoSegmentation:
             polygons.append(_parse_polygon(part, where))
     if polygons:
         coco_module("mask", f"{where}: a polygon")
-    return CocoSegmentation(tuple(polygon for polygon in polygons if len(polygon) >= 6), tuple(runs), where)
+    return CocoSegmentation(tuple(polygon for polygon in polygons if _covers(polygon, size)), tuple(runs), where)
+
+
+def _covers(polygon: npt.NDArray[np.float64], size: Size | None) -> bool:
+    """Whether an outline encloses something, of an image of ``size`` where it is known."""
+    if len(polygon) < 6:
+        return False
+    x, y = polygon[0::2], polygon[1::2]
+    height, width = size or (np.inf, np.inf)
+    if x.max() <= 0 or y.max() <= 0 or x.min() >= width or y.min() >= height:
+        return False
+    across, down = x - x[0], y - y[0]
+    furthest = int(np.argmax(across**2 + down**2))
+    return bool((across * down[furthest] != down * across[furthest]).any())
 
 
 def _parse_polygon(value: Any, where: str) -> npt.NDArray[np.float64]:

@@ -109,7 +109,7 @@ def _entry(path: Path) -> tuple[Entry | None, int]:
     for index, record in enumerate(data.shapes):
         if (label := record.label.lower()) == "flag":
             continue
-        shape = parse_shape(record, str(path), f"shapes[{index}]")
+        shape = parse_shape(record, str(path), f"shapes[{index}]", data.size)
         if shape is None:
             without_outline += 1
         else:

@@ -124,7 +124,7 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
             if annotation not in parsed:
                 source, index = annotations[annotation]
                 place = f"{instances}: annotations[{index}].segmentation"
-                parsed[annotation] = parse_segmentation(source.segmentation, place)
+                parsed[annotation] = parse_segmentation(source.segmentation, place, images[record.image_id].size)
         if any(parsed[annotation].is_empty for annotation in ids):
             continue
         size = images[record.image_id].size

@@ -159,6 +159,8 @@ def _names(given: Sequence[str] | None, option: str) -> list[str]:
 
 def _names_of(text: str, option: str) -> list[str]:
     """The names of one option: with commas between, or the lines of a file, in which a comma belongs to a name."""
+    if text == "@":
+        raise InputError(f"{option} '@' names no file; is a variable of the shell not set?")
     if text.startswith("@"):
         try:
             lines = Path(text[1:]).read_text(encoding="utf-8-sig").splitlines()

@@ -21,6 +21,8 @@ Values = npt.NDArray[Any]
 
 _HALF_8, _HALF_16 = 128, 32767  # greys above are set; the first is that of the official ``load_image(mode="L")``
 _LARGEST_8, _LARGEST_16 = 255, 65535
+_BRIGHT_16 = 49152  # what a drawn mask reaches; ids of 16 bits such as Cityscapes' 33,001 lie above the half too
+_NEARLY_GREY = 32  # how far the channels of a grey differ after lossy compression
 _SHOWN = 8  # values in a message
 
 
@@ -69,7 +71,24 @@ def of_picture(image: Image.Image, name: str, chosen: int | None = None) -> Bool
         return _of_palette(image)
     elif integers:
         return of_values(np.asarray(image))
-    return of_values(np.asarray(to_rgb(image, name).convert("L")))
+    return _of_colours(to_rgb(image, name), name)
+
+
+def _of_colours(image: Image.Image, name: str) -> BoolMask:
+    """The region of an RGB picture: of greys by their brightness, of two colours the one that is not black."""
+    spread = int(np.ptp(np.asarray(image), -1).max())  # of a pixel's channels
+    if spread == 0:
+        return of_values(np.asarray(image.getchannel(0)))
+    colours = image.getcolors(2) or []
+    if len(colours) == 2 and (0, 0, 0) in (colours[0][1], colours[1][1]):
+        return np.asarray(np.asarray(image).any(-1))
+    grey = np.asarray(image.convert("L"))
+    if not colours and spread <= _NEARLY_GREY and grey.max() > _HALF_8:
+        return of_values(grey)
+    raise InputError(
+        f"{name} holds {len(colours) or 'more than two'} colours, and nothing says which is the region; give a mask in "
+        "black and white, or one of ids with the id: (mask, id), or of a file --mask FILE:ID"
+    )
 
 
 def _of_palette(image: Image.Image) -> BoolMask:
@@ -103,8 +122,8 @@ def _threshold(distinct: Sequence[int]) -> int | None:
     if high <= _LARGEST_8:
         return _HALF_8 if high > _HALF_8 or low == high else None
     # Ids of 16 bits are small numbers, beside the greatest of all where there is none.
-    greys = low == high or any(_LARGEST_8 < value < _LARGEST_16 for value in distinct)
-    return _HALF_16 if greys else None
+    greys = high >= _BRIGHT_16 and any(_LARGEST_8 < value < _LARGEST_16 for value in distinct)
+    return _HALF_16 if greys or low == high else None
 
 
 def _undecided(distinct: Sequence[int]) -> InputError:

@@ -32,6 +32,13 @@ def test_named_data_and_their_splits(asked: list[str | None]) -> None:
         open_data("drawn:val", split="test")
 
 
+def test_an_empty_split_is_refused(asked: list[str | None], tmp_path: Path) -> None:
+    for name, split in (("drawn", ""), ("drawn:", None), ("drawn:", "val"), (tmp_path, "")):
+        with pytest.raises(InputError, match="the split is empty; name one, or leave it out"):
+            open_data(name, split=split)
+    assert asked == []
+
+
 def test_folders(asked: list[str | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_instances(tmp_path / "drawn")
     monkeypatch.chdir(tmp_path)

@@ -292,6 +292,7 @@ def test_instances_and_regions_in_numbers(
         (["--data", ".", "--split", "train"], "no split 'train'; it holds testA, val"),
         (["--data", ".", "--limit", "0"], "'0' is not a whole number from 1 on"),
         (["--data", ""], "--data: the path is empty"),
+        (["--data", "shapes", "--task", "captions", "--answer", "append"], "captions are decoded; leave it out"),
         (["--data", ".", "--against", ""], "--against: the path is empty"),
         (["--data", ".", "--against", "nowhere"], "nowhere is not a bundle"),
         (["--data", ".", "--threshold", "1.5"], "'1.5' is neither a number from 0 to 1 nor 'official' nor 'bundle'"),

@@ -36,9 +36,9 @@ def test_annotations_without_an_outline_are_told(
     scripted(lambda *_: both)
     assert evaluate.main([str(phi3_bundle), "--data", str(tmp_path), "--task", "instances", "--json"]) == 0
     out, error = capsys.readouterr()
-    assert error.startswith(f"note: {path}: 7 annotations have no outline") and error.count("\n") == 1
+    assert error.startswith(f"note: {path}: 9 annotations have no outline") and error.count("\n") == 1
     found = json.loads(out)
-    assert found["data"]["sources"][0]["without_outline"] == 7
+    assert found["data"]["sources"][0]["without_outline"] == 9
     assert found["instances"]["ap"] == pytest.approx(1), "as without them"
 
 

@@ -65,10 +65,10 @@ def test_annotations_without_an_outline_are_left_out_and_counted(tmp_path: Path)
     assert isinstance(first, Categories) and isinstance(second, Categories)
     assert [segment.label for segment in first.segments] == [0, 1, 1] and second.segments == ()
     (note,) = data.notes
-    assert note.startswith(f"{path}: 7 annotations have no outline (missing, empty, ") and note.endswith(
+    assert note.startswith(f"{path}: 9 annotations have no outline (missing, empty, ") and note.endswith(
         "were left out"
     )
-    assert data.describe()["sources"][0]["without_outline"] == 7  # type: ignore[index]
+    assert data.describe()["sources"][0]["without_outline"] == 9  # type: ignore[index]
     edit(path, lambda data: data.update(annotations=data["annotations"][:4]))
     assert "1 annotation has no outline" in open_folder(tmp_path).notes[0]
 

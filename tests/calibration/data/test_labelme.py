@@ -53,6 +53,8 @@ def test_a_mask_lies_at_its_box() -> None:
     expected[3:7, 2:7] = RING
     assert np.array_equal(drawn("mask", [[2, 3], [6, 6]], mask=png(RING)), expected)
     assert np.array_equal(drawn("mask", [[2.4, 2.6], [6.2, 6.7]], mask=png(RING)), expected), "its corner is rounded"
+    assert np.array_equal(drawn("mask", [[6, 6], [2, 3]], mask=png(RING)), expected), "whichever corner is first"
+    assert np.array_equal(drawn("mask", [[6.2, 2.6], [2.4, 6.7]], mask=png(RING)), expected)
     larger = np.pad(RING, ((0, 2), (0, 3)), constant_values=True)
     assert np.array_equal(drawn("mask", [[2, 3], [6, 6]], mask=png(larger)), expected), "cut at its box"
 
@@ -85,6 +87,21 @@ def test_polygons(kind: str | None) -> None:
 )
 def test_without_an_outline(kind: str | None, points: Any, mask: Any) -> None:
     assert parse_shape(ShapeRecord("x", points, kind, mask), "file", "shapes[0]") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "beside"),
+    [
+        ("polygon", [[16, 1], [20, 1], [20, 5]], [[15, 1], [20, 1], [20, 5]]),
+        (None, [[1, -9], [5, -9], [5, -1]], [[1, -9], [5, -9], [5, -0.5]]),
+        ("rectangle", [[9, 12], [2, 30]], [[9, 11], [2, 30]]),
+        ("circle", [[-5, 5], [-5, 9]], [[-5, 5], [-5, 11]]),
+    ],
+)
+def test_outside_of_the_image(kind: str | None, points: Any, beside: Any) -> None:
+    assert parse_shape(ShapeRecord("x", points, kind), "file", "shapes[0]", SIZE) is None
+    shape = parse_shape(ShapeRecord("x", beside, kind), "file", "shapes[0]", SIZE)
+    assert shape is not None and shape.mask(SIZE).any()
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,14 @@ def test_without_an_outline(annotation: dict[str, Any]) -> None:
     assert parse_segmentation(annotation.get("segmentation"), "x").is_empty
 
 
+def test_outside_of_the_image() -> None:
+    right, below, crossed = [[16, 1, 20, 1, 20, 5]], [[1, 12, 5, 12, 5, 20]], [[1, 1, 9, 9, 9, 1, 1, 9]]
+    assert parse_segmentation(right, "x", SIZE).is_empty and not parse_segmentation(right, "x").is_empty
+    assert parse_segmentation(below, "x", SIZE).is_empty
+    assert parse_segmentation([*right, *polygon(CAT)], "x", SIZE).mask(SIZE).sum() == CAT.sum()
+    assert parse_segmentation(crossed, "x", SIZE).mask(SIZE).any(), "its two halves cancel out in its area alone"
+
+
 @pytest.mark.parametrize("value", [[[1, 1, 5, 5], *polygon(CAT)], [dict(rle.encode(np.zeros(SIZE, bool))), RUNS]])
 def test_a_part_without_an_outline(value: Any) -> None:
     segmentation = parse_segmentation(value, "x")

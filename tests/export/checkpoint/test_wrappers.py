@@ -13,7 +13,14 @@ from xsam_edge.export.checkpoint.wrappers import unwrap
 from xsam_edge.runtime.errors import CheckpointError
 
 PLAIN = ("llm.model.layers.0.mlp.down_proj.weight", "segmentor.pixel_decoder.level_embed", "bg_embeds.weight")
-WRAPPERS = ("module.", "_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.", "model.")
+WRAPPERS = (
+    "module.",
+    "_orig_mod.",
+    "_fsdp_wrapped_module.",
+    "_checkpoint_wrapped_module.",
+    "_forward_module.",
+    "model.",
+)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -177,6 +177,7 @@ def test_an_altered_bundle_is_refused(
         (["", "IMAGE", "--refer", "a"], "BUNDLE: the path is empty"),
         (["BUNDLE", "", "--refer", "a"], "IMAGE: the path is empty"),
         (["BUNDLE", "IMAGE", "--mask", ""], "--mask: the path is empty"),
+        (["BUNDLE", "IMAGE", "--things", "@"], "--things '@' names no file; is a variable of the shell not set?"),
         (["BUNDLE", "IMAGE", "--refer", "a", "-o", "FULL"], "not empty"),
     ],
 )

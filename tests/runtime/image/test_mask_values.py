@@ -20,6 +20,8 @@ OTHER[25:35, 35:55] = True
 IDS = SHAPE * 1 + OTHER * 2
 SOFT = np.clip(np.cumsum(SHAPE, 1) * 40, 0, 255) * SHAPE  # rises from 0 over half a dozen pixels
 
+NOISE = np.indices((*SIZE, 3)).sum(0).astype(np.uint8) % 5 * ~SHAPE[..., None]  # of lossy compression
+
 
 def paletted(indices: np.ndarray, *colours: tuple[int, int, int]) -> Image.Image:
     image = Image.fromarray(indices.astype(np.uint8), "P")
@@ -48,6 +50,9 @@ MASKS: dict[str, Any] = {
     "grey with alpha": Image.merge("LA", [Image.new("L", SIZE[::-1]), Image.fromarray(SHAPE * np.uint8(255))]),
     "dark grey": Image.fromarray(SHAPE * np.uint8(100)),
     "red on black": Image.fromarray(SHAPE[..., None] * np.array([128, 0, 0], np.uint8)),
+    "blue on black": Image.fromarray(SHAPE[..., None] * np.array([0, 0, 1], np.uint8)),
+    "opaque red on black": Image.fromarray(SHAPE[..., None] * np.array([255, 0, 0], np.uint8)).convert("RGBA"),
+    "nearly black and white": Image.fromarray(SHAPE[..., None] * np.array([240, 250, 255], np.uint8) + NOISE),
     "bits": Image.fromarray(SHAPE),
     "palette of VOC": paletted(SHAPE * 1, (0, 0, 0), (128, 0, 0)),
     "palette with black last": paletted(1 - SHAPE * 1, (128, 0, 0), (0, 0, 0)),
@@ -94,6 +99,8 @@ def test_soft_edges_are_cut_in_the_middle() -> None:
         IDS.astype(np.uint16),
         IDS - 1,
         np.where(IDS == 0, 65535, IDS).astype(np.uint16),
+        (IDS * 301).astype(np.uint16),
+        Image.fromarray((SHAPE * 7 + OTHER * 33_001).astype(np.uint16)),
         Image.fromarray(IDS.astype(np.uint16)),
         Image.fromarray(IDS.astype(np.uint8)),
         paletted(IDS, (0, 0, 0), (128, 0, 0), (0, 128, 0)),
@@ -103,6 +110,23 @@ def test_soft_edges_are_cut_in_the_middle() -> None:
 def test_ids_must_be_chosen(mask: Any) -> None:
     with pytest.raises(InputError, match=r"the mask holds the values .*; say which one is the region: \(mask, id\)"):
         region_mask(mask, SIZE)
+
+
+@pytest.mark.parametrize(
+    ("shape", "other", "background"),
+    [
+        ((1, 0, 0), (2, 0, 0), (0, 0, 0)),  # ids as COCO's panoptic maps have them
+        ((255, 255, 0), (0, 0, 255), (0, 0, 0)),
+        ((255, 0, 0), (255, 255, 255), (255, 255, 255)),
+        ((255, 0, 0), (255, 0, 0), (255, 0, 0)),
+    ],
+)
+def test_of_several_colours_none_is_guessed(shape: Any, other: Any, background: Any) -> None:
+    pixels = np.array([background, shape, other], np.uint8)[IDS]
+    with pytest.raises(
+        InputError, match="colours, and nothing says which is the region; give a mask in black and white"
+    ):
+        region_mask(Image.fromarray(pixels), SIZE)
 
 
 @pytest.mark.parametrize(
