@@ -133,6 +133,7 @@ LATE_PACKAGES = {
     "onnxruntime_ep_nv_tensorrt_rtx",
     "polygraphy",
     "pynvml",  # reads a GPU's power where it happens to be installed
+    "shtab",
     "supervision",
     "torch",
     "tqdm",  # comes with huggingface_hub

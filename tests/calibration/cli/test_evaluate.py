@@ -105,10 +105,10 @@ def test_a_table_with_a_second_bundle(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{phi3_bundle} (phi3, fp32) on {tmp_path} against {phi3_bundle}")
     assert [line.split() for line in lines[2:]][:5] == [
-        ["task", "metric", "first", "second", "difference"],
+        ["task", "metric", "first", "second", "difference", "95%", "interval"],
         ["refer", "n", "2", "2"],
-        ["refer", "ciou", "1.0000", "0.6000", "-0.4000"],
-        ["refer", "giou", "1.0000", "0.6000", "-0.4000"],
+        ["refer", "ciou", "1.0000", "0.6000", "-0.4000", "-0.4000", "to", "-0.4000"],
+        ["refer", "giou", "1.0000", "0.6000", "-0.4000", "-0.4000", "to", "-0.4000"],
         ["refer", "answered", "1.0000", "1.0000", "+0.0000"],
     ]
     assert ["refer", "2", "2", "0.6000", "0.6000", "0.0000", "1.0000", "-"] in [line.split() for line in lines]

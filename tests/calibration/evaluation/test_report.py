@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.calibration.data.samples import Task
 from xsam_edge.calibration.evaluation.rejection import OperatingPoint, Share
 from xsam_edge.calibration.evaluation.report import comparison_table, table, written_rules
 from xsam_edge.calibration.evaluation.run import Evaluation
@@ -66,7 +67,7 @@ def test_what_thresholds_do() -> None:
         "1 picture in 1 s",
     ]
     both = Evaluation({"refer": {"n": 10, "absent": unused}}, 1, (), 1)
-    lines = comparison_table(both, both, {}).splitlines()
+    lines = comparison_table(both, both, {}, {}).splitlines()
     assert [line.split("  ")[0] for line in lines if "5% false" in line] == [
         f"refer, {which}, 5% false alarms" for which in ("first", "second")
     ]
@@ -85,10 +86,11 @@ def test_comparison() -> None:
     first = Evaluation({"refer": REFER}, 1, (), 1)
     second = Evaluation({"refer": {**REFER, "ciou": 0.7, "giou": None}}, 1, (), 1)
     shared = {"n": 4, "masks": 3, "mean_iou": 0.5, "min_iou": None}
-    assert comparison_table(first, second, {"refer": shared}).splitlines() == [
-        "task   metric    first   second  difference",
+    sure: dict[Task, dict[str, Any]] = {"refer": {"ciou": {"difference": -0.05, "low": -0.08, "high": 0.01}}}
+    assert comparison_table(first, second, {"refer": shared}, sure).splitlines() == [
+        "task   metric    first   second  difference  95% interval",
         "refer  n         3       3",
-        "refer  ciou      0.7500  0.7000  -0.0500",
+        "refer  ciou      0.7500  0.7000  -0.0500     -0.0800 to +0.0100",
         "refer  giou      0.5000  -",
         "refer  answered  1.0000  1.0000  +0.0000",
         "",
