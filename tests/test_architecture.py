@@ -112,6 +112,7 @@ ROOMS = {
         "fusion",
         "memory",
         "quantized",
+        "calibration_study",
         "gpu_check",
         "pixels",
         "postprocess",
