@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests.runtime.chain.padding import Padding
 from xsam_edge.runtime.backends.base import Buffer
+from xsam_edge.runtime.backends.onnxruntime.library import is_since
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.chain.pipeline import Pipeline
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.versions import Version
 
 CONTEXT = 30
 
@@ -33,6 +36,8 @@ class Spy:
 
 @pytest.fixture(params=["phi3_bundle", "phi3_fp16_bundle", "phi3_kv_bundle", "qwen3_bundle"])
 def pipelines(request: pytest.FixtureRequest) -> tuple[Pipeline, Pipeline, Spy]:
+    if request.param == "phi3_kv_bundle" and not is_since(onnxruntime, Version(1, 30)):
+        pytest.skip("before 1.30 ONNX Runtime quantises no float16 rightly")
     bundle: Path = request.getfixturevalue(request.param)
     exact = XSam.load(bundle, threads=1, verify="none", context=CONTEXT).pipeline
     padding = XSam.load(bundle, backend=Padding("cpu", 1), verify="none", context=CONTEXT).pipeline
