@@ -20,6 +20,7 @@ from xsam_edge.benchmarks.fusion import integer_products
 from xsam_edge.runtime.backends.base import output_shapes
 from xsam_edge.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import memory_type
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.doctor.host import Host
@@ -45,10 +46,10 @@ def stage(bundle: Path, manifest: Manifest, graph: str, threads: int) -> Callabl
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in tensor.shape]
         values = known.get(tensor.name)
         inputs[tensor.name] = backend.upload(
-            rng.standard_normal(shape).astype(tensor.dtype) if values is None else values
+            rng.standard_normal(shape).astype(memory_type(tensor.dtype)) if values is None else values
         )
     shapes = output_shapes(spec, {name: buffer.shape for name, buffer in inputs.items()})
-    outputs = {name: backend.allocate(shape, spec.output(name).dtype) for name, shape in shapes.items()}
+    outputs = {name: backend.allocate(shape, memory_type(spec.output(name).dtype)) for name, shape in shapes.items()}
     return lambda: opened.run(inputs, outputs)
 
 

@@ -23,6 +23,7 @@ from xsam_edge.runtime.backends.onnxruntime import (
     WEIGHTS_FOLDER,
     Model,
     OnnxRuntimeBackend,
+    numbered_types,
     one_line,
     release_heap,
 )
@@ -46,18 +47,20 @@ class EditedGraph:
 
     def __init__(self, session: Any, spec: GraphSpec, listen: Extra | None) -> None:
         self.spec = spec
-        self._session, self._listen = session, listen
+        self._session, self._listen, self._numbered = session, listen, numbered_types(spec)
         self._order = [value.name for value in session.get_outputs()]
 
     def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
         """See :class:`xsam_edge.runtime.backends.base.Graph`. Raises what the listener raises, too."""
         binding = self._session.io_binding()
         for name, buffer in inputs.items():
-            binding.bind_input(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.address)
+            kind = self._numbered.get(name, buffer.dtype.type)
+            binding.bind_input(name, "cpu", 0, kind, buffer.shape, buffer.address)
         for name in self._order:
             if name in outputs:
                 buffer = outputs[name]
-                binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.address)
+                kind = self._numbered.get(name, buffer.dtype.type)
+                binding.bind_output(name, "cpu", 0, kind, buffer.shape, buffer.address)
             else:
                 binding.bind_output(name, "cpu")
         try:

@@ -19,7 +19,14 @@ from xsam_edge.export.engines import command as engines
 from xsam_edge.export.engines.options import OF_ENGINES, OF_TARGETS, add_engine_options
 from xsam_edge.export.engines.precision_choice import PrecisionChoice
 from xsam_edge.export.memory import MemoryWatch, PeakMemory, peak_memory
-from xsam_edge.export.quantize_options import AUTO, BEYOND_SIZES, OF_AN_EXPORT, add_precision_options, quantize_options
+from xsam_edge.export.quantize_options import (
+    AUTO,
+    BEYOND_SIZES,
+    OF_AN_EXPORT,
+    OF_LOWER_ONLY,
+    add_precision_options,
+    quantize_options,
+)
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output, clear_up
@@ -115,8 +122,8 @@ def run(options: argparse.Namespace) -> int:
 def _refuse_idle_options(options: argparse.Namespace) -> None:
     own = parser()
     if options.bundle is not None:
-        names = ("inits", "variant", "config", "seed", "dialect", *OF_AN_EXPORT)
-        refuse_idle(options, own, names, "is of an export; with --from the bundle has decided it")
+        decided = ("inits", "variant", "config", "seed", "dialect", *OF_AN_EXPORT)
+        refuse_idle(options, own, decided, "is of an export; with --from the bundle has decided it")
     elif not options.random_weights:
         refuse_idle(options, own, ("seed",), "is of --random-weights; leave it out")
     if options.plan:
@@ -124,6 +131,8 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
         refuse_idle(options, own, names, "is of what is written, and --plan writes nothing; leave it out")
         if options.random_weights:
             refuse_idle(options, own, ("inits",), "is of the tokenizer here, and --plan needs none; leave it out")
+    if options.precision == "fp32":  # here, as --plan exports nothing that would refuse it
+        refuse_idle(options, own, ("kv_cache_precision",), OF_LOWER_ONLY)
     if not engines.wanted(options):
         idle = [name for name in OF_ENGINES if options.precision != AUTO or name not in OF_TARGETS]
         refuse_idle(options, own, idle, "is of --engine and --plan; give one of these, or leave it out")

@@ -10,10 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.calibration.calibration_data import CalibrationData, open_calibration
@@ -45,6 +48,7 @@ from xsam_edge.export.precision.plan import (
 )
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization import lowering, smoothing
+from xsam_edge.export.quantization.kv_cache import HEADS_AXIS, CacheCodes, new_rows
 from xsam_edge.export.quantization.sites import find_sites
 from xsam_edge.export.quantize_plan import QuantizeOptions, precision_of
 from xsam_edge.export.report.facts import CalibrationFacts, Report
@@ -116,8 +120,8 @@ def _open_data(options: QuantizeOptions) -> CalibrationData | None:
     if options.ranges is not None:
         parse_method(options.ranges)
     wanted = {options.precision, options.encoders}
-    quantizes = options.plan.quantizes if options.plan else not wanted.isdisjoint(get_args(Quantized))
-    if quantizes or options.min_iou > 0 or options.checked > 0:
+    calibrates = options.plan.calibrates if options.plan else not wanted.isdisjoint(get_args(Quantized))
+    if calibrates or options.kv_cache is not None or options.min_iou > 0 or options.checked > 0:
         assert options.samples is not None and options.held_out is not None, "set by for_parameters"
         return open_calibration(options.data, options.samples, options.held_out)
     return None
@@ -145,6 +149,7 @@ class _Quantization:
         self.calibration = CalibrationFacts(options.data, 0)
         self.groups: list[smoothing.SmoothingGroup] = []
         self.ranges: dict[str, float] = {}
+        self.cache_ranges: dict[str, npt.NDArray[np.float32]] = {}
         self.peaks = Peaks(0, {})
         self.notes: list[str] = list(data.notes) if data else []
         self.deadline: float | None = None
@@ -160,13 +165,17 @@ class _Quantization:
         )
         if options.ranges is not None:
             plan = replace(plan, ranges=options.ranges)
+        if options.kv_cache is not None:
+            plan = replace(plan, kv_cache=options.kv_cache)
         return plan if options.smoothing is None else replace(plan, smoothing=options.smoothing)
 
     def write(self, folder: Path) -> tuple[Manifest, Measured]:
         """Calibrate, check ranges, search, write and measure."""
         asked = self.plan
-        stats = self._statistics() if self.plan.quantizes else {}
+        stats = self._statistics() if self.plan.calibrates else {}
         exam = self._exam()
+        if self.plan.kv_cache is not None:
+            self._range_cache(stats)
         if self.plan.quantizes:
             self._smooth_and_range(stats)
         self._check_range()
@@ -179,6 +188,8 @@ class _Quantization:
             outcome, manifest, score = self._search(exam, folder)
             plan = outcome.plan
             self.notes += _changes(self.plan, plan)
+        if plan.kv_cache is not None:
+            self.notes.append(f"keys and values are stored in {plan.kv_cache}, with a scale for each head")
         raised = len(self.plan.islands) - len(asked.islands)
         return manifest, Measured(
             request=self.request,
@@ -214,7 +225,7 @@ class _Quantization:
         stats = collect(
             self.base,
             self.data,
-            _probes,
+            partial(_probes, cache=self.plan.kv_cache is not None),
             self.options.cache or default_cache(),
             threads=self.options.threads,
             device=self.options.device,
@@ -259,6 +270,12 @@ class _Quantization:
                     self.ranges[node] = activation_range(activation_stats, self.plan.ranges)
         self.names = _without(self.names, unreached)
 
+    def _range_cache(self, stats: Mapping[str, TensorStats]) -> None:
+        """Set the range of keys and values, by heads: the largest magnitude, as nothing of an outlier may be lost."""
+        prefix = f"{contract.LLM}.onnx:"
+        for value in new_rows(lowering.open_graph(self.base / f"{contract.LLM}.onnx").model.graph):
+            self.cache_ranges[str(value.name)] = stats[f"{prefix}{value.name}"].amax
+
     def _check_range(self) -> None:
         """Keep out of FP16 what it cannot hold."""
         values = half_values(self.base, assign(self.plan, self.names))
@@ -283,7 +300,7 @@ class _Quantization:
     def _search(self, exam: Exam, folder: Path) -> tuple[SearchResult, Manifest, Score]:
         """Write the first plan that holds the bound as it is written; where that is allowed, the best there was."""
         with WeightFile(self.base) as weights:
-            trials = Trials(self.base, self.ranges, weights, self.options.threads)
+            trials = Trials(self.base, self.ranges, weights, self.options.threads, self.cache_ranges)
             rank = None
             if not fits_whole(read_manifest(self.base)):  # a trial of each block alone would take hours
                 pictures, threads = exam.first(RANKED), self.options.threads
@@ -310,7 +327,9 @@ class _Quantization:
 
     def _write_graph(self, name: str, plan: Plan, precisions: Mapping[str, NodePrecision], folder: Path) -> GraphSpec:
         opened = lowering.open_graph(self.base / f"{name}.onnx")
-        lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS, within(self.progress, name))
+        cache = None if plan.kv_cache is None else CacheCodes(plan.kv_cache, self.cache_ranges)
+        tell = within(self.progress, name)
+        lowering.lower(opened, plan.float, precisions, self.ranges, FP32_TENSORS, tell, cache=cache)
         finish(opened.model, self.request.dialect)
         return write_graph(opened.model, opened.plans, opened.source, name, folder, self.progress, annotated=False)
 
@@ -332,8 +351,7 @@ class _Quantization:
 
 def _trial(exam: Exam, trials: Trials) -> Trial:
     def trial(assignment: Assignment, limit: int | None, what: str) -> Score:
-        bundle = trials.bundle(assignment.float)
-        return exam.score(bundle, trials.backend(assignment), limit=limit, what=f"gate: {what}")
+        return exam.score(trials.bundle(assignment), trials.backend(assignment), limit=limit, what=f"gate: {what}")
 
     return trial
 
@@ -344,10 +362,14 @@ def _changes(asked: Plan, found: Plan) -> Iterator[str]:
         yield f"the bound holds without integers only: nothing is {precision_of(asked)}"
     if asked.float == "fp16" and found.float == "fp32":
         yield "the bound does not hold with FP16: all floating-point values are FP32"
+    if asked.kv_cache is not None and found.kv_cache is None:
+        yield f"the bound does not hold with keys and values in {asked.kv_cache}: they are stored as floats"
 
 
-def _probes(model: ir.Model) -> list[tuple[Probe, bool]]:
-    probes: dict[str, tuple[Probe, bool]] = {}
+def _probes(model: ir.Model, *, cache: bool) -> list[tuple[Probe, bool]]:
+    """Of every site's activation; of keys and values too, by heads, where the ``cache`` is quantised."""
+    heads = new_rows(model.graph) if cache else []
+    probes = {str(value.name): (make_probe(value, HEADS_AXIS), False) for value in heads}
     for site, per_channel in smoothing.probed(model.graph, stored_weights(model.graph)):
         probe = make_probe(site.activation, site.channel_axis)
         known = probes.get(probe.tensor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import get_args
 
-from xsam_edge.export.precision.plan import Plan, Precision, read_plan
+from xsam_edge.export.precision.plan import CachePrecision, Plan, Precision, read_plan
 from xsam_edge.export.precision.presets import PRECISIONS
 from xsam_edge.export.quantize_plan import (
     DEFAULT_CHECKED,
@@ -34,10 +35,12 @@ _OF_LOWER_PRECISIONS = (
     "gate_minutes",
     "allow_degraded",
 )
+#: Why an option is refused with --precision fp32.
+OF_LOWER_ONLY = "is of fp16, int8, int4 and fp8; give one as --precision, or leave it out"
 #: What changes a bundle, and not the sizes that a memory plan is made of.
 BEYOND_SIZES = ("encoder_precision", "float_precision", "precision_plan", *_OF_LOWER_PRECISIONS, "min_iou")
 #: What a bundle has decided that is there already.
-OF_AN_EXPORT = ("precision", *BEYOND_SIZES)
+OF_AN_EXPORT = ("precision", "kv_cache_precision", *BEYOND_SIZES)
 
 
 def add_precision_options(options: argparse.ArgumentParser) -> None:
@@ -59,6 +62,12 @@ def add_precision_options(options: argparse.ArgumentParser) -> None:
         choices=["fp32", "fp16"],
         default="fp16",
         help="around what is quantised: fp16 for GPUs, fp32 for speed on a CPU (default: %(default)s)",
+    )
+    group.add_argument(
+        "--kv-cache-precision",
+        choices=get_args(CachePrecision),
+        help="of the language model's cache, with a scale for each head: half of the memory of fp16 (default: as the "
+        "floats)",
     )
     group.add_argument("--precision-plan", type=file_path, metavar="FILE", help="JSON plan in place of the presets")
     group.add_argument(
@@ -132,7 +141,9 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         if options.encoder_precision not in (None, "fp32"):
             raise InputError("--encoder-precision lowers the encoders of other precisions; give one as --precision")
         _refuse_idle(
-            options, _OF_LOWER_PRECISIONS, "is of fp16, int8, int4 and fp8; give one as --precision, or leave it out"
+            options,
+            ("kv_cache_precision", *_OF_LOWER_PRECISIONS),
+            OF_LOWER_ONLY,
         )
         if options.min_iou:
             raise InputError("--min-iou compares masks with those of FP32, and this is FP32; leave it out")
@@ -151,6 +162,7 @@ def quantize_options(options: argparse.Namespace, precision: Precision) -> Quant
         precision=precision,
         float_type=options.float_precision,
         encoders=options.encoder_precision,
+        kv_cache=options.kv_cache_precision,
         plan=plan,
         data=options.calibration_data,
         samples=options.calibration_samples,

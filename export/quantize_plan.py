@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xsam_edge.export.precision.plan import FloatType, Plan, Precision
+from xsam_edge.export.precision.plan import CachePrecision, FloatType, Plan, Precision
 
 if TYPE_CHECKING:  # options are read where there is nothing that runs graphs
     from xsam_edge.calibration.instrumented import CalibrationDevice
@@ -25,7 +25,7 @@ DEFAULT_CHECKED = 4
 
 @dataclass(frozen=True)
 class QuantizeOptions:
-    """Without a ``plan`` the preset of ``precision`` is taken.
+    """Without a ``plan`` the preset of ``precision`` is taken. ``kv_cache`` is None where the plan says it.
 
     ``min_iou`` is the bound of the mean mask IoU with FP32 on ``held_out`` pictures; 0 compares nothing. ``checked``
     is how many pictures show whether values fit into FP16; 0 checks nothing. ``cache`` is the folder of calibration
@@ -37,6 +37,7 @@ class QuantizeOptions:
     precision: Precision
     float_type: FloatType = "fp16"
     encoders: Precision | None = None
+    kv_cache: CachePrecision | None = None
     plan: Plan | None = None
     data: str = "shapes"
     samples: int | None = None
@@ -65,7 +66,7 @@ class QuantizeOptions:
     def is_plain_half(self) -> bool:
         """Whether weights are rounded to FP16 with nothing measured."""
         only_half = self.precision == "fp16" and self.plan is None and self.encoders in (None, "fp16")
-        return only_half and self.min_iou <= 0 and not self.checked
+        return only_half and self.kv_cache is None and self.min_iou <= 0 and not self.checked
 
 
 def precision_of(plan: Plan) -> Precision:

@@ -137,6 +137,13 @@ def phi3_fp16_bundle(bundles: Path, phi3_reference: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def phi3_kv_bundle(bundles: Path, phi3_reference: Path, statistics: Path) -> Path:
+    """FP16 bundle of the main line, its key-value cache INT8; read only."""
+    options = ["--kv-cache-precision", "int8", "--calibration-samples", "2", "--calibration-cache", str(statistics)]
+    return _export(phi3_reference, bundles / "phi3-kv", "fp16", *options)
+
+
+@pytest.fixture(scope="session")
 def phi3_fp16_cpu_bundle(bundles: Path, phi3_reference: Path) -> Path:
     """FP16 bundle of the main line in the dialect for CPUs; read only."""
     return _export(phi3_reference, bundles / "phi3-fp16-cpu", "fp16", "--for", "cpu")

@@ -56,6 +56,12 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "precision": ("--from nowhere --plan --precision fp16",),
         "encoder-precision": (f"{PLAN} --encoder-precision int8",),
         "float-precision": (f"{PLAN} --float-precision fp32",),
+        "kv-cache-precision": (
+            f"{FP32} --kv-cache-precision int8",
+            f"{PLAN} --precision fp32 --kv-cache-precision int8",
+            f"{CHECKPOINT} --kv-cache-precision int8",
+            "--from nowhere --plan --kv-cache-precision int8",
+        ),
         "precision-plan": (f"{PLAN} --precision-plan x",),
         "ranges": (f"{PLAN} --ranges mse", f"{FP32} --ranges mse", f"{FP16} --ranges mse"),
         "no-smoothing": (f"{PLAN} --no-smoothing", f"{FP32} --no-smoothing", f"{FP16} --no-smoothing"),

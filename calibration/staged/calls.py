@@ -23,7 +23,7 @@ from xsam_edge.runtime.errors import XSamError
 
 EMBEDS = "embeds"
 _CALLS = "calls"
-_BASE = 1024  # digits of numbers that are written as keys, which float16 holds exactly
+_NUMBER = np.dtype(np.int32)  # two of which fit into the keys of a token, of any type
 _FIELDS = ("positions", "wanted", "past")
 
 
@@ -134,12 +134,18 @@ def view(buffer: Buffer) -> Array:
 def _write_numbers(keys: Array, call: int) -> None:
     """Number rows [B, S, heads, head_dim] by the call and the row, B * S of them."""
     rows = np.arange(keys.shape[0] * keys.shape[1])
-    flat = keys.reshape(len(rows), -1)
-    flat[:, 0], flat[:, 1] = call // _BASE, call % _BASE
-    flat[:, 2], flat[:, 3] = rows // _BASE, rows % _BASE
+    numbers = np.stack([np.full_like(rows, call), rows], axis=1).astype(_NUMBER)
+    _bytes_of_rows(keys)[:, : numbers.itemsize * 2] = numbers.view(np.uint8)
 
 
 def _read_numbers(keys: Array) -> npt.NDArray[np.int64]:
-    digits = keys[0].reshape(keys.shape[1], keys.shape[2] * keys.shape[3])[:, :4].astype(np.int64)
-    numbers: npt.NDArray[np.int64] = digits[:, ::2] * _BASE + digits[:, 1::2]
+    numbers: npt.NDArray[np.int64] = (
+        _bytes_of_rows(keys)[:, : 2 * _NUMBER.itemsize].copy().view(_NUMBER).astype(np.int64)
+    )
     return numbers
+
+
+def _bytes_of_rows(keys: Array) -> npt.NDArray[np.uint8]:
+    """The memory of rows [B, S, heads, head_dim], [B * S, bytes], whatever their type."""
+    row = keys.shape[2] * keys.shape[3] * keys.itemsize
+    return keys.reshape(-1).view(np.uint8).reshape(keys.shape[0] * keys.shape[1], row)

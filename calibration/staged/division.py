@@ -173,8 +173,8 @@ def _place(output: ir.Value, numbers: Mapping[ir.Value, int]) -> int:
 
 def _weights(node: ir.Node, moving: set[ir.Value], counted: set[ir.Value]) -> Iterator[int]:
     """Bytes of the weights that a node is the first to read, itself or through what is computed of weights alone."""
-    if not any(out in moving for out in node.outputs):
-        return
+    if node.op_type == "QuantizeLinear" or not any(out in moving for out in node.outputs):
+        return  # a scale is no weight: new keys and values need not wait for the end
     waiting = [value for value in node.inputs if value is not None]
     while waiting:
         value = waiting.pop()

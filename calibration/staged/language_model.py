@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 
 from xsam_edge.calibration.instrumented import EditedBackend
 from xsam_edge.calibration.staged.calls import EMBEDS, Call
@@ -15,6 +16,7 @@ from xsam_edge.calibration.staged.division import divide, take
 from xsam_edge.calibration.staged.spool import Array, Spool
 from xsam_edge.runtime.backends.onnxruntime import one_line
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import FP8
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 from xsam_edge.runtime.progress import Progress, Step
@@ -22,7 +24,7 @@ from xsam_edge.runtime.progress import Progress, Step
 GIVEN = (contract.SEG_HIDDEN, contract.NEXT_IDS)
 """What is kept of the language model, under these names."""
 
-_HIDDEN = "hidden"
+_HIDDEN, _HALF = "hidden", "float16"
 
 
 class PartedLanguageModel:
@@ -51,6 +53,7 @@ class PartedLanguageModel:
         """
         model = self._backend.edited(self._path)
         take(model, self.division, part)
+        _exchange_as_halves(model.graph)
         session = self._backend.session(model, self._path)
         onwards = self.division.output(part)
         names = [value.name for value in session.get_outputs()]
@@ -89,7 +92,31 @@ class PartedLanguageModel:
             return np.concatenate([np.arange(max(0, rows - self._answer_rows), rows), call.wanted])
         tensor = self._spec.input(value.name)
         heads, size = (int(axis) for axis in tensor.shape[2:])
-        return pasts.gather(value.name, call, (heads, size), np.dtype(tensor.dtype))
+        return pasts.gather(value.name, call, (heads, size), np.dtype(_HALF if tensor.dtype == FP8 else tensor.dtype))
+
+
+def _exchange_as_halves(graph: ir.Graph) -> None:
+    """Let 8-bit floats, which sessions take from no array, come and go as float16, which holds each of them."""
+    coded, half = ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT16
+    for value in [value for value in graph.inputs if value.dtype == coded]:
+        value.type = ir.TensorType(half)
+        node = _cast(value, coded, f"{value.name}\tcodes")
+        for use in [use for use in value.uses() if use.node is not node]:
+            use.node.replace_input_with(use.idx, node.outputs[0])
+        graph.insert_before(graph[0], node)
+    for index, value in enumerate(graph.outputs):
+        if value.dtype == coded:
+            name, value.name = str(value.name), f"{value.name}\tcodes"
+            node = _cast(value, half, name)
+            graph.append(node)
+            graph.outputs[index] = node.outputs[0]
+
+
+def _cast(value: ir.Value, dtype: ir.DataType, name: str) -> ir.Node:
+    node = ir.node("Cast", [value], attributes={"to": dtype.value}, name=f"{name}\tcast")
+    made = node.outputs[0]
+    made.name, made.type, made.shape = name, ir.TensorType(dtype), value.shape
+    return node
 
 
 class _Pasts:

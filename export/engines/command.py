@@ -25,7 +25,7 @@ from xsam_edge.export.engines.parity import Parity, parity_check
 from xsam_edge.export.engines.precision_choice import PrecisionChoice, choose_precision
 from xsam_edge.export.engines.targets import Target
 from xsam_edge.export.infer.model import open_model
-from xsam_edge.export.precision.plan import read_plan
+from xsam_edge.export.precision.plan import CachePrecision, read_plan
 from xsam_edge.export.quantize_options import AUTO
 from xsam_edge.export.staging import beside, check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
@@ -114,10 +114,11 @@ class _Model:
     config: ModelConfig
     variant: str
     choice: PrecisionChoice
+    kv_cache: CachePrecision | None = None
 
     @property
     def footprint(self) -> Footprint:
-        return config_footprint(self.config, self.variant, self.choice.precision)
+        return config_footprint(self.config, self.variant, self.choice.precision, codes=self.kv_cache is not None)
 
 
 def _model(options: argparse.Namespace, overrides: Mapping[str, Any], target: Target, progress: Progress) -> _Model:
@@ -127,10 +128,13 @@ def _model(options: argparse.Namespace, overrides: Mapping[str, Any], target: Ta
     else:
         model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
         variant, config = model.variant, model.config
+    kv_cache = options.kv_cache_precision
+    if options.precision_plan is not None:
+        kv_cache = kv_cache or read_plan(options.precision_plan).kv_cache
     if options.precision not in (None, AUTO):
-        return _Model(config, variant.name, PrecisionChoice(options.precision))
-    chosen = choose_precision(target, config, variant.name, options.context or 0)
-    return _Model(config, variant.name, chosen)
+        return _Model(config, variant.name, PrecisionChoice(options.precision), kv_cache)
+    chosen = choose_precision(target, config, variant.name, options.context or 0, codes=kv_cache is not None)
+    return _Model(config, variant.name, chosen, kv_cache)
 
 
 def _codes(options: argparse.Namespace, model: _Model | None) -> set[str]:
@@ -138,8 +142,10 @@ def _codes(options: argparse.Namespace, model: _Model | None) -> set[str]:
     if model is None:
         return {code for graph in read_manifest(options.bundle).graphs.values() for code in graph.codes}
     if options.precision_plan is not None:
-        return {rule.precision for rule in read_plan(options.precision_plan).rules}
-    return {model.choice.precision, options.encoder_precision}
+        codes: set[str] = {rule.precision for rule in read_plan(options.precision_plan).rules}
+    else:
+        codes = {model.choice.precision, options.encoder_precision}
+    return codes if model.kv_cache is None else codes | {model.kv_cache}
 
 
 @contextlib.contextmanager

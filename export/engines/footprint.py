@@ -17,10 +17,14 @@ from xsam_edge.runtime.device.memory_plan import Footprint
 _WEIGHT_BYTES = {"fp32": (4.0, 4.0), "fp16": (2.0, 2.0), "int8": (1.1, 1.02), "fp8": (1.1, 1.02), "int4": (2.0, 0.56)}
 
 
-def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footprint:
-    """The facts of a model that is yet to be exported, from its sizes alone."""
+def config_footprint(config: ModelConfig, variant: str, precision: str, *, codes: bool = False) -> Footprint:
+    """The facts of a model that is yet to be exported, from its sizes alone.
+
+    With ``codes`` its cache has 8 bits a value.
+    """
     llm, decoder = config.llm, config.mask_decoder
     itemsize = 4 if precision == "fp32" else 2
+    cache_itemsize = 1 if codes else itemsize
     encoder_bytes, llm_bytes = _WEIGHT_BYTES[precision]
     grids = [prod(size) for size in level_sizes(config)]
     # As graphs for GPUs have them: float32 mask features, and each decoder layer's keys and values of its level.
@@ -28,7 +32,7 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
     mask_features = 4 * sum(grids) * decoder.mask_feature_size
     masks = 4 * decoder.num_queries * max(grids)
     image_tokens = config.vision_tokens + config.mask_tokens
-    cache_token = 2 * llm.num_layers * llm.num_kv_heads * llm.head_dim * itemsize
+    cache_token = 2 * llm.num_layers * llm.num_kv_heads * llm.head_dim * cache_itemsize
     step = itemsize * llm.hidden_size + 4 * (llm.vocab_size + decoder.hidden_dim) + cache_token
     return Footprint(
         variant=variant,
@@ -42,6 +46,7 @@ def config_footprint(config: ModelConfig, variant: str, precision: str) -> Footp
         },
         embeddings=itemsize * llm.vocab_size * llm.hidden_size,
         cache_token=cache_token,
+        cache_itemsize=cache_itemsize,
         buffers=masks + mask_features + itemsize * (levels + image_tokens * llm.hidden_size) + step,
         activations=activation_sizes(config, "gpu"),
         itemsize=itemsize,
@@ -99,6 +104,7 @@ def at_precision(facts: Footprint, precision: str) -> Footprint:
     old, new = _WEIGHT_BYTES[facts.precision], _WEIGHT_BYTES[precision]
     itemsize = 4 if precision == "fp32" else 2
     per_item = itemsize / facts.itemsize
+    cache_itemsize = 1 if facts.cache_itemsize == 1 else itemsize
     weights = {
         graph: int(count * new[graph == contract.LLM] / old[graph == contract.LLM])
         for graph, count in facts.weights.items()
@@ -108,7 +114,8 @@ def at_precision(facts: Footprint, precision: str) -> Footprint:
         precision=precision,
         weights=weights,
         embeddings=int(facts.embeddings * per_item),
-        cache_token=int(facts.cache_token * per_item),
+        cache_token=facts.cache_token * cache_itemsize // facts.cache_itemsize,
+        cache_itemsize=cache_itemsize,
         buffers=int(facts.buffers * per_item),
         itemsize=itemsize,
     )
@@ -142,4 +149,4 @@ def smaller_variants(facts: Footprint, eight_bits: str = "int8") -> Iterator[Foo
     for variant in sorted(smaller, key=lambda variant: -llm_weights(variant.config.llm)):
         for precision in (facts.precision, *(other.precision for other in lower_precisions(facts, eight_bits))):
             if precision in _WEIGHT_BYTES:
-                yield config_footprint(variant.config, variant.name, precision)
+                yield config_footprint(variant.config, variant.name, precision, codes=facts.cache_itemsize == 1)

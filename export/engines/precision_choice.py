@@ -20,10 +20,12 @@ class PrecisionChoice:
     why: str = ""
 
 
-def choose_precision(target: Target, config: ModelConfig, variant: str, context: int) -> PrecisionChoice:
+def choose_precision(
+    target: Target, config: ModelConfig, variant: str, context: int, *, codes: bool = False
+) -> PrecisionChoice:
     """FP8 where a GPU has it, else INT8; INT4 where that does not fit and INT4 does; FP16 where nothing is known.
 
-    ``context`` is in tokens, 0 for the target's.
+    ``context`` is in tokens, 0 for the target's; ``codes``: the key-value cache has 8 bits a value.
 
     Raises:
         InputError: a context that the model does not have.
@@ -33,7 +35,7 @@ def choose_precision(target: Target, config: ModelConfig, variant: str, context:
         return PrecisionChoice("fp16", "fp16, since the GPU is not known; --target names it")
     fastest = eight_bits(capability)
     fits = {
-        precision: fit_target(config_footprint(config, variant, precision), context, target).fits
+        precision: fit_target(config_footprint(config, variant, precision, codes=codes), context, target).fits
         for precision in (fastest, "int4")
     }
     if fits["int4"] and not fits[fastest]:

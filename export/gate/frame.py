@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import numpy as np
 
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.graph.weights import blocks, cast
+from xsam_edge.export.precision.plan import CachePrecision, FloatType
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import FP8
 from xsam_edge.runtime.bundle.manifest import (
     EMBEDDINGS_FILE,
     MANIFEST_FILE,
@@ -21,11 +24,13 @@ from xsam_edge.runtime.bundle.manifest import (
     read_manifest,
 )
 
-_HALF = "float16"
+_FLOATS: Mapping[FloatType, str] = {"fp32": "float32", "fp16": "float16"}
+_CODES: Mapping[CachePrecision, str] = {"int8": "int8", "fp8": FP8}
+_CACHE = ("past_key.", "past_value.", "new_key.", "new_value.")
 
 
-def write_half_frame(base: Path, folder: Path) -> None:
-    """Write into an empty folder what an FP32 bundle would be in FP16, without the weights of its graphs.
+def write_frame(base: Path, folder: Path, float_type: FloatType, kv_cache: CachePrecision | None = None) -> None:
+    """Write into an empty folder what an FP32 bundle would be with other types, without the weights of its graphs.
 
     The graphs themselves are those of ``base``; who opens the bundle brings others.
 
@@ -36,18 +41,19 @@ def write_half_frame(base: Path, folder: Path) -> None:
     kept = {name: entry for name, entry in manifest.files.items() if not name.endswith(".data")}
     for name in kept.keys() - {EMBEDDINGS_FILE}:
         shutil.copyfile(base / name, folder / name)
-    table = manifest.embeddings
+    table, floats = manifest.embeddings, _FLOATS[float_type]
     source = np.memmap(base / EMBEDDINGS_FILE, np.dtype(table.dtype), "r", shape=(table.rows, table.columns))
     path = folder / EMBEDDINGS_FILE
     with path.open("wb") as file:
         for start, stop in blocks((table.rows, table.columns)):
-            file.write(cast(source[start:stop], np.dtype(_HALF), "token embeddings").data)
+            file.write(cast(source[start:stop], np.dtype(floats), "token embeddings").data)
     kept[EMBEDDINGS_FILE] = FileEntry.of(path)
     manifest = replace(
         manifest,
-        embeddings=EmbeddingTable(_HALF, table.rows, table.columns),
+        embeddings=EmbeddingTable(floats, table.rows, table.columns),
         graphs={
-            name: spec if name == contract.PIXELS else _halved(spec)  # sums of its weights are exact in float32 alone
+            # Sums of its weights are exact in float32 alone.
+            name: spec if name == contract.PIXELS else _typed(spec, floats, kv_cache)
             for name, spec in manifest.graphs.items()
         },
         files=kept,
@@ -55,10 +61,11 @@ def write_half_frame(base: Path, folder: Path) -> None:
     (folder / MANIFEST_FILE).write_text(manifest.to_json(), encoding="utf-8")
 
 
-def _halved(spec: GraphSpec) -> GraphSpec:
-    return replace(spec, inputs=tuple(map(_half, spec.inputs)), outputs=tuple(map(_half, spec.outputs)))
+def _typed(spec: GraphSpec, floats: str, kv_cache: CachePrecision | None) -> GraphSpec:
+    def typed(tensor: TensorSpec) -> TensorSpec:
+        if kv_cache is not None and tensor.name.startswith(_CACHE):
+            return replace(tensor, dtype=_CODES[kv_cache])
+        kept = tensor.dtype != "float32" or tensor.name in FP32_TENSORS
+        return tensor if kept else replace(tensor, dtype=floats)
 
-
-def _half(tensor: TensorSpec) -> TensorSpec:
-    kept = tensor.dtype != "float32" or tensor.name in FP32_TENSORS
-    return tensor if kept else replace(tensor, dtype=_HALF)
+    return replace(spec, inputs=tuple(map(typed, spec.inputs)), outputs=tuple(map(typed, spec.outputs)))

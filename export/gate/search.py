@@ -6,7 +6,8 @@ pictures, and one for every halving on all of them. Where a chain run takes minu
 noise that they add, all at once.
 
 Where all that a stage can raise does not do, the next one goes on: quantised blocks are raised to the plan's
-floating-point type, blocks in FP16 to FP32, and in the end the whole chain is FP32, with nothing left to raise.
+floating-point type, blocks in FP16 to FP32, and in the end the whole chain is FP32, with nothing left to raise. A
+quantised key-value cache that misses the bound by itself is given up before any block is raised.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from xsam_edge.export.gate.measure import Score, decibels
 from xsam_edge.export.precision.blocks import members
 from xsam_edge.export.precision.plan import (
     Assignment,
+    CachePrecision,
     FloatType,
     GraphNames,
     NodePrecision,
@@ -120,7 +122,10 @@ class Search:
         yield self._try(plan, (), "the plan as it is")
         if plan.quantizes and self._rank is not None:  # whatever the time: what would be raised is told
             self._order_by_noise(plan, self._low(plan, quantized=True), self._rank)
-        floats = _without_integers(plan)
+        if plan.kv_cache is not None and not self._keeps_masks(plan.kv_cache):
+            plan = replace(plan, kv_cache=None)
+            yield self._try(plan, (), "keys and values as floats")
+        floats = _without_integers(plan) if plan.quantizes else plan
         raised: tuple[RaisedBlock, ...] = ()
         if plan.quantizes:
             if plan.float == "fp16":
@@ -135,6 +140,12 @@ class Search:
         if floats.float == "fp16" or plan.quantizes:
             everything = tuple(RaisedBlock(block, "fp32", why) for block, why in self._order.items())
             yield self._try(Plan("fp32"), everything, "all in FP32")
+
+    def _keeps_masks(self, kv_cache: CachePrecision) -> bool:
+        """Whether a quantised cache holds the bound with all else in FP32: where it does not, no block is at fault."""
+        nodes = dict.fromkeys(self._names.nodes, NodePrecision("fp32"))
+        score = self._score(Assignment("fp32", nodes, kv_cache), None, "keys and values alone quantised")
+        return score.mean_iou >= self._min_iou
 
     def _sound_floats(self, plan: Plan, floats: Plan) -> tuple[Plan, Plan, tuple[RaisedBlock, ...]]:
         """A plan whose floats keep the masks by themselves, the same without integers, and what was raised for it.
@@ -237,7 +248,8 @@ class Search:
 
 
 def _without_integers(plan: Plan) -> Plan:
-    return replace(plan, rules=tuple(rule for rule in plan.rules if rule.precision in ("fp32", "fp16")))
+    rules = tuple(rule for rule in plan.rules if rule.precision in ("fp32", "fp16"))
+    return replace(plan, rules=rules, kv_cache=None)
 
 
 def _in_single(plan: Plan) -> Plan:

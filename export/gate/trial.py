@@ -12,19 +12,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from xsam_edge.calibration.instrumented import EditedBackend, EditedGraph, Extra
 from xsam_edge.calibration.staged.run import fits_whole
 from xsam_edge.calibration.stored_weights import StoredWeight, load_graph
-from xsam_edge.export.gate.frame import write_half_frame
+from xsam_edge.export.gate.frame import write_frame
 from xsam_edge.export.gate.rounding import round_halves
 from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.graphs import FP32_TENSORS
 from xsam_edge.export.graph.passes import infer_types
-from xsam_edge.export.precision.plan import Assignment, FloatType, NodePrecision
+from xsam_edge.export.precision.plan import Assignment, NodePrecision
+from xsam_edge.export.quantization.kv_cache import CacheCodes
 from xsam_edge.export.quantization.lowering import fill_weights, lower, node_names, open_graph
 from xsam_edge.runtime.backends.onnxruntime import QUANTIZED_DISABLED
+from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.manifest import GraphSpec, read_manifest
 
 _FP32 = NodePrecision("fp32")
@@ -101,37 +105,53 @@ class Trials:
     is too large for that.
     """
 
-    def __init__(self, base: Path, ranges: Mapping[str, float], weights: WeightFile, threads: int = 0) -> None:
-        """``ranges`` as for ``lowering.lower``; ``weights`` is a file in the folder of ``base``."""
+    def __init__(
+        self,
+        base: Path,
+        ranges: Mapping[str, float],
+        weights: WeightFile,
+        threads: int = 0,
+        cache_ranges: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    ) -> None:
+        """``ranges`` as for ``lowering.lower``; ``weights`` is a file in the folder of ``base``.
+
+        ``cache_ranges`` are those of ``CacheCodes``, for assignments that quantise the cache.
+        """
+        self._cache_ranges = cache_ranges or {}
         self._base, self._ranges, self._weights, self._threads = base, ranges, weights, threads
         self._nodes = node_names(base) if fits_whole(read_manifest(base)) else {}
         self._plain: dict[str, EditedGraph] = {}
 
-    def bundle(self, float_type: FloatType) -> Path:
+    def bundle(self, assignment: Assignment) -> Path:
         """What a trial's backend is loaded with: embeddings and the rest of a bundle, with the types of its graphs."""
-        if float_type == "fp32":
+        if assignment.float == "fp32" and assignment.kv_cache is None:
             return self._base
-        folder = self._base / "half"
+        folder = self._base / f"frame-{assignment.float}-{assignment.kv_cache or 'floats'}"
         if not folder.exists():
             folder.mkdir()
-            write_half_frame(self._base, folder)
+            write_frame(self._base, folder, assignment.float, assignment.kv_cache)
         return folder
 
     def backend(self, assignment: Assignment, *, edit: Edit | None = None, listen: Extra | None = None) -> TrialBackend:
-        """A backend on graphs of an assignment, to be loaded with the :meth:`bundle` of its float type.
+        """A backend on graphs of an assignment, to be loaded with its :meth:`bundle`.
 
         ``edit`` and ``listen`` as for ``EngineBackend``.
         """
 
+        kv_cache = assignment.kv_cache
+        cache = None if kv_cache is None else CacheCodes(kv_cache, self._cache_ranges)
+
         def read(path: Path) -> ir.Model:
             opened = open_graph(path)
-            lower(opened, assignment.float, assignment.nodes, self._ranges, FP32_TENSORS)
+            lower(opened, assignment.float, assignment.nodes, self._ranges, FP32_TENSORS, cache=cache)
             return fill_weights(opened)
 
         plain: set[str] = set()
         if assignment.float == "fp32" and edit is None:
             plain = {name for name, nodes in self._nodes.items() if all(assignment.nodes[n] == _FP32 for n in nodes)}
-        quantized = any(item.quantized for item in assignment.nodes.values())
+            if cache is not None:
+                plain.discard(contract.LLM)
+        quantized = cache is not None or any(item.quantized for item in assignment.nodes.values())
         return TrialBackend(
             self._base,
             read,

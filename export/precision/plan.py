@@ -24,6 +24,7 @@ from xsam_edge.runtime.errors import InputError
 FloatType = Literal["fp32", "fp16"]
 Quantized = Literal["int8", "int4", "fp8"]
 Precision = Literal["fp32", "fp16", "int8", "int4", "fp8"]
+CachePrecision = Literal["int8", "fp8"]
 
 PLAN_FORMAT = 1
 DEFAULT_RANGES = "percentile-99.999"
@@ -42,7 +43,8 @@ class Rule:
 class Plan:
     """A whole plan. ``ranges`` names how ranges of activations are found, see ``calibration.statistics.ranges``.
 
-    ``islands`` are rules for ``fp32`` that no other rule overrides.
+    ``islands`` are rules for ``fp32`` that no other rule overrides. ``kv_cache`` is what keys and values are stored as
+    between runs of the language model, None: as its floats.
     """
 
     float: FloatType
@@ -50,15 +52,23 @@ class Plan:
     rules: tuple[Rule, ...] = ()
     ranges: str = DEFAULT_RANGES
     smoothing: bool = True
+    kv_cache: CachePrecision | None = None
 
     @property
     def quantizes(self) -> bool:
         """Whether any rule quantises."""
         return any(rule.precision in get_args(Quantized) for rule in self.rules)
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether anything is quantised whose range has to be known."""
+        return self.quantizes or self.kv_cache is not None
+
     def to_json(self) -> str:
         """The file's text, a rule to a line."""
         head = {"format": PLAN_FORMAT, "float": self.float, "ranges": self.ranges, "smoothing": self.smoothing}
+        if self.kv_cache is not None:
+            head["kv_cache"] = self.kv_cache
         islands = [{"nodes": rule.nodes, "why": rule.why} for rule in self.islands]
         rules = [{"nodes": rule.nodes, "precision": rule.precision, "why": rule.why} for rule in self.rules]
         fields = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
@@ -81,10 +91,14 @@ class NodePrecision:
 
 @dataclass(frozen=True, eq=False)
 class Assignment:
-    """What a plan comes to: the type of embeddings, inputs and outputs of graphs, and the precision of every node."""
+    """What a plan comes to: the type of embeddings, inputs and outputs of graphs, and the precision of every node.
+
+    Keys and values have that type too, but where ``kv_cache`` says another.
+    """
 
     float: FloatType
     nodes: Mapping[str, NodePrecision]
+    kv_cache: CachePrecision | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,7 @@ class _PlanFile:
     smoothing: bool = True
     fp32_islands: tuple[_Island, ...] = ()
     rules: tuple[Rule, ...] = ()
+    kv_cache: CachePrecision | None = None
 
 
 def read_plan(path: Path) -> Plan:
@@ -144,7 +159,7 @@ def parse_plan(content: object, where: str) -> Plan:
         raise InputError(f"{where} is no precision plan; expected an object with 'format' {PLAN_FORMAT}")
     file = from_json(_PlanFile, content, where)
     islands = tuple(Rule(island.nodes, "fp32", island.why) for island in file.fp32_islands)
-    return Plan(file.float, islands, file.rules, file.ranges, file.smoothing)
+    return Plan(file.float, islands, file.rules, file.ranges, file.smoothing, file.kv_cache)
 
 
 def check_plan(plan: Plan, names: GraphNames) -> None:
@@ -175,7 +190,7 @@ def resolve(plan: Plan, names: GraphNames) -> dict[str, NodePrecision]:
 
 def assign(plan: Plan, names: GraphNames) -> Assignment:
     """All that graphs are lowered by."""
-    return Assignment(plan.float, resolve(plan, names))
+    return Assignment(plan.float, resolve(plan, names), plan.kv_cache)
 
 
 def _resolve(plan: Plan, name: str, able: Iterable[Quantized]) -> NodePrecision:

@@ -20,6 +20,7 @@ from xsam_edge.export.graph.floats import FloatTypes
 from xsam_edge.export.graph.passes import WeightPlan, infer_types
 from xsam_edge.export.graph.weights import cast, read_blocks
 from xsam_edge.export.precision.plan import FloatType, GraphNames, NodePrecision
+from xsam_edge.export.quantization.kv_cache import CacheCodes, quantize_cache
 from xsam_edge.export.quantization.qdq import Choice, insert
 from xsam_edge.export.quantization.sites import graph_names
 from xsam_edge.runtime.bundle import contract
@@ -100,6 +101,8 @@ def lower(
     ranges: Mapping[str, float],
     keep_fp32: tuple[str, ...],
     progress: Progress = silent,
+    *,
+    cache: CacheCodes | None = None,
 ) -> None:
     """Give a graph its precisions, in place.
 
@@ -110,6 +113,7 @@ def lower(
         ranges: the largest magnitude of the activation of each int8 and fp8 site, by its node.
         keep_fp32: inputs and outputs that are float32 in any plan.
         progress: told of each product that is quantised, whose weight is read for its scales.
+        cache: what keys and values are stored as; None: as the floats that they are.
     """
     graph = opened.model.graph
     nodes = [str(node.name) for node in graph]
@@ -124,6 +128,8 @@ def lower(
         if (quantized := precisions[name].quantized) is not None
     }
     insert(opened.model, opened.plans, choices, opened.source, progress)
+    if cache is not None:
+        quantize_cache(graph, cache)
 
 
 def fill_weights(opened: OpenGraph) -> ir.Model:

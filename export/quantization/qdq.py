@@ -22,7 +22,7 @@ from xsam_edge.runtime.errors import CheckpointError
 from xsam_edge.runtime.progress import Progress, Step, silent
 
 INT4_OPSET = 21  # blocks and 4-bit types; int8 and fp8 need no more than 19, FP16 scales included
-_TYPES: Mapping[Quantized, ir.DataType] = {
+TYPES: Mapping[Quantized, ir.DataType] = {
     "int8": ir.DataType.INT8,
     "int4": ir.DataType.INT4,
     "fp8": ir.DataType.FLOAT8E4M3FN,
@@ -85,9 +85,9 @@ def _activation(graph: ir.Graph, site: Site, choice: Choice, made: list[str]) ->
     step = stored(np.array([choice.amax / LIMITS[choice.precision]]), dtype.numpy())[0]
     name = f"/{value.name.removeprefix('/')}/scale{_suffix(choice.precision)}"
     scale = initializer(graph, name, np.array(step, dtype.numpy()))
-    zero = _zero_point(graph, choice.precision)  # without it Q makes uint8
+    zero = zero_point(graph, choice.precision)  # without it Q makes uint8
     codes = _node(graph, site.node, "QuantizeLinear", [value, scale, zero], "q", {}, made)
-    codes.type, codes.shape = ir.TensorType(_TYPES[choice.precision]), value.shape
+    codes.type, codes.shape = ir.TensorType(TYPES[choice.precision]), value.shape
     result = _node(graph, site.node, "DequantizeLinear", [codes, scale, zero], "dq", {}, made)
     result.type, result.shape = ir.TensorType(dtype), value.shape
     return result
@@ -109,7 +109,7 @@ def _weight(
     if name not in plans:
         chosen = _quantization(site, choice.precision, dtype, parameter, source)
         plans[name] = WeightPlan((parameter,), quantization=chosen)
-        kind = ir.TensorType(_TYPES[choice.precision])
+        kind = ir.TensorType(TYPES[choice.precision])
         graph.initializers[name] = ir.Value(name=name, shape=weight.shape, type=kind)
     quantization = plans[name].quantization
     assert quantization is not None
@@ -119,7 +119,7 @@ def _weight(
         attributes["block_size"] = quantization.block
     else:
         # Some kernels and rewrites of ONNX Runtime want zero points of the scale's shape. One for each size serves all.
-        inputs.append(_zero_point(graph, choice.precision, quantization.scale.size))
+        inputs.append(zero_point(graph, choice.precision, quantization.scale.size))
     result = _node(graph, site.node, "DequantizeLinear", inputs, "weight", attributes, made)
     result.type, result.shape = ir.TensorType(dtype), weight.shape
     return result
@@ -138,10 +138,10 @@ def _quantization(
     return WeightQuantization("int4", site.inputs_axis, scale, block)
 
 
-def _zero_point(graph: ir.Graph, precision: Quantized, size: int | None = None) -> ir.Value:
+def zero_point(graph: ir.Graph, precision: Quantized, size: int | None = None) -> ir.Value:
     """Zeros for one scale, or for ``size`` of them."""
     name = f"zero_point{_suffix(precision)}" + ("" if size is None else f".{size}")
-    return initializer(graph, name, np.zeros(() if size is None else size, _TYPES[precision].numpy()))
+    return initializer(graph, name, np.zeros(() if size is None else size, TYPES[precision].numpy()))
 
 
 def _suffix(precision: Quantized) -> str:

@@ -1,6 +1,7 @@
 """Names shared by the exporter and the runtime: graphs, their inputs and outputs, their axes.
 
-Shapes (dtypes stand in each bundle's manifest: levels, embeddings and cache carry the bundle's precision, pixels, mask
+Shapes (dtypes stand in each bundle's manifest: levels, embeddings and cache carry the bundle's precision, and the cache
+may be codes, int8 or float8_e4m3fn, whose scales only the graph knows and of which zero bytes are zeros; pixels, mask
 features, logits and pooled embeddings are float32, indices int64, pictures uint8). There is one image throughout;
 ``batch`` counts the prompts that are asked of it at once:
 

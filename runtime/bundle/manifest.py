@@ -32,6 +32,7 @@ from xsam_edge.runtime.bundle.constraints import (
     one_of,
 )
 from xsam_edge.runtime.bundle.conversion import shown
+from xsam_edge.runtime.bundle.dtypes import ITEM_SIZES
 from xsam_edge.runtime.bundle.engine_info import EngineInfo
 from xsam_edge.runtime.bundle.settings import Settings
 from xsam_edge.runtime.bundle.signatures import Signatures
@@ -51,10 +52,8 @@ _AGAIN = "export the bundle again"
 TOKENIZER_FILE = "tokenizer.json"
 EMBEDDINGS_FILE = "token_embeddings.bin"
 
-#: Bytes of a value of each dtype that a tensor may have.
 Codes = Literal["int8", "int4", "fp8"]
 
-ITEM_SIZES: Mapping[str, int] = {"float32": 4, "float16": 2, "int64": 8, "uint8": 1}
 # Files that are larger have a hash of each run of so many bytes, which threads check side by side. Shorter runs would
 # make a longer manifest, longer ones leave threads without work at the end.
 CHUNK_BYTES = 16 << 20
@@ -67,7 +66,7 @@ class TensorSpec:
     """One input or output of a graph. A dimension is a size or the name of an axis (``sequence``, ``past``...)."""
 
     name: Name
-    dtype: Annotated[str, one_of(*ITEM_SIZES)]  # numpy's name
+    dtype: Annotated[str, one_of(*ITEM_SIZES)]  # numpy's name, where it has one
     shape: tuple[PositiveInt | Annotated[str, one_of(*contract.AXES)], ...]
 
     def check(self) -> None:
@@ -80,8 +79,8 @@ class TensorSpec:
 class GraphSpec:
     """One graph: its file inside the bundle and its inputs and outputs in order.
 
-    ``quantized`` is the floating-point type around its quantised products, None where it has none; ``codes`` are the
-    types that they are quantised to, of weights and of activations.
+    ``quantized`` is the floating-point type around its quantised products and its quantised cache, None where it has
+    neither; ``codes`` are the types that they are quantised to, of weights, of activations and of keys and values.
     """
 
     file: FileName

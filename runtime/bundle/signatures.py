@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import FP8
 from xsam_edge.runtime.bundle.settings import ModelFacts, Settings
 
 Shape = tuple[int | str, ...]
@@ -18,6 +19,7 @@ Signatures = Mapping[str, Signature]
 """Of tensors by their names."""
 
 _FLOATS = ("float32", "float16")
+_CACHE = (*_FLOATS, "int8", FP8)
 _PIXELS = _LOGITS = _POOLED = ("float32",)
 _INDICES = ("int64",)
 _PICTURE = ("uint8",)
@@ -104,9 +106,9 @@ def _pixels(settings: Settings) -> tuple[Signatures, Signatures]:
 def _llm(model: ModelFacts, batch: int | str, cache: Signature | None) -> tuple[Signatures, Signatures]:
     """Inputs and outputs; keys and values of all layers have the dtype of ``cache``."""
     row = (model.num_kv_heads, model.head_dim)
-    floats = cache[0] if cache is not None and {*cache[0]} <= {*_FLOATS} else _FLOATS
-    past: Signature = (floats, (1, contract.PAST, *row))
-    new: Signature = (floats, (batch, contract.SEQUENCE, *row))
+    stored = cache[0] if cache is not None and {*cache[0]} <= {*_CACHE} else _CACHE
+    past: Signature = (stored, (1, contract.PAST, *row))
+    new: Signature = (stored, (batch, contract.SEQUENCE, *row))
     layers = range(model.num_layers)
     inputs: Signatures = {
         contract.INPUTS_EMBEDS: (_FLOATS, (batch, contract.SEQUENCE, model.hidden_size)),

@@ -2,7 +2,8 @@
 
 Per layer two buffers [1, capacity, kv_heads, head_dim]. The first ``length`` rows are the past, which a graph reads
 as a view; the rows behind them are where it writes the new keys and values. Rolling back is setting ``length``. A view
-may be longer than the past: what a graph sees of it, it is told by the positions of the new tokens.
+may be longer than the past: what a graph sees of it, it is told by the positions of the new tokens. Rows may be codes:
+nothing here looks into them, and zeros are zeros.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class KVCache:
     """Keys and values of up to ``capacity`` tokens, where the graphs take up to ``longest`` (default: the model's)."""
 
     def __init__(
-        self, backend: Backend, model: ModelFacts, capacity: int, dtype: str, longest: int | None = None
+        self, backend: Backend, model: ModelFacts, capacity: int, dtype: npt.DTypeLike, longest: int | None = None
     ) -> None:
         shape, count = (1, capacity, model.num_kv_heads, model.head_dim), 2 * model.num_layers
         self.capacity = capacity

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from xsam_edge.runtime.backends.base import Backend, Buffer, Graph, ReadsViews, output_shapes
 from xsam_edge.runtime.backends.subnormals import flushed_subnormals
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import memory_type
 from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path
 from xsam_edge.runtime.chain.kv_cache import KVCache
 from xsam_edge.runtime.chain.mask_logits import MaskLogits, Masks
@@ -140,7 +141,7 @@ class Pipeline:
         """Allocate a key-value cache."""
         dtype = self.manifest.graphs[contract.LLM].input(contract.past_key(0)).dtype
         longest = longest_context(self.manifest)
-        return KVCache(self.backend, self.manifest.settings.model, self._context, dtype, longest)
+        return KVCache(self.backend, self.manifest.settings.model, self._context, memory_type(dtype), longest)
 
     def encode_image(self, pixel_values: Float, mask_pixel_values: Float) -> ImageFeatures:
         """Run the image encoder on [1, 3, h, w] and [1, 3, H, W]; the features own their memory."""

@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
-import numpy as np
-
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.activation_sizes import ActivationSizes
+from xsam_edge.runtime.bundle.dtypes import ITEM_SIZES
 from xsam_edge.runtime.bundle.engine_info import MOST_TOKENS, SUFFIX
 from xsam_edge.runtime.bundle.manifest import EMBEDDINGS_FILE, TOKENIZER_FILE, Manifest, TensorSpec
 from xsam_edge.runtime.device.cuda_device import DeviceInfo
@@ -59,6 +58,7 @@ class Footprint:
     weights: Mapping[str, int]  # per graph
     embeddings: int
     cache_token: int  # keys and values of one token, all layers
+    cache_itemsize: int  # of one of them
     buffers: int  # image features, class and mask logits, and what a decoding step takes and gives
     activations: ActivationSizes
     itemsize: int  # of an activation
@@ -139,8 +139,8 @@ def footprint(manifest: Manifest) -> Footprint:
     """The facts of a bundle, of ONNX graphs or of engines."""
     model = manifest.settings.model
     llm = manifest.graphs[contract.LLM]
-    cache = llm.input(contract.past_key(0)).dtype
-    itemsize = np.dtype(cache).itemsize
+    cache_itemsize = ITEM_SIZES[llm.input(contract.past_key(0)).dtype]
+    itemsize = ITEM_SIZES[llm.input(contract.INPUTS_EMBEDS).dtype]
     activations = manifest.activations or _typical(manifest)
     return Footprint(
         variant=manifest.variant,
@@ -152,7 +152,8 @@ def footprint(manifest: Manifest) -> Footprint:
         embeddings=sum(
             manifest.files[name].bytes for name in (EMBEDDINGS_FILE, TOKENIZER_FILE) if name in manifest.files
         ),
-        cache_token=2 * model.num_layers * model.num_kv_heads * model.head_dim * itemsize,
+        cache_token=2 * model.num_layers * model.num_kv_heads * model.head_dim * cache_itemsize,
+        cache_itemsize=cache_itemsize,
         buffers=sum(
             _bytes(tensor)
             for name in (contract.IMAGE_ENCODER, contract.MASK_DECODER)
@@ -263,7 +264,7 @@ def _typical(manifest: Manifest) -> ActivationSizes:
 
 
 def _bytes(tensor: TensorSpec) -> int:
-    return prod(axis if isinstance(axis, int) else 1 for axis in tensor.shape) * np.dtype(tensor.dtype).itemsize
+    return prod(axis if isinstance(axis, int) else 1 for axis in tensor.shape) * ITEM_SIZES[tensor.dtype]
 
 
 def summary(wanted: MemoryPlan) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
-import numpy as np
-
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import ITEM_SIZES
 from xsam_edge.runtime.bundle.manifest import Manifest, TensorSpec
 
 
@@ -56,7 +55,7 @@ def transfers(
         **axes: int,
     ) -> None:
         sizes = [axes[axis] if isinstance(axis, str) else axis for axis in tensor.shape]
-        nbytes = prod(sizes) * np.dtype(tensor.dtype).itemsize
+        nbytes = prod(sizes) * ITEM_SIZES[tensor.dtype]
         if nbytes and times:
             planned.append(Transfer(tensor.name, direction, per, nbytes, times))
 

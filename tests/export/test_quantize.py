@@ -114,6 +114,24 @@ def test_the_stored_plan_makes_the_same_graphs(int8: Path, tmp_path: Path, cache
     assert json.loads((output / "report.json").read_text())["calibration"]["from_cache"]
 
 
+def test_a_cache_of_codes_is_measured_and_stands_in_the_plan(tmp_path: Path, cache: Path, traced_once: None) -> None:
+    common = ["--checkpoint", "shapes", *FEW, "--calibration-cache", str(cache), "--min-iou", "0.9"]
+    one, other = tmp_path / "one", tmp_path / "other"
+    assert main([*common, "--precision", "fp16", "--kv-cache-precision", "int8", "-o", str(one)]) == 0
+    manifest = read_manifest(one)
+    assert manifest.graphs["llm"].input("past_value.5").dtype == "int8"
+    assert (manifest.precision, manifest.graphs["mask_decoder"].quantized) == ("fp16", None)
+    report = json.loads((one / "report.json").read_text())
+    assert report["gate"]["passed"] and report["calibration"]["samples"] == 6
+    assert any("keys and values are stored in int8" in note for note in report["notes"])
+    assert read_plan(one / "precision_plan.json").kv_cache == "int8"
+    assert main([*common, "--precision-plan", str(one / "precision_plan.json"), "-o", str(other)]) == 0
+    again = read_manifest(other)
+    assert {name: manifest.files[name] for name in ("llm.onnx", "llm.onnx.data")} == {
+        name: again.files[name] for name in ("llm.onnx", "llm.onnx.data")
+    }
+
+
 def test_an_int4_bundle_is_smaller(int4: Path, shapes_bundle: Path) -> None:
     manifest = read_manifest(int4)
     check_files(int4, manifest)

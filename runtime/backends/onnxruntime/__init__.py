@@ -10,6 +10,7 @@ from xsam_edge.runtime.backends.onnxruntime.session import (
     QUANTIZED_DISABLED,
     THREAD_ENTRIES,
     cpu_disabled,
+    numbered_types,
     release_heap,
     thread_count,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "OnnxRuntimeBackend",
     "cpu_disabled",
     "find_model",
+    "numbered_types",
     "one_line",
     "open_device",
     "release_heap",

@@ -21,6 +21,7 @@ from xsam_edge.runtime.backends.onnxruntime.session import (
     check_types,
     cpu_disabled,
     cpu_options,
+    numbered_types,
     release_heap,
     thread_count,
 )
@@ -38,15 +39,17 @@ class OnnxGraph:
 
     def __init__(self, session: Any, spec: GraphSpec) -> None:
         self.spec = spec
-        self._session = session
+        self._session, self._numbered = session, numbered_types(spec)
 
     def run(self, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> None:
         """See :class:`xsam_edge.runtime.backends.base.Graph`."""
-        binding = self._session.io_binding()
+        binding, numbered = self._session.io_binding(), self._numbered
         for name, buffer in inputs.items():
-            binding.bind_input(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.address)
+            kind = numbered.get(name, buffer.dtype.type)
+            binding.bind_input(name, "cpu", 0, kind, buffer.shape, buffer.address)
         for name, buffer in outputs.items():
-            binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.address)
+            kind = numbered.get(name, buffer.dtype.type)
+            binding.bind_output(name, "cpu", 0, kind, buffer.shape, buffer.address)
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:  # its exception types share no base

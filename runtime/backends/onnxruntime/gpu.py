@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.backends.cuda.calls import Cuda
 from xsam_edge.runtime.backends.cuda.driver import DriverApi
@@ -22,7 +20,7 @@ from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors, copy_all
 from xsam_edge.runtime.backends.onnxruntime.library import import_library, one_line, runs_without_logits
 from xsam_edge.runtime.backends.onnxruntime.linked import find_model
 from xsam_edge.runtime.backends.onnxruntime.providers import Provider
-from xsam_edge.runtime.backends.onnxruntime.session import check_types
+from xsam_edge.runtime.backends.onnxruntime.session import check_types, element_type
 from xsam_edge.runtime.backends.tensorrt.plan import (
     PAST_STEP,
     ROW_STEPS,
@@ -180,10 +178,10 @@ class GpuGraph:
         binding, index = self._session.io_binding(), self._backend.device_index
         for tensor in self.spec.inputs:
             where = tensor.dtype, plan.shapes[tensor.name], plan.addresses[tensor.name]
-            binding.bind_input(tensor.name, "cuda", index, np.dtype(where[0]).type, *where[1:])
+            binding.bind_input(tensor.name, "cuda", index, element_type(where[0]), *where[1:])
         for tensor in self.spec.outputs:
             where = tensor.dtype, outputs[tensor.name].shape, plan.addresses[tensor.name]
-            binding.bind_output(tensor.name, "cuda", index, np.dtype(where[0]).type, *where[1:])
+            binding.bind_output(tensor.name, "cuda", index, element_type(where[0]), *where[1:])
         return binding
 
     def _get_scratch(self, profile: int, nbytes: int) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.backends.onnxruntime.library import import_library
+from xsam_edge.runtime.bundle.dtypes import FP8
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 
@@ -37,7 +38,11 @@ _TYPE_NAMES = {
     "tensor(float16)": "float16",
     "tensor(int64)": "int64",
     "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(float8e4m3fn)": FP8,
 }
+# ONNX's numbers (TensorProto.DataType) of types that numpy has none of.
+_NUMBERS = {FP8: 17}
 _THREADS_A_CORE = 4
 _ERRORS, _FATAL = 3, 4  # its warnings are about placement, not about results
 
@@ -112,6 +117,16 @@ def gpu_options(ort: Any) -> Any:
     options.log_severity_level = _FATAL  # errors are raised, which is enough
     options.enable_mem_pattern = False
     return options
+
+
+def element_type(dtype: str) -> Any:
+    """What a binding takes for the values of a manifest's dtype: numpy's type or, where it has none, ONNX's number."""
+    return _NUMBERS[dtype] if dtype in _NUMBERS else np.dtype(dtype).type
+
+
+def numbered_types(spec: GraphSpec) -> dict[str, int]:
+    """ONNX's number of the type of each input and output that numpy has no type for: buffers hold its bytes."""
+    return {item.name: _NUMBERS[item.dtype] for item in (*spec.inputs, *spec.outputs) if item.dtype in _NUMBERS}
 
 
 def check_types(session: Any, path: Path, spec: GraphSpec) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from xsam_edge.runtime.backends.tensorrt.kernels import KernelCache
 from xsam_edge.runtime.backends.tensorrt.plan import is_capturable
+from xsam_edge.runtime.bundle.dtypes import FP8
 from xsam_edge.runtime.bundle.engine_info import MODULES, EngineProfile, Flavour
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
@@ -18,7 +19,14 @@ from xsam_edge.runtime.errors import BackendError
 _log = logging.getLogger(__name__)
 
 # TensorRT's names of element types.
-_TYPE_NAMES = {"FLOAT": "float32", "HALF": "float16", "INT64": "int64", "UINT8": "uint8"}
+_TYPE_NAMES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT64": "int64",
+    "UINT8": "uint8",
+    "INT8": "int8",
+    "FP8": FP8,
+}
 
 
 class Library:

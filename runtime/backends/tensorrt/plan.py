@@ -13,6 +13,7 @@ import numpy as np
 
 from xsam_edge.runtime.backends.base import Buffer
 from xsam_edge.runtime.bundle import contract
+from xsam_edge.runtime.bundle.dtypes import memory_type
 from xsam_edge.runtime.bundle.engine_info import DECODE, FIRST, SUFFIX, EngineProfile
 from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
@@ -102,7 +103,7 @@ def plan_bindings(
                 f"{spec.file} takes {', '.join(tensor.name for tensor in tensors)}; bound are {', '.join(buffers)}"
             )
         for tensor in tensors:
-            if (found := _type_name(buffers[tensor.name].dtype)) != tensor.dtype:
+            if (found := _type_name(buffers[tensor.name].dtype)) != memory_type(tensor.dtype):
                 raise BackendError(f"{tensor.name} of {spec.file} is {tensor.dtype}, its buffer {found}")
     shapes = {name: buffer.shape for name, buffer in inputs.items()}
     profile = choose_profile(spec, profiles, shapes)

@@ -31,6 +31,7 @@ GRAPHS = [
     ("phi3_fp16_bundle", "image_encoder"),
     ("phi3_fp16_bundle", "llm"),
     ("phi3_fp16_bundle", "mask_decoder"),
+    ("phi3_kv_bundle", "llm"),
     ("qwen3_bundle", "llm"),
     ("qwen3_fp16_bundle", "llm"),
     ("llama_bundle", "llm"),
@@ -76,7 +77,8 @@ def test_a_strongly_typed_engine_builds(request: pytest.FixtureRequest, bundle: 
     assert [network.get_input(i).name for i in range(network.num_inputs)] == [tensor.name for tensor in spec.inputs]
     for tensors, get in ((spec.inputs, network.get_input), (spec.outputs, network.get_output)):
         for index, tensor in enumerate(tensors):
-            kind = {"float32": trt.float32, "float16": trt.float16, "int64": trt.int64}[tensor.dtype]
+            types = {"float32": trt.float32, "float16": trt.float16, "int64": trt.int64, "int8": trt.int8}
+            kind = types[tensor.dtype]
             assert (get(index).name, get(index).dtype) == (tensor.name, kind)
     config = builder.create_builder_config()
     if (bundle, name) in FP8:  # GPUs before Ada have no products of it

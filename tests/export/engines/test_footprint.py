@@ -10,7 +10,7 @@ from tests.runtime.device.test_compatibility import ENGINE
 from xsam_edge.export.bundle import expected_tensors
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.fit import check_fits, fit_target, options_that_fit
-from xsam_edge.export.engines.footprint import at_precision, config_footprint
+from xsam_edge.export.engines.footprint import at_precision, config_footprint, lower_precisions, smaller_variants
 from xsam_edge.export.engines.targets import TARGETS, get_target
 from xsam_edge.runtime.bundle.engine_info import EngineFigures, ProfileFigures
 from xsam_edge.runtime.bundle.manifest import read_manifest
@@ -43,6 +43,40 @@ def test_the_cache_of_phi3_is_four_tenths_of_a_megabyte_a_token() -> None:
     assert facts.cache_token == 2 * 32 * 3072 * 2
     rows = mp.plan(facts, 1000).as_dict()
     assert rows["key-value cache"] == 1000 * facts.cache_token
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int4"])
+def test_a_cache_of_codes_is_half_of_fp16_and_nothing_else_changes(precision: str) -> None:
+    floats, codes = (config_footprint(PHI3, "phi3", precision, codes=codes) for codes in (False, True))
+    assert (codes.cache_token, codes.cache_itemsize, codes.itemsize) == (2 * 32 * 3072, 1, 2)
+    saved = floats.cache_token - codes.cache_token
+    assert floats.buffers - codes.buffers == saved, "one new token's"
+    difference = {
+        key: size - mp.plan(codes, 4096).as_dict()[key] for key, size in mp.plan(floats, 4096).as_dict().items()
+    }
+    assert {key: size // saved for key, size in difference.items() if size} == {
+        "key-value cache": 4096,
+        "new rows before they are in the cache": 512,
+        "features and outputs": 1,
+    }
+    assert at_precision(codes, "fp16").cache_token == codes.cache_token
+    others = [*lower_precisions(codes), *smaller_variants(codes)]
+    assert others and {other.cache_itemsize for other in others} == {1}
+    assert {other.cache_itemsize for other in lower_precisions(floats)} <= {2}
+
+
+def test_a_bundles_cache_is_told_from_its_activations(phi3_fp16_bundle: Path) -> None:
+    manifest = read_manifest(phi3_fp16_bundle)
+    llm = manifest.graphs["llm"]
+    inputs, outputs = (
+        tuple(replace(item, dtype="int8") if item.name.startswith(("past", "new")) else item for item in tensors)
+        for tensors in (llm.inputs, llm.outputs)
+    )
+    coded = replace(manifest, graphs={**manifest.graphs, "llm": replace(llm, inputs=inputs, outputs=outputs)})
+    coded.check()
+    half, codes = mp.footprint(manifest), mp.footprint(coded)
+    assert (2 * codes.cache_token, codes.itemsize, codes.cache_itemsize) == (half.cache_token, 2, 1)
+    assert codes.scratch_bytes("llm", 100) == half.scratch_bytes("llm", 100)
 
 
 def test_two_streams_have_two_blocks_of_activations() -> None:

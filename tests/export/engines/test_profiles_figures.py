@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.export.engines.wide_graphs import Built, build, shallow
+from xsam_edge.export.precision.plan import CachePrecision
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.bundle.engine_info import DECODE, FIRST, PROMPTS, SUFFIX
 
@@ -54,6 +55,15 @@ def test_fp8_leaves_attention_fused_and_stores_a_byte_a_weight(
     built = build(shallow("phi3", 2), graph, tmp_path, precision="fp8")
     check(built, bounds)
     assert built.figures.engine_bytes <= 1.05 * built.weights + _KERNELS
+    assert built.engine.warnings == {}
+
+
+@pytest.mark.parametrize("kv_cache", ["int8", "fp8"])
+def test_a_cache_of_codes_leaves_attention_fused(kv_cache: CachePrecision, tmp_path: Path) -> None:
+    """No past lies in memory as floats; of a batch, the new rows of a layer do, before they are codes (13 MB)."""
+    built = build(shallow("phi3", 2), contract.LLM, tmp_path, kv_cache=kv_cache)
+    check(built, {**LANGUAGE_MODELS["phi3"], PROMPTS: 230})
+    assert built.figures.engine_bytes <= 1.05 * built.weights
     assert built.engine.warnings == {}
 
 

@@ -23,8 +23,9 @@ from xsam_edge.export.graph.graphs import FP32_TENSORS, graph_spec
 from xsam_edge.export.graph.trace import fake_tensors
 from xsam_edge.export.graph.weights import external_layout
 from xsam_edge.export.models.xsam import XSam
-from xsam_edge.export.precision.plan import FloatType, Precision, resolve
+from xsam_edge.export.precision.plan import CachePrecision, FloatType, Precision, resolve
 from xsam_edge.export.precision.presets import preset
+from xsam_edge.export.quantization.kv_cache import CacheCodes, new_rows
 from xsam_edge.export.quantization.lowering import lower, open_graph
 from xsam_edge.export.quantization.sites import graph_names
 from xsam_edge.runtime.bundle.engine_info import EngineFigures
@@ -68,9 +69,15 @@ def facts(config: ModelConfig) -> ModelFacts:
     )
 
 
-def write(config: ModelConfig, name: str, folder: Path, precision: Precision = "fp16") -> GraphSpec:
-    """Write a graph for GPUs. What is quantised has one range for all activations."""
-    if precision == "fp16":
+def write(
+    config: ModelConfig,
+    name: str,
+    folder: Path,
+    precision: Precision = "fp16",
+    kv_cache: CachePrecision | None = None,
+) -> GraphSpec:
+    """Write a graph for GPUs. What is quantised has one range for all activations, and one for all heads."""
+    if precision == "fp16" and kv_cache is None:
         return _write(config, name, folder, "fp16")
     base = folder / "base"
     base.mkdir()
@@ -78,7 +85,11 @@ def write(config: ModelConfig, name: str, folder: Path, precision: Precision = "
     opened = open_graph(base / f"{name}.onnx")
     names = graph_names({name: (opened.model.graph, opened.plans)})
     plan = preset(precision, names.nodes, dialect="gpu")
-    lower(opened, plan.float, resolve(plan, names), dict.fromkeys(names.nodes, 8.0), FP32_TENSORS)
+    cache = None
+    if kv_cache is not None:
+        heads = np.full(config.llm.num_kv_heads, 8, np.float32)
+        cache = CacheCodes(kv_cache, {str(value.name): heads for value in new_rows(opened.model.graph)})
+    lower(opened, plan.float, resolve(plan, names), dict.fromkeys(names.nodes, 8.0), FP32_TENSORS, cache=cache)
     finish(opened.model, "gpu")
     spec = write_graph(opened.model, opened.plans, opened.source, name, folder, silent, annotated=False)
     shutil.rmtree(base)
@@ -123,9 +134,16 @@ class Built:
         return self.figures.profiles[profile].scratch_bytes / 1e6
 
 
-def build(config: ModelConfig, name: str, folder: Path, context: int = 4096, precision: Precision = "fp16") -> Built:
+def build(
+    config: ModelConfig,
+    name: str,
+    folder: Path,
+    context: int = 4096,
+    precision: Precision = "fp16",
+    kv_cache: CachePrecision | None = None,
+) -> Built:
     """Write a graph and compile it, and leave nothing in the folder."""
-    spec = write(config, name, folder, precision)
+    spec = write(config, name, folder, precision, kv_cache)
     capabilities = capable(CAPABILITIES, spec.codes, name)
     profiles = profiles_for(spec, name, facts(config), context)
     shapes = tuple(input_shapes(spec, profile) for profile in profiles)

@@ -69,7 +69,7 @@ def infinite(base: Path, assignment: Assignment) -> set[str]:
     with WeightFile(base) as weights, contextlib.suppress(XSamError):  # the runtime refuses what is not finite
         trials = Trials(base, {}, weights)
         backend = trials.backend(assignment, edit=edit, listen=listen)
-        model = XSam.load(trials.bundle(assignment.float), backend=backend, verify="none")
+        model = XSam.load(trials.bundle(assignment), backend=backend, verify="none")
         with model.look(DATA.held_out[0].image()) as scene:
             scene.refer("the red circle", answer="append")
     return found
@@ -92,7 +92,7 @@ def test_what_overflows_is_raised_and_the_masks_hold(shapes_bundle: Path, tmp_pa
     exam = Exam(base, DATA.held_out, progress=silent)
     with WeightFile(base) as weights:
         trials = Trials(base, {}, weights)
-        scores = [exam.score(trials.bundle("fp16"), trials.backend(each), what="").mean_iou for each in (before, after)]
+        scores = [exam.score(trials.bundle(each), trials.backend(each), what="").mean_iou for each in (before, after)]
     assert scores[0] < 0.9 < 0.97 < scores[1]
     known = half_range(base, after, peaks, len(islands))
     assert known is not None and 0 < known.largest < LARGEST_HALF / MARGIN and known.raised == len(islands) > 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
@@ -18,15 +19,18 @@ INT8 = Plan("fp16", (), (Rule("/llm/**", "int8"),))
 
 
 class Chain:
-    """Mask IoU = 1 - the costs of what is low: integers by block, FP16 by block, FP16 between graphs."""
+    """Mask IoU = 1 - the costs of what is low: integers by block, FP16 by block, FP16 between graphs, a coded cache."""
 
-    def __init__(self, integers: Mapping[int, float], half: Mapping[int, float] = {}, edges: float = 0.0) -> None:
-        self.integers, self.half, self.edges = integers, half, edges
+    def __init__(
+        self, integers: Mapping[int, float], half: Mapping[int, float] = {}, edges: float = 0.0, cache: float = 0.0
+    ) -> None:
+        self.integers, self.half, self.edges, self.cache = integers, half, edges, cache
         self.asked: list[tuple[str, int | None]] = []
 
     def __call__(self, assignment: Assignment, limit: int | None, what: str) -> Score:
         self.asked.append((what, limit))
         lost = self.edges if assignment.float == "fp16" else 0.0
+        lost += self.cache if assignment.kv_cache else 0.0
         for index in range(BLOCKS):
             found = assignment.nodes[f"/llm/layers.{index}/mlp/MatMul"]
             lost += self.integers.get(index, 0.0) if found.quantized else 0.0
@@ -71,6 +75,24 @@ def test_no_more_is_raised_than_the_bound_needs(costs: dict[int, float], expecte
     assert all(rule.precision == "fp16" and rule.why for rule in found.plan.rules[1:])
     assert found.trials == len(chain.asked) - 1
     assert sum(what.endswith("alone") for what, _ in chain.asked) == BLOCKS
+
+
+@pytest.mark.parametrize(("cost", "kept"), [(0.05, False), (0.02, True)])
+def test_a_cache_that_misses_the_bound_by_itself_is_given_up_before_blocks(cost: float, kept: bool) -> None:
+    """One that does not is no reason to raise fewer blocks."""
+    chain = Chain({3: 0.02}, cache=cost)
+    found = search(chain, replace(INT8, kv_cache="int8"))
+    assert found.passed and raised(found) == ([3] if kept else [])
+    assert found.plan.kv_cache == ("int8" if kept else None)
+    assert [what for what, _ in chain.asked][1] == "keys and values alone quantised"
+
+
+def test_a_cache_is_no_integer_product() -> None:
+    """Where FP16 is at fault, the cache stays what it is; and in the end all is FP32, the cache too."""
+    found = search(Chain({}, {1: 0.2}, cache=0.01), Plan("fp16", kv_cache="fp8"))
+    assert found.passed and raised(found) == [1] and found.plan.kv_cache == "fp8"
+    everything = search(Chain({}, {1: 0.2}, edges=0.5, cache=0.01), Plan("fp16", kv_cache="fp8"))
+    assert everything.passed and everything.plan == Plan("fp32")
 
 
 def test_half_precision_at_fault_is_raised_to_single() -> None:

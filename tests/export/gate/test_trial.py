@@ -13,14 +13,15 @@ from xsam_edge.calibration.calibration_data import open_calibration
 from xsam_edge.calibration.staged.division import divide
 from xsam_edge.calibration.stored_weights import load_graph
 from xsam_edge.export.bundle import write_graph
-from xsam_edge.export.gate.frame import write_half_frame
+from xsam_edge.export.gate.frame import write_frame
 from xsam_edge.export.gate.measure import Exam
 from xsam_edge.export.gate.peaks import measure
 from xsam_edge.export.gate.trial import Trials, written_backend
 from xsam_edge.export.gate.weight_file import WeightFile
 from xsam_edge.export.graph.graphs import FP32_TENSORS
-from xsam_edge.export.precision.plan import Assignment, NodePrecision, Plan, Rule, assign
+from xsam_edge.export.precision.plan import Assignment, CachePrecision, NodePrecision, Plan, Rule, assign
 from xsam_edge.export.precision.presets import FP32_ISLANDS, preset
+from xsam_edge.export.quantization.kv_cache import CacheCodes, new_rows
 from xsam_edge.export.quantization.lowering import bundle_names, lower, open_graph
 from xsam_edge.export.quantization.sites import find_sites
 from xsam_edge.runtime.bundle import contract
@@ -48,8 +49,9 @@ def ranges(base: Path) -> dict[str, float]:
     opened = {name: open_graph(base / f"{name}.onnx") for name in contract.GRAPHS}
     sites = {name: find_sites(graph.model.graph, graph.plans) for name, graph in opened.items()}
     values = {name: frozenset(str(site.activation.name) for site in found) for name, found in sites.items()}
+    values[contract.LLM] |= set(new_names(base))
     peaks = measure(base, values, DATA.calibration, 1, progress=silent).magnitudes
-    return {
+    return {name: peaks[contract.LLM, name] for name in new_names(base)} | {
         str(site.node.name): peaks[name, str(site.activation.name)]
         for name, found in sites.items()
         for site in found
@@ -57,17 +59,29 @@ def ranges(base: Path) -> dict[str, float]:
     }
 
 
+def new_names(base: Path) -> list[str]:
+    """New keys and values."""
+    return [str(value.name) for value in new_rows(load_graph(base / "llm.onnx").graph)]
+
+
+def cache_ranges(base: Path, ranges: dict[str, float]) -> dict[str, np.ndarray]:
+    """Of keys and values, all heads alike."""
+    heads = read_manifest(base).settings.model.num_kv_heads
+    return {name: np.full(heads, ranges[name], np.float32) for name in new_names(base)}
+
+
 def write(base: Path, folder: Path, assignment: Assignment, ranges: dict[str, float]) -> None:
     """A bundle of an assignment's graphs."""
     folder.mkdir()
-    if assignment.float == "fp16":
-        write_half_frame(base, folder)
+    if assignment.float == "fp16" or assignment.kv_cache is not None:
+        write_frame(base, folder, assignment.float, assignment.kv_cache)
     else:
         shutil.copytree(base, folder, dirs_exist_ok=True)
+    cache = None if assignment.kv_cache is None else CacheCodes(assignment.kv_cache, cache_ranges(base, ranges))
     graphs = {}
     for name in contract.GRAPHS:
         opened = open_graph(base / f"{name}.onnx")
-        lower(opened, assignment.float, assignment.nodes, ranges, FP32_TENSORS)
+        lower(opened, assignment.float, assignment.nodes, ranges, FP32_TENSORS, cache=cache)
         graphs[name] = write_graph(opened.model, opened.plans, opened.source, name, folder, silent, annotated=False)
     manifest = read_manifest(folder)
     assert {name: (spec.inputs, spec.outputs) for name, spec in manifest.graphs.items()} == {
@@ -82,16 +96,31 @@ def plan(kind: str, float_type: str, base: Path) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("kind", "around"), [("fp16", "fp16"), ("int8", "fp16"), ("int8", "fp32"), ("int4", "fp16"), ("int4", "fp32")]
+    ("kind", "around", "kv_cache"),
+    [
+        ("fp16", "fp16", None),
+        ("int8", "fp16", None),
+        ("int8", "fp32", None),
+        ("int4", "fp16", None),
+        ("int4", "fp32", None),
+        ("fp16", "fp16", "int8"),
+        ("int8", "fp32", "fp8"),
+    ],
 )
 def test_a_trial_scores_as_the_bundle_that_is_written(
-    base: Path, exam: Exam, ranges: dict[str, float], kind: str, around: str, tmp_path: Path
+    base: Path,
+    exam: Exam,
+    ranges: dict[str, float],
+    kind: str,
+    around: str,
+    kv_cache: CachePrecision | None,
+    tmp_path: Path,
 ) -> None:
-    assignment = assign(plan(kind, around, base), bundle_names(base))
+    assignment = assign(replace(plan(kind, around, base), kv_cache=kv_cache), bundle_names(base))
     with WeightFile(base) as weights:
-        trials = Trials(base, ranges, weights)
-        tried = exam.score(trials.bundle(assignment.float), trials.backend(assignment), what="trial")
-        again = exam.score(trials.bundle(assignment.float), trials.backend(assignment), what="again")
+        trials = Trials(base, ranges, weights, cache_ranges=cache_ranges(base, ranges))
+        tried = exam.score(trials.bundle(assignment), trials.backend(assignment), what="trial")
+        again = exam.score(trials.bundle(assignment), trials.backend(assignment), what="again")
     write(base, tmp_path / "written", assignment, ranges)
     with WeightFile(tmp_path / "written") as own:
         found = exam.score(tmp_path / "written", written_backend(tmp_path / "written", own), what="written")
@@ -104,16 +133,21 @@ def test_a_trial_scores_as_the_bundle_that_is_written(
         np.testing.assert_array_equal(one.mask, other.mask)
 
 
-@pytest.mark.parametrize("around", ["fp16", "fp32"])
+@pytest.mark.parametrize(("around", "kv_cache"), [("fp16", None), ("fp32", None), ("fp16", "fp8"), ("fp32", "int8")])
 def test_a_trial_by_stages_scores_as_the_bundle_that_is_written(
-    base: Path, ranges: dict[str, float], around: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    ranges: dict[str, float],
+    around: str,
+    kv_cache: CachePrecision | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("xsam_edge.calibration.staged.run.WHOLE_BYTES", 0)
     exam = Exam(base, DATA.held_out, progress=silent)
-    assignment = assign(plan("int8", around, base), bundle_names(base))
+    assignment = assign(replace(plan("int8", around, base), kv_cache=kv_cache), bundle_names(base))
     with WeightFile(base) as weights:
-        trials = Trials(base, ranges, weights)
-        tried = exam.score(trials.bundle(assignment.float), trials.backend(assignment), what="trial")
+        trials = Trials(base, ranges, weights, cache_ranges=cache_ranges(base, ranges))
+        tried = exam.score(trials.bundle(assignment), trials.backend(assignment), what="trial")
     write(base, tmp_path / "written", assignment, ranges)
     with WeightFile(tmp_path / "written") as own:
         found = exam.score(tmp_path / "written", written_backend(tmp_path / "written", own), what="written")
@@ -125,11 +159,13 @@ def test_a_trial_by_stages_scores_as_the_bundle_that_is_written(
 def test_the_language_model_of_a_trial_has_the_parts_of_fp32(
     base: Path, ranges: dict[str, float], kind: str, around: str
 ) -> None:
-    """Casts of all pasts stand before the first layer, those of all new keys and values behind the last one."""
+    """Casts and scales of all pasts stand before the first layer, of all new keys and values behind the last one."""
     own = {tensor.name for tensor in read_manifest(base).graphs[contract.LLM].outputs}
     plain = divide(load_graph(base / "llm.onnx").graph, own, 1)
     with WeightFile(base) as weights:
-        backend = Trials(base, ranges, weights).backend(assign(plan(kind, around, base), bundle_names(base)))
+        trials = Trials(base, ranges, weights, cache_ranges=cache_ranges(base, ranges))
+        chosen = replace(plan(kind, around, base), kv_cache="int8")
+        backend = trials.backend(assign(chosen, bundle_names(base)))
         found = divide(backend.edited(base / "llm.onnx").graph, own, 1)
     layers = [name for name in plain.cuts if "/layers." in name]
     assert len(layers) > 4 and layers == [name for name in found.cuts if name in layers]
@@ -142,8 +178,9 @@ def test_a_trial_without_half_types_is_float32_between_graphs(base: Path, exam: 
     with WeightFile(base) as weights:
         trials = Trials(base, {}, weights)
         assert exam.score(base, trials.backend(Assignment("fp32", nodes)), what="").mean_iou > 0.9999
-        half = trials.backend(Assignment("fp16", nodes))
-        model = XSam.load(trials.bundle("fp16"), backend=half, verify="none")
+        assignment = Assignment("fp16", nodes)
+        half = trials.backend(assignment)
+        model = XSam.load(trials.bundle(assignment), backend=half, verify="none")
         image = DATA.held_out[0].image()
         with model.look(image) as scene:
             features = scene.refer("the red circle")

@@ -13,6 +13,7 @@ from xsam_edge.export.precision.plan import (
     Plan,
     Quantized,
     Rule,
+    assign,
     check_plan,
     matches,
     parse_plan,
@@ -145,6 +146,18 @@ def test_fp8_is_of_both_sides_and_of_linear_layers() -> None:
         check_plan(replace(plan, rules=(*plan.rules, Rule("/seg_connector/**", "fp8"))), names)
     mixed = resolve(preset("int4", nodes, encoders="fp8"), names)
     assert mixed["/vision_encoder/fc1/MatMul"].quantized == "fp8"
+
+
+def test_a_cache_is_told_where_it_is_quantised_and_not_mentioned_else(tmp_path: Path) -> None:
+    plain, coded = Plan("fp16", ISLANDS), Plan("fp16", ISLANDS, kv_cache="fp8")
+    assert "kv_cache" not in plain.to_json() and json.loads(coded.to_json())["kv_cache"] == "fp8"
+    for plan in (plain, coded):
+        (tmp_path / "plan.json").write_text(plan.to_json())
+        assert read_plan(tmp_path / "plan.json") == plan
+    assert (plain.calibrates, coded.calibrates, coded.quantizes) == (False, True, False)
+    assert [assign(plan, NAMES).kv_cache for plan in (plain, coded)] == [None, "fp8"]
+    with pytest.raises(InputError, match="kv_cache is 'int4'"):
+        parse_plan({"format": 1, "kv_cache": "int4"}, "plan")
 
 
 def test_islands_are_rules_for_float32() -> None:

@@ -111,6 +111,12 @@ def test_files_say_which_manifest_is_wrong(tmp_path: Path) -> None:
         ("graphs.llm.inputs.0.shape", ["batch", "sequence", 1 << 40], "expected at most 2147483647 values"),
         ("graphs.llm.inputs.0.name", "position_ids", "graphs.llm.inputs and outputs have 'position_ids' twice"),
         ("graphs.llm.outputs.0.dtype", "float16", "logits is float16 [rows, 16]; expected float32 [rows, 16]"),
+        (
+            "graphs.llm.outputs.3.dtype",
+            "int8",
+            "is int8 [batch, sequence, 1, 4]; expected float32 [batch, sequence, 1, 4]",
+        ),
+        ("graphs.llm.inputs.3.dtype", "int4", "dtype is 'int4'; expected one of float32, float16, int64, uint8, int8"),
         ("graphs.mask_decoder.inputs.2.shape", [1, 4, 4, 5], "mask_features is float32 [1, 4, 4, 5]; expected float32"),
         ("embeddings.rows", 17, "embeddings has 17 rows of 8; expected vocab_size and hidden_size"),
         ("files", {"token_embeddings.bin": {"bytes": 1, "sha256": "0" * 64}}, "bytes is 1; expected 512 for 16 rows"),

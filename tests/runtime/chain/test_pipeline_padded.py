@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from tests.runtime.chain.padding import Padding
 from xsam_edge.runtime.backends.base import Buffer
+from xsam_edge.runtime.backends.onnxruntime.library import is_since
 from xsam_edge.runtime.bundle import contract
 from xsam_edge.runtime.chain.pipeline import Pipeline
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.versions import Version
 
 CONTEXT = 30
 
@@ -31,8 +34,10 @@ class Spy:
         self.graph.run(inputs, outputs)
 
 
-@pytest.fixture(params=["phi3_bundle", "phi3_fp16_bundle", "qwen3_bundle"])
+@pytest.fixture(params=["phi3_bundle", "phi3_fp16_bundle", "phi3_kv_bundle", "qwen3_bundle"])
 def pipelines(request: pytest.FixtureRequest) -> tuple[Pipeline, Pipeline, Spy]:
+    if request.param == "phi3_kv_bundle" and not is_since(onnxruntime, Version(1, 30)):
+        pytest.skip("before 1.30 ONNX Runtime quantises no float16 rightly")
     bundle: Path = request.getfixturevalue(request.param)
     exact = XSam.load(bundle, threads=1, verify="none", context=CONTEXT).pipeline
     padding = XSam.load(bundle, backend=Padding("cpu", 1), verify="none", context=CONTEXT).pipeline
@@ -44,8 +49,9 @@ def pipelines(request: pytest.FixtureRequest) -> tuple[Pipeline, Pipeline, Spy]:
 
 def agree(exact: Pipeline, padding: Pipeline, rows: np.ndarray, positions: list[int]) -> None:
     expected, found = (one.forward(rows, np.array(positions, np.int64)) for one in (exact, padding))
-    half = rows.dtype == np.float32 and exact.cache._keys[0].dtype == np.float16
-    atol = 3e-2 if half else 1e-4
+    atol = 1e-4
+    if rows.dtype == np.float32:  # a value between two codes may become either of them
+        atol = {4: 1e-4, 2: 3e-2, 1: 6e-2}[exact.cache._keys[0].dtype.itemsize]
     np.testing.assert_array_equal(found.next_ids, expected.next_ids)
     assert found.logits().shape == expected.logits().shape and found.hidden().shape == expected.hidden().shape
     np.testing.assert_allclose(found.logits(), expected.logits(), atol=atol)

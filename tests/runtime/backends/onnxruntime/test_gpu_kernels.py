@@ -23,6 +23,7 @@ Kernels = dict[str, list[tuple[int, int | None, dict[str, str]]]]
 BUNDLES = (
     "phi3_bundle",
     "phi3_fp16_bundle",
+    "phi3_kv_bundle",
     "phi3_int8_bundle",
     "phi3_int4_bundle",
     "qwen3_bundle",

@@ -145,7 +145,8 @@ class FakeEngine:
         return SimpleNamespace(name=self._tensor(name)[1])
 
     def get_tensor_dtype(self, name: str) -> Any:
-        names = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64", "uint8": "UINT8"}
+        names = {"float32": "FLOAT", "float16": "HALF", "int64": "INT64", "uint8": "UINT8", "int8": "INT8"}
+        names["float8_e4m3fn"] = "FP8"
         return SimpleNamespace(name=names[self._tensor(name)[0].dtype])
 
     def get_tensor_location(self, name: str) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,22 @@ def test_rows_off_the_alignment_go_through_scratch_memory() -> None:
     assert made.before == (Copy(SCRATCH, 0x1010, 768),)
     assert made.after == (Copy(0x3080, SCRATCH + 1024, 768),)
     assert asked == [(0, 768 + 256 + 768)]
+
+
+@pytest.mark.parametrize(("stored", "kept"), [("int8", "int8"), ("float8_e4m3fn", "uint8")])
+def test_keys_that_are_codes_are_bound_as_their_bytes(stored: str, kept: str) -> None:
+    inputs, outputs = (
+        tuple(replace(item, dtype=stored) if "key" in item.name else item for item in tensors)
+        for tensors in (SPEC.inputs, SPEC.outputs)
+    )
+    spec = replace(SPEC, inputs=inputs, outputs=outputs)
+    embeds = {"inputs_embeds": buffer(0x1000, 1, 3, 128)}
+    past, new = (Buffer(0x2000, (1, rows, 2, 64), np.dtype(kept), None) for rows in (256, 3))
+    made = plan_bindings(spec, PROFILES, {**embeds, "past_key.0": past}, {"new_key.0": new}, scratch)
+    assert made.addresses["past_key.0"] == 0x2000
+    floats = buffer(0x2000, 1, 256, 2, 64)
+    with pytest.raises(BackendError, match=rf"past_key\.0 of llm\.engine is {stored}, its buffer float16"):
+        plan_bindings(spec, PROFILES, {**embeds, "past_key.0": floats}, {"new_key.0": new}, scratch)
 
 
 def test_copies_at_equal_distances_are_one() -> None:
