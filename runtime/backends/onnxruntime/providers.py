@@ -19,7 +19,7 @@ import numpy as np
 from xsam_edge.runtime.backends.cuda.driver import DriverApi
 from xsam_edge.runtime.backends.onnxruntime.library import quiet, reason
 from xsam_edge.runtime.backends.onnxruntime.linked import Model
-from xsam_edge.runtime.backends.onnxruntime.session import CPU, gpu_options
+from xsam_edge.runtime.backends.onnxruntime.session import CPU, WRONG_OPTIMIZERS, gpu_options
 from xsam_edge.runtime.errors import BackendError, NoDeviceError
 from xsam_edge.runtime.versions import version_of
 
@@ -101,7 +101,13 @@ class CudaProvider:
         providers = [(self.name, cuda_options(index, capture=capture)), CPU]
         model.configure(options)
         with quiet(ort):
-            session = ort.InferenceSession(model.content, options, providers=providers, enable_fallback=0)
+            session = ort.InferenceSession(
+                model.content,
+                options,
+                providers=providers,
+                disabled_optimizers=list(WRONG_OPTIMIZERS),
+                enable_fallback=0,
+            )
         return _checked(session, self.name)
 
 
@@ -146,7 +152,9 @@ class RtxProvider:
         options.add_provider_for_devices([self._devices(ort)[index]], {})
         model.configure(options)
         with quiet(ort):
-            session = ort.InferenceSession(model.content, options, enable_fallback=0)
+            session = ort.InferenceSession(
+                model.content, options, disabled_optimizers=list(WRONG_OPTIMIZERS), enable_fallback=0
+            )
         return _checked(session, self.name)
 
     def _devices(self, ort: Any) -> list[Any]:

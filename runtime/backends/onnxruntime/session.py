@@ -20,9 +20,11 @@ from xsam_edge.runtime.bundle.manifest import GraphSpec
 from xsam_edge.runtime.errors import BackendError
 
 CPU = "CPUExecutionProvider"
-# With these a pair of Q and DQ is merged with another's, or a product with its bias, before it can become an integer
-# product; without them every quantised linear layer does.
-QUANTIZED_DISABLED = ("MatMulAddFusion", "CommonSubexpressionElimination")
+# It drops a Relu before a Q whose zero point is the least code, and takes the zero of FP8 for that.
+WRONG_OPTIMIZERS = ("ReluQuantRewrite",)
+# With the others a pair of Q and DQ is merged with another's, or a product with its bias, before it can become an
+# integer product; without them every quantised linear layer does.
+QUANTIZED_DISABLED = (*WRONG_OPTIMIZERS, "MatMulAddFusion", "CommonSubexpressionElimination")
 # Its kernel takes four times as long as an addition and a normalisation do apart.
 _CPU_DISABLED = ("SkipLayerNormFusion",)
 _CPU_ENTRIES = {

@@ -77,9 +77,15 @@ class FakeOrt:
         return [SimpleNamespace(ep_name="CPUExecutionProvider"), *plugins]
 
     def InferenceSession(
-        self, model: str | bytes, options: FakeOptions, providers: Sequence[Any] = (), enable_fallback: int = 1
+        self,
+        model: str | bytes,
+        options: FakeOptions,
+        providers: Sequence[Any] = (),
+        disabled_optimizers: Sequence[str] = (),
+        enable_fallback: int = 1,
     ) -> FakeSession:
         assert not enable_fallback, "an error would make a session on the CPU, and say so in print"
+        assert "ReluQuantRewrite" in disabled_optimizers, "it drops what stands before codes of FP8"
         chosen = [name if isinstance(name, str) else name[0] for name in providers] or options.chosen
         settings: Mapping[str, str] = dict(providers[0][1]) if providers else {}
         if unknown := set(settings) - CUDA_OPTIONS:
