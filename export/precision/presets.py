@@ -46,8 +46,7 @@ _ENCODERS = (
     "/visual_projector/**",
     "/seg_projector/**",
 )
-# Convolutions, which cannot be fp8, and the layers that make the mask features, which E4M3's three bits of mantissa are
-# too few for: a few percent of the work.
+# Convolutions, which cannot be fp8, and the few linear layers between them and the masks, which are left alone with them.
 _BEFORE_MASKS = ("/seg_connector/**", "/segmentor/pixel_decoder/**")
 _BOTH: tuple[Precision, ...] = ("int8", "fp8")  # of weights and activations
 _LAYERS = "/llm/model/layers.*/**"
