@@ -46,7 +46,7 @@ _ENCODERS = (
     "/visual_projector/**",
     "/seg_projector/**",
 )
-# Convolutions, which cannot be fp8, and the few linear layers between them and the masks, which are left alone with them.
+# Convolutions, which cannot be fp8, and the few linear layers between them and the masks, left alone with them.
 _BEFORE_MASKS = ("/seg_connector/**", "/segmentor/pixel_decoder/**")
 _BOTH: tuple[Precision, ...] = ("int8", "fp8")  # of weights and activations
 _LAYERS = "/llm/model/layers.*/**"
