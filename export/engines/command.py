@@ -27,6 +27,7 @@ from xsam_edge.export.engines.targets import Target
 from xsam_edge.export.infer.model import open_model
 from xsam_edge.export.precision.plan import CachePrecision, read_plan
 from xsam_edge.export.quantize_options import AUTO
+from xsam_edge.export.quantize_plan import precision_of
 from xsam_edge.export.staging import beside, check_output
 from xsam_edge.runtime.bundle.manifest import Manifest, read_manifest
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -129,8 +130,9 @@ def _model(options: argparse.Namespace, overrides: Mapping[str, Any], target: Ta
         model = open_model(options.checkpoint, options.inits, options.variant, overrides, progress)
         variant, config = model.variant, model.config
     kv_cache = options.kv_cache_precision
-    if options.precision_plan is not None:
-        kv_cache = kv_cache or read_plan(options.precision_plan).kv_cache
+    if options.precision_plan is not None:  # which says all, and was chosen by its user
+        plan = read_plan(options.precision_plan)
+        return _Model(config, variant.name, PrecisionChoice(precision_of(plan)), kv_cache or plan.kv_cache)
     if options.precision not in (None, AUTO):
         return _Model(config, variant.name, PrecisionChoice(options.precision), kv_cache)
     chosen = choose_precision(target, config, variant.name, options.context or 0, codes=kv_cache is not None)

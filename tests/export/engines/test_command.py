@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from xsam_edge.export.cli import main
+from xsam_edge.export.cli import main, parser
+from xsam_edge.export.engines.command import run
+from xsam_edge.export.engines.precision_choice import PrecisionChoice
+from xsam_edge.export.precision.plan import Plan, Rule
+from xsam_edge.runtime.errors import InputError
 
 RANDOM = ["--random-weights", "--variant", "phi3"]
 
@@ -111,6 +115,22 @@ def test_a_bundle_has_decided_what_an_export_would(
     assert main(["--from", str(phi3_fp16_bundle), "-o", str(phi3_fp16_bundle), "--engine", "tensorrt-rtx"]) == 2
     assert "choose another output" in capsys.readouterr().err
     assert not (tmp_path / "engines").exists()
+
+
+def test_a_plan_of_ones_own_is_not_a_choice_of_ours(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    plan = Plan("fp16", rules=(Rule("/llm/**", "int8"),))
+    (tmp_path / "plan.json").write_text(plan.to_json())
+    given = [*RANDOM, "--precision-plan", str(tmp_path / "plan.json"), "--engine", "tensorrt-rtx", "--target", "rtx-40"]
+    asked: list[PrecisionChoice] = []
+
+    def export(_folder: Path, choice: PrecisionChoice, _progress: object) -> None:
+        asked.append(choice)
+        raise InputError("enough")
+
+    with pytest.raises(InputError, match="enough"):
+        run(parser().parse_args([*given, "-o", str(tmp_path / "engines")]), {}, export)
+    assert asked == [PrecisionChoice("int8")]
 
 
 def test_bad_input_is_one_line(
