@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xsam_edge.runtime.backends.onnxruntime.linked import varint
+
 _OPSET, _IR_VERSION = 20, 10
 _TYPES = {"float32": 1, "uint8": 2, "int8": 3, "float16": 10}
 _LENGTH = 2  # the wire type of what is preceded by its length; 0 is that of a number
@@ -65,7 +67,7 @@ def _value(tensor: Tensor) -> _Content:
 
 
 def _number(field: int, value: int) -> _Content:
-    return [_varint(field << 3), _varint(value)]
+    return [varint(field << 3), varint(value)]
 
 
 def _text(field: int, text: str) -> _Content:
@@ -73,13 +75,4 @@ def _text(field: int, text: str) -> _Content:
 
 
 def _field(field: int, content: _Content) -> _Content:
-    return [_varint(field << 3 | _LENGTH), _varint(sum(map(len, content))), *content]
-
-
-def _varint(value: int) -> bytes:
-    """Seven bits a byte, low ones first; the eighth says that more follow."""
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*found, value])
+    return [varint(field << 3 | _LENGTH), varint(sum(map(len, content))), *content]

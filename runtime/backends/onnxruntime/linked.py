@@ -107,7 +107,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _message(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+    return varint(number << 3 | _BYTES) + varint(len(content)) + content
 
 
 def _read_varint(data: bytes, position: int) -> tuple[int, int]:
@@ -124,7 +124,8 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
     raise ValueError(f"it ends within a number, at byte {position}")
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A number of protocol buffers: seven bits a byte, low ones first; the eighth says that more follow."""
     parts = bytearray()
     while number > 0x7F:
         parts.append(number & 0x7F | 0x80)
