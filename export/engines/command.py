@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,17 +104,18 @@ def choice(options: argparse.Namespace, overrides: Mapping[str, Any], progress: 
     """
     destination = find_destination(None, options.target, options.memory)
     model = _model(options, overrides, destination.target, progress)
-    destination.having(_codes(options, model))
+    destination.having(model.codes)
     return model.choice
 
 
 @dataclass(frozen=True)
 class _Model:
-    """What is to be exported, and its precision."""
+    """What is to be exported, its precision, and what its products and its cache are quantised to."""
 
     config: ModelConfig
     variant: str
     choice: PrecisionChoice
+    codes: frozenset[str]
     kv_cache: CachePrecision | None = None
 
     @property
@@ -132,22 +133,22 @@ def _model(options: argparse.Namespace, overrides: Mapping[str, Any], target: Ta
     kv_cache = options.kv_cache_precision
     if options.precision_plan is not None:  # which says all, and was chosen by its user
         plan = read_plan(options.precision_plan)
-        return _Model(config, variant.name, PrecisionChoice(precision_of(plan)), kv_cache or plan.kv_cache)
-    if options.precision not in (None, AUTO):
-        return _Model(config, variant.name, PrecisionChoice(options.precision), kv_cache)
-    chosen = choose_precision(target, config, variant.name, options.context or 0, codes=kv_cache is not None)
-    return _Model(config, variant.name, chosen, kv_cache)
+        chosen, kv_cache = PrecisionChoice(precision_of(plan)), kv_cache or plan.kv_cache
+        codes = {rule.precision for rule in plan.rules}
+    else:
+        if options.precision in (None, AUTO):
+            chosen = choose_precision(target, config, variant.name, options.context or 0, codes=kv_cache is not None)
+        else:
+            chosen = PrecisionChoice(options.precision)
+        codes = {chosen.precision, options.encoder_precision}
+    return _Model(config, variant.name, chosen, frozenset({*codes, kv_cache} - {None}), kv_cache)
 
 
-def _codes(options: argparse.Namespace, model: _Model | None) -> set[str]:
+def _codes(options: argparse.Namespace, model: _Model | None) -> Collection[str]:
     """What products are quantised to, in a bundle or in what is to be exported."""
     if model is None:
         return {code for graph in read_manifest(options.bundle).graphs.values() for code in graph.codes}
-    if options.precision_plan is not None:
-        codes: set[str] = {rule.precision for rule in read_plan(options.precision_plan).rules}
-    else:
-        codes = {model.choice.precision, options.encoder_precision}
-    return codes if model.kv_cache is None else codes | {model.kv_cache}
+    return model.codes
 
 
 @contextlib.contextmanager
