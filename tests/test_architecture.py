@@ -42,6 +42,7 @@ ROOMS = {
         "asking",
         "scene",
         "stream",
+        "sinks",
         "model",
         "__init__",
         "doctor",

@@ -8,14 +8,13 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xsam_edge.runtime.cli.common import count, file_path, load_bundle, positive
-from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
 from xsam_edge.runtime.cli.messages import is_quiet
 from xsam_edge.runtime.cli.output import check_output
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -23,9 +22,12 @@ from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.sinks.base import FrameSink
+from xsam_edge.runtime.sinks.pictures import PictureSink
+from xsam_edge.runtime.sinks.video import VideoSink
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
-from xsam_edge.runtime.stream.recording import Recording, check_video
+from xsam_edge.runtime.stream.recording import check_video
 from xsam_edge.runtime.stream.sources import Camera, Folder, open_source
 from xsam_edge.runtime.stream.stream import Counts
 
@@ -122,11 +124,9 @@ def run_stream(options: argparse.Namespace) -> int:
             raise InputError(f"--every-frame is of what is live, and {options.source} skips none; leave it out")
         if options.output is not None:
             check_output(options.output, options.overwrite)
-        recording = None if options.save_video is None else Recording(options.save_video)
+        sinks = _sinks(options)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=options.verify, **running)
-    if options.output is not None:
-        clear_frames(options.output)
     latest = False if options.every_frame else None
     how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
     stream = model.stream(source, ask=task.ask, latest=latest, **how)
@@ -134,14 +134,15 @@ def run_stream(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     ages: list[float] = []
     try:
-        with closing(stream), recording or nullcontext():
+        with ExitStack() as opened:
+            for sink in sinks:
+                opened.enter_context(closing(sink))
+            opened.enter_context(closing(stream))
             while options.max_frames is None or len(ages) < options.max_frames:
                 if (seen := next(stream, None)) is None:
                     break
                 ages.append(seen.age_ms)
-                pictures = [] if seen.late or options.output is None else write_frames(seen, options.output)
-                if recording is not None and not seen.late:
-                    recording.add(one_picture(seen.results), seen.timestamp)
+                pictures = [path for sink in sinks for path in sink.write(seen)]
                 told = json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen, total)
                 print(told, flush=True)
     finally:  # a camera ends with Ctrl-C
@@ -149,6 +150,16 @@ def run_stream(options: argparse.Namespace) -> int:
         if not is_quiet(options):
             print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
     return 0
+
+
+def _sinks(options: argparse.Namespace) -> list[FrameSink]:
+    """What the options ask to be written."""
+    sinks: list[FrameSink] = []
+    if options.save_video is not None:
+        sinks.append(VideoSink(options.save_video))
+    if options.output is not None:
+        sinks.append(PictureSink(options.output))
+    return sinks
 
 
 def _reconnect(options: argparse.Namespace) -> Reconnect | None:

@@ -16,6 +16,7 @@ class FrameResult:
 
     ``index`` counts the frames of the source, ``dropped`` those that were skipped since the one before.
     ``age_ms`` is the frame's age at delivery; ``timings`` are milliseconds by stage, "waiting" what no stage took.
+    ``stamp_ns`` and ``origin`` are those of the source's frame.
     Raises InputError for a value of another type or out of range.
     """
 
@@ -26,6 +27,8 @@ class FrameResult:
     dropped: int
     timings: Mapping[str, float]
     results: tuple[Result, ...]  # one per prompt
+    stamp_ns: int | None = None
+    origin: object = field(default=None, repr=False)
     late: Literal[False] = field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +61,8 @@ class Late:
     dropped: int
     deadline_ms: float
     stage: str
+    stamp_ns: int | None = None
+    origin: object = field(default=None, repr=False)
     late: Literal[True] = field(default=True, init=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +79,7 @@ def _set_facts(frame: FrameResult | Late) -> None:
         "timestamp": None
         if frame.timestamp is None
         else arguments.number("timestamp", frame.timestamp, what="seconds"),
+        "stamp_ns": None if frame.stamp_ns is None else arguments.count("stamp_ns", frame.stamp_ns),
         "name": None if frame.name is None else arguments.text("name", frame.name),
         "age_ms": arguments.number("age_ms", frame.age_ms, what="milliseconds"),
         "dropped": arguments.count("dropped", frame.dropped),

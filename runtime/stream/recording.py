@@ -60,6 +60,7 @@ class Recording:
         self._count, self._last = 0, 0.0
         self._first: float | None = None
         self._size = (0, 0)
+        self._closed = False
 
     def add(self, image: Image.Image, seconds: float | None = None) -> None:
         """Add a picture; ``seconds`` is its time on any clock, without one it follows at 10 a second.
@@ -80,7 +81,10 @@ class Recording:
         self._count, self._last = self._count + 1, time
 
     def close(self) -> None:
-        """Finish the file and give it its name. Without a picture there is none."""
+        """Finish the file and give it its name. Without a picture there is none. A second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._writer.close()
             if self._count and self._part.exists():

@@ -35,8 +35,11 @@ _GRACE = 1.0  # seconds in which a library usually returns that is told to end
 class SourceFrame:
     """One image of a stream.
 
-    ``timestamp`` are seconds of the source's own clock. ``arrived`` is when the frame came into being, in seconds of
-    ``time.monotonic``; None where nothing happens at a time of its own, as in a folder that is read at will.
+    ``timestamp`` are seconds of the source's own clock; ``stamp_ns`` is the same as the source gave it, in whole
+    nanoseconds, which seconds since 1970 as a float do not hold. Either will do. ``arrived`` is when the frame came
+    into being, in seconds of ``time.monotonic``; None where nothing happens at a time of its own, as in a folder that
+    is read at will. ``origin`` is what a sink may want to know of where the frame came from, such as a message's
+    header; it is passed on as it is.
 
     Raises InputError for a time or a name of another type.
     """
@@ -45,8 +48,14 @@ class SourceFrame:
     timestamp: float | None = None
     arrived: float | None = None
     name: str | None = None
+    stamp_ns: int | None = None
+    origin: object = None
 
     def __post_init__(self) -> None:
+        if self.stamp_ns is not None:
+            object.__setattr__(self, "stamp_ns", arguments.count("stamp_ns", self.stamp_ns))
+            if self.timestamp is None:
+                object.__setattr__(self, "timestamp", 1e-9 * self.stamp_ns)
         for name in ("timestamp", "arrived"):
             if (value := getattr(self, name)) is not None:  # a scalar of NumPy is none of JSON's
                 object.__setattr__(self, name, arguments.number(name, value, what="seconds"))

@@ -217,7 +217,7 @@ def _answer(
         counts.late += 1
         item.late = True
         facts = (item.index, item.frame.timestamp, item.frame.name, 1e3 * item.age(policy), dropped(item))
-        return Late(*facts, policy.deadline or 0.0, item.stage)
+        return Late(*facts, policy.deadline or 0.0, item.stage, item.frame.stamp_ns, item.frame.origin)
 
     last, job = -1, None  # the last frame that was delivered; what is still at work on a late one
     left_out = _LeftOut(counts)
@@ -256,7 +256,8 @@ def _answer(
         facts = (item.index, item.frame.timestamp, item.frame.name, age, dropped(item))
         counts.answered += 1
         last = item.index
-        yield FrameResult(*facts, {"waiting": max(0.0, age - sum(timings.values())), **timings}, results)
+        timings = {"waiting": max(0.0, age - sum(timings.values())), **timings}
+        yield FrameResult(*facts, timings, results, item.frame.stamp_ns, item.frame.origin)
     if job is not None:
         job.result()
     if left_out.first is not None and last < 0:

@@ -28,6 +28,14 @@ def test_scalars_of_numpy_are_numbers() -> None:
     json.dumps(frame.timestamp)
 
 
+def test_a_stamp_stays_a_whole_number() -> None:
+    stamp = 1_790_000_000_123_456_789
+    frame = SourceFrame("a.png", stamp_ns=np.int64(stamp))
+    assert frame.stamp_ns == stamp and type(frame.stamp_ns) is int
+    assert frame.timestamp == pytest.approx(1_790_000_000.123456789)
+    assert SourceFrame("a.png", 3.0, stamp_ns=stamp).timestamp == 3.0
+
+
 def test_the_first_of_a_list_of_results() -> None:
     assert FrameResult(**(FOUND | {"results": [RESULT, RESULT]})).result is RESULT
 
@@ -43,6 +51,8 @@ def test_the_first_of_a_list_of_results() -> None:
         ("name", 3),
         ("age_ms", None),
         ("dropped", -1),
+        ("stamp_ns", -1),
+        ("stamp_ns", 0.5),
     ],
 )
 def test_wrong_facts_are_named(name: str, value: object) -> None:
@@ -63,7 +73,7 @@ def test_wrong_misses_are_named(name: str, value: object) -> None:
         Late(**(MISSED | {name: value}))
 
 
-@pytest.mark.parametrize(("name", "value"), [("timestamp", "now"), ("arrived", [1]), ("name", 3)])
+@pytest.mark.parametrize(("name", "value"), [("timestamp", "now"), ("arrived", [1]), ("name", 3), ("stamp_ns", 0.5)])
 def test_wrong_frames_are_named(name: str, value: object) -> None:
     with pytest.raises(InputError, match=rf"^{name} is"):
         SourceFrame("a.png", **{name: value})

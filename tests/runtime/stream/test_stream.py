@@ -31,6 +31,16 @@ def test_every_frame_in_order() -> None:
     assert stream.counts == module.Counts(answered=20)
 
 
+def test_stamps_and_origins_are_passed_on() -> None:
+    first = 1_790_000_000_123_456_789
+    frames = [SourceFrame(number, stamp_ns=first + number, origin=("header", number)) for number in range(9)]  # type: ignore[arg-type]
+    seen = list(FrameStream(frames, stages(), EVERY))
+    late = list(FrameStream(frames, stages(), Policy(latest=False, deadline=1e-6)))
+    assert {item.late for item in late} == {True}
+    for items in (seen, late):
+        assert [(item.stamp_ns, item.origin) for item in items] == [(first + n, ("header", n)) for n in range(9)]
+
+
 @pytest.mark.parametrize("overlap", [False, True])
 def test_old_frames_are_dropped_never_queued(overlap: bool) -> None:
     read, released = threading.Event(), threading.Event()

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
-from xsam_edge.runtime.stream.answers import FrameResult
+from xsam_edge.runtime.sinks.pictures import PictureSink, one_picture
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 
 SIZE = (40, 60)
 
@@ -28,26 +28,32 @@ def seen(index: int, *results: Result) -> FrameResult:
 
 
 def test_every_frame_is_written(tmp_path: Path) -> None:
-    assert write_frames(seen(0, result((5, 20))), tmp_path / "out") == [tmp_path / "out" / "000000.jpg"]
-    (path,) = write_frames(seen(1, result()), tmp_path / "out")
+    sink = PictureSink(tmp_path / "out")
+    assert sink.write(seen(0, result((5, 20)))) == [tmp_path / "out" / "000000.jpg"]
+    (path,) = sink.write(seen(1, result()))
     np.testing.assert_allclose(np.asarray(Image.open(path)), 90, atol=2)
-    names = [path.name for path in write_frames(seen(2, result(), result((1, 9))), tmp_path / "out")]
+    names = [path.name for path in sink.write(seen(2, result(), result((1, 9))))]
     assert names == ["000002-1.jpg", "000002-2.jpg"]
+    assert sink.write(Late(3, None, None, 9.0, 0, 5.0, "waiting")) == ()
+    sink.close()
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 def test_frames_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
-    write_frames(seen(7, result((5, 20))), tmp_path)
-    write_frames(seen(1234567, result(), result()), tmp_path)
+    sink = PictureSink(tmp_path)
+    sink.write(seen(7, result((5, 20))))
+    sink.write(seen(1234567, result(), result()))
     for name in ("notes.txt", "12.jpg", "000003.png"):
         (tmp_path / name).write_text("mine")
-    clear_frames(tmp_path)
+    PictureSink(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003.png", "12.jpg", "notes.txt"]
-    clear_frames(tmp_path / "no folder yet")
+    PictureSink(tmp_path / "no folder yet")
+    assert not (tmp_path / "no folder yet").exists()
 
 
 @pytest.mark.parametrize("content", ["a picture", "a text"])
 def test_frames_that_others_wrote_are_not(content: str, tmp_path: Path) -> None:
-    write_frames(seen(0, result()), tmp_path)
+    PictureSink(tmp_path).write(seen(0, result()))
     theirs = tmp_path / "000001.jpg"
     if content == "a picture":
         Image.new("RGB", (5, 5)).save(theirs)
@@ -55,7 +61,7 @@ def test_frames_that_others_wrote_are_not(content: str, tmp_path: Path) -> None:
         theirs.write_text("mine")
     before = theirs.read_bytes()
     with pytest.raises(InputError, match=r"000001\.jpg was not written by this command"):
-        clear_frames(tmp_path)
+        PictureSink(tmp_path)
     assert theirs.read_bytes() == before
     assert (tmp_path / "000000.jpg").exists(), "nothing is removed"
 

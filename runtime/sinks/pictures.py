@@ -1,4 +1,4 @@
-"""The pictures of ``xsam-segment --source``: an overlay ``NNNNNN.jpg`` of every answered frame, and a video's."""
+"""A folder with an overlay ``NNNNNN.jpg`` of every answered frame."""
 
 from __future__ import annotations
 
@@ -12,20 +12,42 @@ from PIL import Image
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.overlay import draw
 from xsam_edge.runtime.results.result import Result
-from xsam_edge.runtime.stream.answers import FrameResult
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 
 _NAME = re.compile(r"[0-9]{6,}(-[0-9]+)?\.jpg")
 _MARK = b"xsam-segment"  # the comment of a picture that this command wrote
 _QUALITY = 90
 
 
-def clear_frames(folder: Path) -> None:
-    """Remove the frames of an earlier run from a folder.
+class PictureSink:
+    """Writes into a folder, which is made with the first picture; the frames of an earlier run are removed.
 
     Raises:
-        InputError: a file has the name of a frame, and is none that this command wrote; nothing is removed.
+        InputError: a file there has the name of a frame, and is none that this class wrote; nothing is removed.
         OSError: a file cannot be removed.
     """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        _clear(folder)
+
+    def write(self, seen: FrameResult | Late) -> Sequence[Path]:
+        """Write the frame with the segments of each result, also where it has none; returns the files."""
+        if seen.late:
+            return ()
+        names = [f"{seen.index:06d}.jpg"]
+        if len(seen.results) > 1:
+            names = [f"{seen.index:06d}-{number}.jpg" for number, _ in enumerate(seen.results, 1)]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for result, name in zip(seen.results, names, strict=True):
+            result.overlay().save(self.folder / name, quality=_QUALITY, comment=_MARK)
+        return [self.folder / name for name in names]
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def _clear(folder: Path) -> None:
     if not folder.is_dir():
         return
     stale = [path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name)]
@@ -34,17 +56,6 @@ def clear_frames(folder: Path) -> None:
             raise InputError(f"{path} was not written by this command; move it, or choose another --output")
     for path in stale:
         path.unlink()
-
-
-def write_frames(seen: FrameResult, folder: Path) -> list[Path]:
-    """Write the frame with the segments of each result, also where it has none; returns the files."""
-    names = [f"{seen.index:06d}.jpg"]
-    if len(seen.results) > 1:
-        names = [f"{seen.index:06d}-{number}.jpg" for number, _ in enumerate(seen.results, 1)]
-    folder.mkdir(parents=True, exist_ok=True)
-    for result, name in zip(seen.results, names, strict=True):
-        result.overlay().save(folder / name, quality=_QUALITY, comment=_MARK)
-    return [folder / name for name in names]
 
 
 def one_picture(results: Sequence[Result]) -> Image.Image:
