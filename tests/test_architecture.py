@@ -115,6 +115,8 @@ ROOMS = {
         "quantized",
         "calibration_study",
         "gpu_check",
+        "gpu_peaks",
+        "roofline",
         "pixels",
         "postprocess",
         "full_size_checkpoint",
