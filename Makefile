@@ -10,7 +10,7 @@ BENCH := benchmark-bundle
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
-	@echo "make test       run the tests, some ten minutes of one core, and print the ten slowest"
+	@echo "make test       run the tests in two processes (JOBS=2), some ten minutes, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
@@ -35,8 +35,10 @@ setup: $(VENV)/.ready
 demo: setup
 	$(BIN)/python examples/demo.py --output $(DEMO)
 
+# Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
+JOBS ?= 2
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10
+	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10 -n $(JOBS) --dist loadfile
 
 test-engines: setup
 	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
