@@ -359,7 +359,7 @@ def _trial(exam: Exam, trials: Trials) -> Trial:
 def _changes(asked: Plan, found: Plan) -> Iterator[str]:
     """What is left of a plan's precisions, where the search had to take a whole one away."""
     if asked.quantizes and not found.quantizes:
-        yield f"the bound holds without integers only: nothing is {precision_of(asked)}"
+        yield f"the bound holds in floating point only: nothing is {precision_of(asked)}"
     if asked.float == "fp16" and found.float == "fp32":
         yield "the bound does not hold with FP16: all floating-point values are FP32"
     if asked.kv_cache is not None and found.kv_cache is None:
