@@ -18,6 +18,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from xsam_edge.benchmarks.flops import work_of
 from xsam_edge.benchmarks.gpu_check.stages import Nominal
 from xsam_edge.benchmarks.gpu_peaks import GPU_PEAKS, GpuPeaks
 from xsam_edge.benchmarks.watch import DECODE, PREFILL, SUFFIX
@@ -108,6 +109,7 @@ def read_products(bundle: Path, manifest: Manifest) -> dict[Precision, dict[str,
     sizes = {str(site.node.name): _elements(site.weight) for found in sites.values() for site in found}
     names = graph_names({name: (graph, graph.initializers) for name, graph in graphs.items()})
     flops = {name: flops_of_nodes(path) for name, path in paths.items()}
+    works = {name: work_of(bundle, manifest, name) for name in contract.GRAPHS}
     found: dict[Precision, dict[str, GraphProducts]] = {}
     for precision in PRECISIONS:
         said = resolve(preset(precision, names.nodes, dialect=manifest.dialect), names)
@@ -118,7 +120,7 @@ def read_products(bundle: Path, manifest: Manifest) -> dict[Precision, dict[str,
                 quantized = said[node].quantized if node in said else None
                 saved = 0.0 if quantized is None else (2 - _CODE_BYTES[quantized]) * sizes[node]
                 products.append(Product(operations, quantized, saved))
-            found[precision][name] = GraphProducts(manifest.work[name], tuple(products))
+            found[precision][name] = GraphProducts(works[name], tuple(products))
     return found
 
 
@@ -175,7 +177,7 @@ def markdown(found: Sequence[Cell]) -> str:
 def _told(cell: Cell) -> str:
     if not cell.ms:
         return "no such products"
-    text = " / ".join(f"{value:.3g}" for value in cell.ms.values())
+    text = " / ".join(f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in cell.ms.values())
     text = text if cell.fits else f"({text})"
     return f"**{text}**" if cell.chosen else text
 
