@@ -41,7 +41,7 @@ test: setup
 	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10 -n $(JOBS) --dist loadfile
 
 test-engines: setup
-	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
+	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10 -n $(JOBS) --dist loadfile
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions
