@@ -151,7 +151,8 @@ def _rows(message: Any, row: int, rows: int) -> Pixels:
         )
     if len(data) < step * rows:
         data = np.concatenate((data, np.zeros(step * rows - len(data), np.uint8)))
-    return data.reshape(rows, step)[:, :row]
+    whole: Pixels = data.reshape(rows, step)
+    return whole[:, :row]
 
 
 def _samples(message: Any, rows: Pixels, size: int) -> NDArray[Any]:
