@@ -45,6 +45,7 @@ _OF_STREAMS = (
     "timeout",
     "strict",
     "save_video",
+    "save_bag",
     "topic",
     "rerun",
 )
@@ -69,6 +70,9 @@ def add_stream_options(options: argparse.ArgumentParser) -> None:
     stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
     stream.add_argument(
         "--save-video", type=file_path, metavar="FILE", help="write the overlays as a video: .mp4, .mov, .mkv or .webm"
+    )
+    stream.add_argument(
+        "--save-bag", type=file_path, metavar="FILE", help="write a bag of ROS 2: .mcap; the same as -o FILE.mcap"
     )
     stream.add_argument(
         "--rerun",
@@ -108,15 +112,15 @@ def check_stream_options(options: argparse.Namespace) -> None:
         raise InputError(f"{options.images[0]} and --source were given together; choose one")
     elif not options.source:
         raise InputError("--source is empty; is a variable of the shell not set?")
-    elif options.overwrite and not (options.output or options.save_video or options.rerun):
+    elif options.overwrite and not (options.output or options.save_video or options.save_bag or options.rerun):
         raise InputError(
-            "--overwrite is for what is written, and --source writes nothing without --output, --save-video or "
-            "--rerun; leave it out"
+            "--overwrite is for what is written, and --source writes nothing without --output, --save-video, "
+            "--save-bag or --rerun; leave it out"
         )
     if options.rerun is not None:
         check_rerun(options.rerun, options.overwrite)
-    if options.output is not None and is_bag(options.output):
-        _check_bag(options)
+    for bag in _bags(options):
+        _check_bag(bag, options)
     if options.save_video is None:
         return
     check_video(options.save_video)
@@ -124,13 +128,20 @@ def check_stream_options(options: argparse.Namespace) -> None:
         raise InputError(f"{options.save_video} already exists; choose another with --save-video, or pass --overwrite")
 
 
-def _check_bag(options: argparse.Namespace) -> None:
+def _bags(options: argparse.Namespace) -> list[Path]:
+    """The bags to write."""
+    named = [] if options.save_bag is None else [options.save_bag]
+    return [options.output, *named] if options.output is not None and is_bag(options.output) else named
+
+
+def _check_bag(bag: Path, options: argparse.Namespace) -> None:
     if options.source is None:
-        raise InputError(f"{options.output} is a bag, which is written of --source; give a folder as --output")
-    check_bag(options.output, options.overwrite)
-    source = Path(options.source).resolve()
-    if options.output.exists() and source in (options.output.resolve(), options.output.resolve().parent):
-        raise InputError(f"{options.output} is read and would be written; choose another with --output")
+        raise InputError(f"{bag} is a bag, which is written of --source; give a folder as --output")
+    check_bag(bag, options.overwrite)
+    if bag.exists() and Path(options.source).resolve() in (bag.resolve(), bag.resolve().parent):
+        raise InputError(f"{bag} is read and would be written; choose another name")
+    if _bags(options).count(bag) > 1:
+        raise InputError(f"{bag} was given as --output and --save-bag; leave one out")
 
 
 def _positive(text: str) -> float:
@@ -190,8 +201,9 @@ def _sinks(options: argparse.Namespace) -> list[FrameSink]:
         sinks.append(VideoSink(options.save_video))
     if options.rerun is not None:
         sinks.append(RerunSink(options.rerun))
-    if options.output is not None:
-        sinks.append(BagSink(options.output) if is_bag(options.output) else PictureSink(options.output))
+    sinks += map(BagSink, _bags(options))
+    if options.output is not None and not is_bag(options.output):
+        sinks.append(PictureSink(options.output))
     return sinks
 
 

@@ -64,7 +64,9 @@ def question(options: argparse.Namespace) -> Question:
             f"{fault}; choose one of --refer, --reason, --things/--stuff, --box/--point/--mask, --describe, --chat"
         )
     (task,) = tasks
-    told = {"overwrite"} if options.rerun is not None else set()  # what takes words as well
+    told = set()  # what takes words as well
+    if options.rerun is not None or options.save_bag is not None:
+        told = {"overwrite"}
     if options.output is not None and is_bag(options.output):
         told = {"overwrite", "output"}
     for name, owners in _BELONGS.items():

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import BackendError, InputError
 from xsam_edge.runtime.ros_messages import fill
 from xsam_edge.runtime.ros_messages.found import found_in, mask_image
@@ -48,9 +49,9 @@ def check_bag(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is not a folder; make it first")
     if path.is_dir():
-        raise InputError(f"{path} is a folder, and one file is written; choose another with --output")
+        raise InputError(f"{path} is a folder, and one file is written; choose another name")
     if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists; choose another with --output, or pass --overwrite")
+        raise InputError(f"{path} already exists; choose another name, or pass --overwrite")
 
 
 class BagSink:
@@ -65,17 +66,19 @@ class BagSink:
     written, a chunk that was begun is taken back and the file is ended without an index.
 
     Raises:
+        InputError: as :func:`check_bag`, except that a file that is there is replaced.
         BackendError: a package of the extra ``bags`` is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = arguments.path("the bag to write", path, "a file's name")
+        check_bag(self.path, overwrite=True)
         self._types, self._store = types(), store()
         try:
             self._mcap = import_module("mcap.writer")
         except ImportError as error:
             raise BackendError(
-                f"{path} needs the package mcap, which cannot be loaded ({error}); run {INSTALL}"
+                f"{self.path} needs the package mcap, which cannot be loaded ({error}); run {INSTALL}"
             ) from error
         self._file: _ChunkFile | None = None
         self._writer: Any = None

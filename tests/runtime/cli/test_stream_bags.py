@@ -68,7 +68,7 @@ def test_a_bag_is_answered_into_a_bag(
     assert [[kind.class_name for kind in message.class_map] for message in names] == [["the largest shape"]] * COUNT
 
     assert main(arguments) == 2
-    assert "already exists; choose another with --output, or pass --overwrite" in capsys.readouterr().err
+    assert "already exists; choose another name, or pass --overwrite" in capsys.readouterr().err
     assert main([*arguments, "--overwrite", "--max-frames", "1"]) == 0
     assert len(read(out)) == 3
     assert "1 of 3  drive-000000" in capsys.readouterr().out
@@ -82,8 +82,10 @@ def test_several_sinks_at_once(
     outputs = ["-o", str(tmp_path / "out.mcap"), "--save-video", str(tmp_path / "out.mp4")]
     assert main([*arguments, *outputs]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"out.mcap", "out.mp4"}
-    assert main([*arguments, "-o", str(tmp_path / "pictures")]) == 0
+    outputs = ["-o", str(tmp_path / "pictures"), "--save-bag", str(tmp_path / "second.mcap")]
+    assert main([*arguments, *outputs]) == 0
     assert len(list((tmp_path / "pictures").iterdir())) == 2
+    assert len(read(tmp_path / "second.mcap")) == 6
     capsys.readouterr()
 
 
@@ -117,7 +119,9 @@ def test_a_full_disk(shapes_bundle: Path, drive: Path, tmp_path: Path, capsys: p
         (["--topic", "/up"], "has no topic /up; it has /camera/image (sensor_msgs/msg/Image, 3 messages)"),
         (["-o", "out.db3"], "out.db3 is no name of a bag to write; end it in .mcap"),
         (["-o", "none/out.mcap"], "none is not a folder; make it first"),
-        (["-o", "DRIVE", "--overwrite"], "is read and would be written; choose another with --output"),
+        (["-o", "DRIVE", "--overwrite"], "is read and would be written; choose another name"),
+        (["-o", "a.mcap", "--save-bag", "a.mcap"], "a.mcap was given as --output and --save-bag; leave one out"),
+        (["--save-bag", "DRIVE"], "already exists; choose another name"),
         (["--reconnect", "2"], "is a bag, which is read once"),
         (["--every-frame"], "--every-frame is of what is live"),
     ],

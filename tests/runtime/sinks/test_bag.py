@@ -157,7 +157,7 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     check_bag(tmp_path / "there.mcap", True)
     for name, said in {
         "out.db3": "end it in .mcap",
-        "there.mcap": "already exists; choose another",
+        "there.mcap": "already exists; choose another name",
         "folder.mcap": "is a folder, and one file",
         "none/out.mcap": "none is not a folder; make it first",
     }.items():
