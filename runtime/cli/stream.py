@@ -53,8 +53,8 @@ _FROM = (
     "a folder of images, a video, a bag of ROS 2, a camera's number or device, a FIFO, - for stdin, a URL or a "
     "GStreamer pipeline"
 )
-# What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
-_QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+# What keeps OpenCV, its FFmpeg and Rerun from printing beside our one line, unless it is set already.
+_QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8", "RUST_LOG": "off"}
 
 
 def add_stream_options(options: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import sys
 import time
@@ -135,6 +136,22 @@ def test_a_chat_is_words(tmp_path: Path) -> None:
     assert not any(chunk.entity_path.startswith("/camera/mask") for chunk in chunks(tmp_path / "out.rrd"))
 
 
+def test_a_full_disk_is_told_at_the_end(tmp_path: Path) -> None:
+    pytest.importorskip("rerun")
+    path = tmp_path / "out.rrd"
+    sink = RerunSink(str(path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
+    try:
+        for index in range(100):
+            sink.write(answer(index, result("cup")))
+        with pytest.raises(InputError, match=r"out.rrd did not take all answers .* that the disk has room"):
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert column(path, "/latency/age", "frame")[0] == 0
+
+
 def test_without_a_viewer_it_ends() -> None:
     pytest.importorskip("rerun")
     with socket.socket() as taken:
@@ -146,7 +163,7 @@ def test_without_a_viewer_it_ends() -> None:
     with pytest.raises(InputError, match=f"--rerun 127.0.0.1:{port} did not take all answers"):
         sink.close()
     sink.close()
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 60
 
 
 def test_how_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.runtime.stream import bags
-from xsam_edge.runtime.errors import ImageError, InputError
+from xsam_edge.runtime.errors import BackendError, ImageError, InputError
 from xsam_edge.runtime.ros_messages import fill
 from xsam_edge.runtime.ros_messages.header import Header
 from xsam_edge.runtime.ros_messages.store import store, types
@@ -241,3 +242,10 @@ def test_played_at_a_rate_it_is_live(tmp_path: Path) -> None:
     assert arrived[0] is not None and arrived[3] == pytest.approx(arrived[0] + 3 / 500)
     bag.stop()
     assert list(bag) == []
+
+
+def test_without_the_package_mcap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bags.mcap(tmp_path / "drive.mcap", list(bags.images()))
+    monkeypatch.setitem(sys.modules, "mcap.reader", None)
+    with pytest.raises(BackendError, match=r"bags need the package mcap.*; run `pip install 'xsam-edge\[bags\]'`"):
+        Bag(path)
