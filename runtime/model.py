@@ -202,7 +202,7 @@ class XSam:
         raised where the stream is iterated, and end it; so is that of the first damaged frame where no other came.
 
         Args:
-            frames: a folder or a video; a camera's number or device, a FIFO, "-" for standard input, a URL or a
+            frames: a folder, a video or a bag; a camera's number or device, a FIFO, "-" for standard input, a URL or a
                 GStreamer pipeline; a source of ``runtime.stream.sources``; any iterable of images or of (seconds,
                 image), whose arrays are not changed afterwards.
             refer: a phrase, or several that are asked of every frame.

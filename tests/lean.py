@@ -10,7 +10,7 @@ from pathlib import Path
 INSTALLS = "is not installed; run `pip install 'xsam-edge[export]'`"
 #: What such an installation lacks.
 ABSENT = ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
-ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy")
+ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy", "rosbags", "mcap", "rerun")
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 

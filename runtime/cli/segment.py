@@ -101,9 +101,13 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--max-new-tokens", type=positive, metavar="N", help="of --describe and --chat")
     out = options.add_argument_group("output")
     out.add_argument(
-        "-o", "--output", type=file_path, metavar="DIR", help=f"default: {OUTPUT}; of --source: nothing is written"
+        "-o",
+        "--output",
+        type=file_path,
+        metavar="DIR",
+        help=f"default: {OUTPUT}; of --source: nothing is written, and FILE.mcap is one file, a bag of ROS 2",
     )
-    out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty, or over a file")
     out.add_argument("--json", action="store_true", help="print one JSON object, of --source one a frame; masks as RLE")
     add_message_options(out)
     add_running_options(options)

@@ -13,6 +13,7 @@ from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.postprocess.readers import Threshold, checked_threshold
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.sinks.bag import is_bag
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,13 @@ def question(options: argparse.Namespace) -> Question:
             f"{fault}; choose one of --refer, --reason, --things/--stuff, --box/--point/--mask, --describe, --chat"
         )
     (task,) = tasks
+    told = set()  # what takes words as well
+    if options.rerun is not None or options.save_bag is not None:
+        told = {"overwrite"}
+    if options.output is not None and is_bag(options.output):
+        told = {"overwrite", "output"}
     for name, owners in _BELONGS.items():
-        if getattr(options, name) not in (None, False) and task not in owners:
+        if getattr(options, name) not in (None, False) and task not in owners and name not in told:
             flag = f"--{options.form}" if name == "form" else "--" + name.replace("_", "-")
             raise InputError(f"{flag} does not apply to {task}, only to {', '.join(owners)}")
     return _READERS[task](options)

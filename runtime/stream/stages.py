@@ -20,12 +20,13 @@ from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
+from xsam_edge.runtime.stream.bag import Bag
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Camera, Folder, Video, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
 
 _ANSWER = "the Result that ask returns, or a list of several"
-_FRAMES = "a folder, a video, what is live, or a collection of images"
+_FRAMES = "a folder, a video, a bag, what is live, or a collection of images"
 
 FrameQuestion = Callable[[Scene], "Result | Sequence[Result]"]
 Frames = str | Path | int | Iterable[Any]
@@ -54,7 +55,7 @@ def stream(
     if latest is None:
         latest = bool(getattr(source, "live", not isinstance(source, Sized)))
     bgr = arguments.flag("bgr", bgr)
-    if bgr and isinstance(source, (Folder, Video, Camera)):
+    if bgr and isinstance(source, (Folder, Video, Bag, Camera)):
         raise InputError("bgr is of arrays, and addresses give none; leave it out")
     policy = Policy(latest, deadline, overlap, clock, strict)
     return FrameStream(source, stages_of(pipeline, language, question, bgr=bgr), policy)

@@ -20,8 +20,8 @@ from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.answers import FrameResult, Late
+from xsam_edge.runtime.stream.frame import SourceFrame
 from xsam_edge.runtime.stream.slot import Slot, relay
-from xsam_edge.runtime.stream.sources import SourceFrame
 
 # A source that is no longer needed and does not return within this many seconds is left to end by itself.
 PATIENCE = 5.0
