@@ -1,4 +1,4 @@
-"""The pictures of ``xsam-segment --source``: an overlay ``NNNNNN.jpg`` of every answered frame, and a video's."""
+"""The files of ``xsam-segment --source``: an overlay ``NNNNNN.jpg`` of every answered frame, a video's, the tracks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,43 @@ from PIL import Image
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.overlay import draw
 from xsam_edge.runtime.results.result import Result
-from xsam_edge.runtime.stream.answers import FrameResult
+from xsam_edge.runtime.stream.answers import FrameResult, Late
+from xsam_edge.runtime.tracking.video_tracks import VideoTracks, is_tracks
 
+TRACKS = "tracks.json"
 _NAME = re.compile(r"[0-9]{6,}(-[0-9]+)?\.jpg")
 _MARK = b"xsam-segment"  # the comment of a picture that this command wrote
 _QUALITY = 90
 
 
+class TracksFile:
+    """``tracks.json``, written when its ``with`` block is left, also where that is by an error or Ctrl-C."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._tracks = path, VideoTracks()
+
+    def add(self, seen: FrameResult | Late) -> None:
+        """Take in a frame."""
+        self._tracks.add(seen.index, seen.results if isinstance(seen, FrameResult) else ())
+
+    def __enter__(self) -> TracksFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._tracks.write(self._path)
+
+
 def clear_frames(folder: Path) -> None:
-    """Remove the frames of an earlier run from a folder.
+    """Remove the frames and the tracks of an earlier run from a folder.
 
     Raises:
-        InputError: a file has the name of a frame, and is none that this command wrote; nothing is removed.
+        InputError: a file has the name of one of them, and is none that this command wrote; nothing is removed.
         OSError: a file cannot be removed.
     """
     if not folder.is_dir():
         return
-    stale = [path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name)]
+    stale = [path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name) or path.name == TRACKS]
     for path in stale:
         if not _is_ours(path):
             raise InputError(f"{path} was not written by this command; move it, or choose another --output")
@@ -57,6 +77,8 @@ def one_picture(results: Sequence[Result]) -> Image.Image:
 
 
 def _is_ours(path: Path) -> bool:
+    if path.name == TRACKS:
+        return is_tracks(path)
     try:
         with Image.open(path) as image:
             return bool(image.info.get("comment") == _MARK)

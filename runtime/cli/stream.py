@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xsam_edge.runtime.cli.common import count, file_path, load_bundle, positive
-from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
+from xsam_edge.runtime.cli.frames import TRACKS, TracksFile, clear_frames, one_picture, write_frames
 from xsam_edge.runtime.cli.messages import is_quiet
 from xsam_edge.runtime.cli.output import check_output
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -23,6 +23,7 @@ from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.recording import Recording, check_video
@@ -40,6 +41,7 @@ _OF_STREAMS = (
     "timeout",
     "strict",
     "save_video",
+    "track",
 )
 _FROM = "a folder of images, a video, a camera's number or device, a FIFO, - for stdin, a URL or a GStreamer pipeline"
 # What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
@@ -56,6 +58,7 @@ def add_stream_options(options: argparse.ArgumentParser) -> None:
     stream.add_argument("--max-frames", type=positive, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
     stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
+    stream.add_argument("--track", action="store_true", help="give what is seen again the same number in all frames")
     stream.add_argument(
         "--save-video", type=file_path, metavar="FILE", help="write the overlays as a video: .mp4, .mov, .mkv or .webm"
     )
@@ -129,17 +132,21 @@ def run_stream(options: argparse.Namespace) -> int:
         clear_frames(options.output)
     latest = False if options.every_frame else None
     how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
-    stream = model.stream(source, ask=task.ask, latest=latest, **how)
+    ask = model.track if options.track else model.stream
+    stream = ask(source, ask=task.ask, latest=latest, **how)
+    tracks = TracksFile(options.output / TRACKS) if options.track and options.output is not None else None
     total = len(source.paths) if isinstance(source, Folder) else None
     start = time.perf_counter()
     ages: list[float] = []
     try:
-        with closing(stream), recording or nullcontext():
+        with tracks or nullcontext(), closing(stream), recording or nullcontext():
             while options.max_frames is None or len(ages) < options.max_frames:
                 if (seen := next(stream, None)) is None:
                     break
                 ages.append(seen.age_ms)
                 pictures = [] if seen.late or options.output is None else write_frames(seen, options.output)
+                if tracks is not None:
+                    tracks.add(seen)
                 if recording is not None and not seen.late:
                     recording.add(one_picture(seen.results), seen.timestamp)
                 told = json.dumps(_entry(seen, pictures), allow_nan=False) if options.json else _line(seen, total)
@@ -183,8 +190,13 @@ def _line(seen: FrameResult | Late, total: int | None) -> str:
 
 
 def _told(result: Result) -> str:
-    segments = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
+    segments = ", ".join(map(_shown, result.segments))
     return segments or result.reason or " ".join(result.text.split()) or "nothing was found"
+
+
+def _shown(segment: Segment) -> str:
+    track = "" if segment.track_id is None else f"#{segment.track_id} "
+    return f"{track}{segment.label or 'segment'} {segment.score:.2f}"
 
 
 def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int) -> str:

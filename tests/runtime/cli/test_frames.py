@@ -1,16 +1,17 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from xsam_edge.runtime.cli.frames import clear_frames, one_picture, write_frames
+from xsam_edge.runtime.cli.frames import TracksFile, clear_frames, one_picture, write_frames
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
-from xsam_edge.runtime.stream.answers import FrameResult
+from xsam_edge.runtime.stream.answers import FrameResult, Late
 
 SIZE = (40, 60)
 
@@ -43,6 +44,27 @@ def test_frames_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     clear_frames(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003.png", "12.jpg", "notes.txt"]
     clear_frames(tmp_path / "no folder yet")
+
+
+def test_tracks_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    with TracksFile(tmp_path / "out" / "tracks.json") as tracks:
+        tracks.add(seen(0, result((5, 20)).tracked([4])))
+        tracks.add(Late(1, None, None, 5.0, 0, 1.0, "waiting"))
+    written = tmp_path / "out" / "tracks.json"
+    (entry,) = json.loads(written.read_text())
+    assert (entry["track_id"], entry["segmentations"][1]) == (4, None)
+    clear_frames(tmp_path / "out")
+    assert not written.exists()
+    written.write_text('[{"id": 3}]')
+    with pytest.raises(InputError, match=r"tracks\.json was not written by this command"):
+        clear_frames(tmp_path / "out")
+    assert written.exists()
+
+
+def test_what_is_tracked_keeps_its_colour_in_one_picture() -> None:
+    left, right = result((0, 20)).tracked([3]), result((40, 60)).tracked([1])
+    both, swapped = (np.asarray(one_picture(results)) for results in ([left, right], [right, left]))
+    np.testing.assert_array_equal(both[30], swapped[30])
 
 
 @pytest.mark.parametrize("content", ["a picture", "a text"])
