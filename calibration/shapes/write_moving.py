@@ -51,7 +51,7 @@ def write_moving(folder: Path, seeds: Sequence[int], length: int, size: int, pro
 
 
 def _annotations(scene: MovingScene, seen: Sequence[dict[int, SeenThing]], first: int) -> list[Json]:
-    found = []
+    found: list[Json] = []
     for identity in sorted({identity for things in seen for identity in things}):
         frames = [things.get(identity) for things in seen]
         shown = scene.movers[identity - 1].thing

@@ -10,13 +10,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from xsam_edge.calibration.page.text import aligned
 from xsam_edge.calibration.shapes.motion import LENGTH, TEST_SEEDS, move
 from xsam_edge.calibration.tracking import detections
-from xsam_edge.calibration.tracking.compare import Frame, frame, measure
+from xsam_edge.calibration.tracking.compare import AnyTracker, Frame, frame, measure
 from xsam_edge.calibration.tracking.greedy import GreedyTracker
 from xsam_edge.runtime.cli.common import Parser, add_running_options, command, file_path, load_bundle, positive
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -64,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Ask, track and print; returns the exit code."""
     kept = TrackerOptions()
-    trackers = {"tracker": Tracker, "greedy": lambda: GreedyTracker(kept, kept.overlap)}
+    trackers: dict[str, Callable[[], AnyTracker]] = {
+        "tracker": Tracker,
+        "greedy": lambda: GreedyTracker(kept, kept.overlap),
+    }
     with ProgressPrinter(sys.stderr, plain=not options.json) as progress:
         if not options.detections.exists():
             running = {"device": options.device, "threads": options.threads, "context": options.context}

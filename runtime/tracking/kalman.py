@@ -106,4 +106,4 @@ def _doubt(before: Floats, found: Floats) -> Floats:
 
 def _scale(places: Floats) -> Floats:
     """[N, 1] pixels, 1 at least: the filter of a box without an extent would take nothing in."""
-    return np.maximum(places[:, 2:].mean(1, keepdims=True), 1.0)
+    return np.asarray(np.maximum(places[:, 2:].mean(1, keepdims=True), 1.0))

@@ -160,18 +160,16 @@ class Tracker:
         known = np.array([life.id is not None for life in self._lives], bool)
         in_sight = np.array([not life.missed for life in self._lives], bool)
 
-        pairs: list[tuple[_Indices, _Indices]] = []
-
-        def match(tracks: _Indices, places: _Indices, least: float, search: float = 0.0) -> None:
-            taken = [np.concatenate(side) for side in zip(*pairs, strict=True)] if pairs else [[], []]
-            left = np.setdiff1d(tracks, taken[0]), np.setdiff1d(places, taken[1])
-            pairs.append(self._match(left[0], found, left[1], least, search))
-
-        match(np.flatnonzero(known), high, options.overlap)
-        match(np.flatnonzero(known & in_sight), low, options.low_overlap)
-        match(np.flatnonzero(known), high, options.overlap, options.search)
-        match(np.flatnonzero(~known), high, options.overlap)
-        tracks, places = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        tracks = places = np.zeros(0, np.intp)
+        for candidates, segments, least, search in (
+            (known, high, options.overlap, 0.0),
+            (known & in_sight, low, options.low_overlap, 0.0),
+            (known, high, options.overlap, options.search),
+            (~known, high, options.overlap, 0.0),
+        ):
+            left = np.setdiff1d(np.flatnonzero(candidates), tracks), np.setdiff1d(segments, places)
+            more = self._match(left[0], found, left[1], least, search)
+            tracks, places = np.concatenate([tracks, more[0]]), np.concatenate([places, more[1]])
         high = np.setdiff1d(high, places)
         self._motion = self._motion.update(tracks, found.boxes[places])
         self._go_on(dict(zip(tracks.tolist(), places.tolist(), strict=True)), found)
