@@ -39,9 +39,9 @@ class Track:
 
     ``id`` counts from 1 and is never used again by a tracker; a "tentative" track, which was not found often enough to
     be one, has none. Of a track that is "seen", ``segment`` is the place of its segment in the result of ``question``;
-    one that is "lost" is out of sight, and ``box``, (x0, y0, x1, y1) in pixels, is where it is expected. ``label`` and
-    ``score`` are those of the segment that was seen last, ``frames`` counts those in which it was seen, and ``missed``
-    the frames since.
+    one that is "lost" is out of sight. ``box``, (x0, y0, x1, y1) in pixels, is where the thing is taken to be, by what
+    was seen in all frames; of one that is lost, where it is expected. ``label`` and ``score`` are those of the segment
+    that was seen last, ``frames`` counts those in which it was seen, and ``missed`` the frames since.
     """
 
     id: int | None
