@@ -16,7 +16,8 @@ def assign(rows: Indices, columns: Indices, gains: NDArray[np.float64]) -> Indic
     """Choose pairs (``rows[i]``, ``columns[i]``), each row and column once at most, of the greatest sum of gains.
 
     All are of one length [P]: the pairs that may be chosen, each once, and what each gains, a number above 0. Returns
-    the indices of those chosen, int [K], in ascending order.
+    the indices of those chosen, int [K], in ascending order. The time that a group takes grows with the cube of its
+    size.
     """
     if not len(gains):
         return np.zeros(0, np.intp)

@@ -12,6 +12,7 @@ from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 
+_FURTHEST = 1e9  # pixels; squares of squares of what is larger are no numbers
 _BLOCK = 1 << 20  # pairs of boxes that are compared at once
 
 
@@ -45,6 +46,8 @@ class Detections:
                 raise InputError(f"{name} hold what is no finite number ({_first_bad(array)}); leave it out")
         if count and not (scores.min() >= 0 and scores.max() <= 1):
             raise InputError(f"scores are from {scores.min():g} to {scores.max():g}; expected 0 to 1")
+        if count and np.abs(boxes).max() > _FURTHEST:
+            raise InputError(f"a box reaches {np.abs(boxes).max():g}; expected pixels, up to {_FURTHEST:g}")
         if (boxes[:, :2] > boxes[:, 2:]).any():
             raise InputError("a box ends before it begins; expected x0 <= x1 and y0 <= y1")
         labels = tuple(self.labels) or (None,) * count

@@ -31,6 +31,7 @@ State = Literal["tentative", "seen", "lost"]
 Ids = tuple["int | None", ...]
 _Indices = NDArray[np.intp]
 _EXPECTED = "a Result, or Detections"
+_LONGEST = 1e6  # seconds; of more than an hour only that it is more than that matters
 
 
 @dataclass(frozen=True)
@@ -191,7 +192,7 @@ class Tracker:
             raise InputError(f"index is {index} after {self._index}; expected one that grows from frame to frame")
         seconds = 0.0 if self._index is None else (index - self._index) / self.options.rate
         if time is not None and self._time is not None and time >= self._time:
-            seconds = time - self._time
+            seconds = min(time - self._time, _LONGEST)
         self._time, self._index = time, index
         return seconds
 

@@ -18,6 +18,7 @@ BOX = [[0.0, 0.0, 10.0, 10.0]]
     [
         ({"boxes": [[0, 0, float("nan"), 1]]}, r"boxes hold what is no finite number \(nan at \[0, 2\]\)"),
         ({"boxes": [[0, 0, float("inf"), 1]]}, "inf at"),
+        ({"boxes": [[0, 0, 1e12, 1]]}, "a box reaches 1e[+]12; expected pixels, up to 1e[+]09"),
         ({"scores": [float("nan")]}, "scores hold what is no finite number"),
         ({"scores": [1.5]}, "scores are from 1.5 to 1.5; expected 0 to 1"),
         ({"scores": [0.5, 0.5]}, "expected a score for each of 1 boxes"),

@@ -212,10 +212,10 @@ def test_anything_may_come() -> None:
     tracker, used = Tracker(), set()
     for _ in range(60):
         count = int(rng.integers(0, 12))
-        boxes = rng.uniform(-1e4, 1e4, (count, 4)) * 10.0 ** rng.integers(-6, 6)
+        boxes = rng.uniform(-1e4, 1e4, (count, 4)) * 10.0 ** rng.integers(-6, 5)
         boxes[:, 2:] = np.maximum(boxes[:, :2], boxes[:, 2:])
         size = tuple(int(side) for side in rng.integers(1, 5000, 2))
-        time = float(rng.choice([0.0, 1e-9, 5.0, 1e12])) if rng.random() < 0.5 else None
+        time = float(rng.choice([0.0, 1e-9, 5.0, 1e12, -1e308, 1e308])) if rng.random() < 0.5 else None
         ids = tracker.update(Detections(boxes, rng.random(count), rng.choice(["a", "b"], count), size=size), time)
         given = [track for track in ids if track is not None]
         assert len(ids) == count and len(set(given)) == len(given)
