@@ -23,6 +23,7 @@ from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.calibration.shapes import __main__ as shapes
 from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
+from xsam_edge.calibration.tracking import __main__ as tracking
 from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
@@ -42,6 +43,7 @@ PARSERS: dict[str, Callable[[], object]] = {
     "python -m xsam_edge.benchmarks.gpu_check": gpu_check.parser,
     "python -m xsam_edge.benchmarks.verification": verification.parser,
     "python -m xsam_edge.calibration.shapes": shapes.parser,
+    "python -m xsam_edge.calibration.tracking": tracking.parser,
 }
 _FENCED = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -90,6 +90,7 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "reconnect": (f"{REFER} --reconnect 5",),
         "timeout": (f"{REFER} --timeout 5",),
         "save-video": (f"{REFER} --save-video out.mp4",),
+        "track": (f"{REFER} --track", "nowhere --source FOLDER --chat a --track"),
         "panoptic": (f"{REFER} --panoptic",),
         "instances": (f"{REFER} --instances",),
         "semantic": (f"{REFER} --semantic",),

@@ -22,10 +22,12 @@ from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.sinks.bag import BagSink, check_bag, is_bag
 from xsam_edge.runtime.sinks.base import FrameSink
 from xsam_edge.runtime.sinks.pictures import PictureSink
 from xsam_edge.runtime.sinks.rerun import SPAWN, RerunSink, check_rerun
+from xsam_edge.runtime.sinks.tracks import TrackSink
 from xsam_edge.runtime.sinks.video import VideoSink
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.bag import Bag
@@ -48,6 +50,7 @@ _OF_STREAMS = (
     "save_bag",
     "topic",
     "rerun",
+    "track",
 )
 _FROM = (
     "a folder of images, a video, a bag of ROS 2, a camera's number or device, a FIFO, - for stdin, a URL or a "
@@ -68,6 +71,7 @@ def add_stream_options(options: argparse.ArgumentParser) -> None:
     stream.add_argument("--max-frames", type=positive, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
     stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
+    stream.add_argument("--track", action="store_true", help="give what is seen again the same number in all frames")
     stream.add_argument(
         "--save-video", type=file_path, metavar="FILE", help="write the overlays as a video: .mp4, .mov, .mkv or .webm"
     )
@@ -171,7 +175,8 @@ def run_stream(options: argparse.Namespace) -> int:
         model = load_bundle(options.bundle, progress, verify=options.verify, **running)
     latest = False if options.every_frame else None
     how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
-    stream = model.stream(source, ask=task.ask, latest=latest, **how)
+    ask = model.track if options.track else model.stream
+    stream = ask(source, ask=task.ask, latest=latest, **how)
     total = len(source.paths) if isinstance(source, Folder) else source.count if isinstance(source, Bag) else None
     start = time.perf_counter()
     ages: list[float] = []
@@ -204,6 +209,8 @@ def _sinks(options: argparse.Namespace) -> list[FrameSink]:
     sinks += map(BagSink, _bags(options))
     if options.output is not None and not is_bag(options.output):
         sinks.append(PictureSink(options.output))
+        if options.track:
+            sinks.append(TrackSink(options.output))
     return sinks
 
 
@@ -239,8 +246,13 @@ def _line(seen: FrameResult | Late, total: int | None) -> str:
 
 
 def _told(result: Result) -> str:
-    segments = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
+    segments = ", ".join(map(_shown, result.segments))
     return segments or result.reason or " ".join(result.text.split()) or "nothing was found"
+
+
+def _shown(segment: Segment) -> str:
+    track = "" if segment.track_id is None else f"#{segment.track_id} "
+    return f"{track}{segment.label or 'segment'} {segment.score:.2f}"
 
 
 def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int) -> str:

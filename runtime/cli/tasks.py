@@ -39,6 +39,7 @@ _BELONGS = {
     "max_new_tokens": ("describe", "chat"),
     "output": _SEGMENTING,
     "save_video": _SEGMENTING,
+    "track": _SEGMENTING,
     "overwrite": _SEGMENTING,
 }
 

@@ -19,6 +19,7 @@ from xsam_edge.runtime.ros_messages.store import INSTALL, store, types
 from xsam_edge.runtime.sinks.base import segments, words
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.bag import Recorded
+from xsam_edge.runtime.stream.tracked import TrackedFrame
 
 ENDING = ".mcap"
 # Topic -> type.
@@ -94,7 +95,7 @@ class BagSink:
         header, bag_ns = _times(seen)
         messages = [("/xsam/text", fill.text_message(self._types, text)) for text in words(seen.results)]
         if segments(seen.results):
-            found = found_in(seen.results)
+            found = found_in(seen.results, tracked=isinstance(seen, TrackedFrame))
             pixels = mask_image(found, seen.result.image_size)
             messages += [
                 ("/xsam/label_info", fill.label_info_message(self._types, header, found)),

@@ -15,6 +15,7 @@ from xsam_edge.runtime.results.overlay import palette
 from xsam_edge.runtime.ros_messages.found import Found, found_in, mask_image
 from xsam_edge.runtime.sinks.base import segments, words
 from xsam_edge.runtime.stream.answers import FrameResult, Late
+from xsam_edge.runtime.stream.tracked import TrackedFrame
 
 SPAWN, ENDING = "spawn", ".rrd"
 _ADDRESS = re.compile(r"(rerun(\+https?)?://[^/]+/proxy)|((?:[\w.-]+|\[[0-9a-fA-F:]+\]):[0-9]+)")
@@ -94,7 +95,7 @@ class RerunSink:
             image = self._rerun.Image(np.asarray(picture.convert("RGB")))
             self._log(f"{_CAMERA}/image", image.compress(jpeg_quality=_QUALITY))
         if segments(seen.results):
-            self._log_segments(found_in(seen.results), seen.result.image_size)
+            self._log_segments(seen)
         return ()
 
     def close(self) -> None:
@@ -139,25 +140,31 @@ class RerunSink:
         else:
             self._recording.set_time("stamp", duration=np.timedelta64(stamp, "ns"))
 
-    def _log_segments(self, found: Sequence[Found], size: tuple[int, int]) -> None:
-        classes = [self._class_of(thing) for thing in found]
+    def _log_segments(self, seen: FrameResult) -> None:
+        """Masks and boxes, coloured by identities where frames are tracked, else by labels."""
+        tracked = isinstance(seen, TrackedFrame)
+        found = found_in(seen.results, tracked=tracked)
+        names = [f"#{thing.id} {thing.label}" if tracked else thing.label for thing in found]
+        classes = [
+            self._class_of(name, thing.id if tracked else None) for name, thing in zip(names, found, strict=True)
+        ]
         by_class = [Found(number, thing.segment) for number, thing in zip(classes, found, strict=True)]
-        self._log(f"{_CAMERA}/mask", self._rerun.SegmentationImage(mask_image(by_class, size)))
+        self._log(f"{_CAMERA}/mask", self._rerun.SegmentationImage(mask_image(by_class, seen.result.image_size)))
         boxes = self._rerun.Boxes2D(
             centers=np.array([thing.centre for thing in found], np.float32).reshape(-1, 2),
             sizes=np.array([thing.size for thing in found], np.float32).reshape(-1, 2),
-            labels=[f"{thing.label} {thing.score:.2f}" for thing in found],
+            labels=[f"{name} {thing.score:.2f}" for name, thing in zip(names, found, strict=True)],
             class_ids=classes,
         )
         self._log(f"{_CAMERA}/boxes", boxes)
 
-    def _class_of(self, thing: Found) -> int:
-        """The number by which a thing is coloured: that of its label, until things have identities of their own."""
-        if thing.label not in self._classes:
-            self._classes[thing.label] = len(self._classes) + 1
-            context = [(number, label, palette(number - 1)) for label, number in self._classes.items()]
+    def _class_of(self, name: str, number: int | None) -> int:
+        """The number by which a thing of this name is coloured, its own or the next."""
+        if name not in self._classes:
+            self._classes[name] = len(self._classes) + 1 if number is None else number
+            context = [(known, label, palette(known - 1)) for label, known in self._classes.items()]
             self._recording.log(_CAMERA, self._rerun.AnnotationContext(context), static=True, strict=True)
-        return self._classes[thing.label]
+        return self._classes[name]
 
     def _log(self, entity: str, values: Any) -> None:
         self._recording.log(entity, values, strict=True)

@@ -90,7 +90,9 @@ class FrameStream(Iterator["FrameResult | Late"]):
             # One ahead and no more: an encoded frame that is thrown away is the dearest.
             self._slots.append(Slot[_Item](latest=False))
         # A function of the module: one of the object would keep an abandoned stream, and its threads, alive.
-        self._items = _deliver(frames, stages, policy, self.counts, self._slots)
+        self._items: Generator[FrameResult | Late, None, None] = _deliver(
+            frames, stages, policy, self.counts, self._slots
+        )
         self._iterating = threading.Lock()
 
     def __next__(self) -> FrameResult | Late:
