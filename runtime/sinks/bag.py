@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -102,20 +102,22 @@ class BagSink:
                 ("/xsam/detections", fill.detections_message(self._types, header, found)),
                 ("/xsam/mask_image", fill.image_message(self._types, header, pixels)),  # the largest, so a chunk's last
             ]
-        for topic, message in messages:
-            content = bytes(self._store.serialize_cdr(message, TOPICS[topic]))
-            self._writer.add_message(self._channels[topic], bag_ns, content, bag_ns)
-        self._save()
+        contents = [(topic, bytes(self._store.serialize_cdr(message, TOPICS[topic]))) for topic, message in messages]
+        with self._whole() as file:
+            for topic, content in contents:
+                self._writer.add_message(self._channels[topic], bag_ns, content, bag_ns)
+            file.save()
         return ()
 
     def close(self) -> None:
         """Write what is left, and the index."""
-        if self._closed or self._writer is None or self._file is None:
+        if self._closed or self._writer is None:
             return
         self._closed = True
-        self._writer.finish()
-        self._save()
-        self._file.close()
+        with self._whole() as file:
+            self._writer.finish()
+            file.save()
+            file.close()
 
     def _open(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -127,21 +129,20 @@ class BagSink:
             schema = self._writer.register_schema(kind, "ros2msg", definition.encode())
             self._channels[topic] = self._writer.register_channel(topic, "cdr", schema)
 
-    def _save(self) -> None:
+    @contextmanager
+    def _whole(self) -> Iterator[_ChunkFile]:
+        """The file; where an error, or Ctrl-C, leaves something half done, that is taken back and the file ended."""
         assert self._file is not None
         try:
-            self._file.save()
-        except OSError:
+            yield self._file
+        except BaseException:
             self._closed = True
-            with suppress(OSError):
-                self._file.write(_end())
-                self._file.save()
-            self._file.close()
+            self._file.give_up(_end())
             raise
 
 
 class _ChunkFile:
-    """A file that grows by whole chunks: what is written comes into it by ``save``, completely or not at all."""
+    """A file that grows by whole chunks: what is written comes into it by ``save``."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -157,18 +158,25 @@ class _ChunkFile:
         return self._size + len(self._waiting)
 
     def save(self) -> None:
-        """Raises OSError, with the file's name, where it does not fit; then nothing of it is there or waits."""
-        data, self._waiting = bytes(self._waiting), bytearray()
+        """Raises OSError, with the file's name, where it does not fit."""
         done = 0
         try:
-            while done < len(data):
-                done += self._file.write(data[done:])
+            while done < len(self._waiting):
+                done += self._file.write(bytes(self._waiting[done:]))
         except OSError as error:
-            with suppress(OSError):
-                self._file.truncate(self._size)
-                self._file.seek(self._size)
             raise OSError(error.errno, os.strerror(error.errno or 0), str(self._path)) from error
-        self._size += len(data)
+        self._size, self._waiting = self._size + done, bytearray()
+
+    def give_up(self, end: bytes) -> None:
+        """Close it behind what was saved, with ``end`` where there is room for it; a file of nothing is removed."""
+        with suppress(OSError):
+            self._file.truncate(self._size)
+            self._file.seek(self._size)
+            if self._size and self._file.write(end) < len(end):
+                self._file.truncate(self._size)
+        self.close()
+        if not self._size:
+            self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._file.close()

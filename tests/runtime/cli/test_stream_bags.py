@@ -111,6 +111,7 @@ def test_a_full_disk(shapes_bundle: Path, drive: Path, tmp_path: Path, capsys: p
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert capsys.readouterr().err == f"xsam-segment: error: {out}: File too large\n"
+    assert not out.exists(), "of a file without a frame nothing is left"
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,30 @@ def test_a_process_that_is_killed_leaves_what_it_wrote(tmp_path: Path) -> None:
         next(frames)
 
 
+@pytest.mark.parametrize("where", ["add_message", "serialize", "save"])
+def test_an_interrupted_frame_is_taken_back(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "out.mcap"
+    sink = BagSink(path)
+    for index in range(2):
+        sink.write(answer(result((600, 800)), index=index))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if where == "add_message":
+        monkeypatch.setattr(sink._writer, "add_message", interrupt)
+    elif where == "serialize":
+        monkeypatch.setattr("xsam_edge.runtime.sinks.bag.mask_image", interrupt)
+    else:
+        monkeypatch.setattr(sink._file, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        sink.write(answer(result((600, 800)), index=2))
+    monkeypatch.undo()
+    sink.close()
+    masks = [time for topic, time, _ in read(path) if topic == "/xsam/mask_image"]
+    assert masks == [BAG_NS, BAG_NS + 1]
+
+
 def test_a_full_disk_leaves_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "out.mcap"
     limit = 400_000
