@@ -169,7 +169,8 @@ def _to_8_bits(values: NDArray[Any], low: float, high: float) -> Pixels:
     if low == high:
         return (values >> 8).astype(np.uint8)
     scaled = np.rint((values.astype(np.float32) - low) * (255 / (high - low)))
-    return np.clip(scaled, 0, 255).astype(np.uint8)
+    eight_bits: Pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    return eight_bits
 
 
 def _decompressed(message: Any, low: float, high: float) -> Pixels:

@@ -188,7 +188,8 @@ def _end() -> bytes:
     builder = stream.RecordBuilder()
     records.DataEnd(0).write(builder)
     records.Footer(0, 0, 0).write(builder)
-    return bytes(builder.end()) + import_module("mcap.writer").MCAP0_MAGIC
+    magic: bytes = import_module("mcap.writer").MCAP0_MAGIC
+    return bytes(builder.end()) + magic
 
 
 def _times(seen: FrameResult) -> tuple[Header, int]:

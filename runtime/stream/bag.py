@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import ImageError, InputError
@@ -141,7 +141,7 @@ class _Rosbags:
     """A bag as the package rosbags reads it: a folder by its description, or a file of SQLite."""
 
     def __init__(self, path: Path) -> None:
-        self._open = lambda: import_module("rosbags.rosbag2").Reader(path)
+        self._path = path
         self.topics: Topics = {}
         try:
             with self._open() as reader:
@@ -150,6 +150,10 @@ class _Rosbags:
                     self.topics[connection.topic] = known, count + connection.msgcount
         except Exception as error:  # libraries raise anything on damaged data
             raise DamageError(_text(error)) from error
+
+    def _open(self) -> Any:
+        library: Any = import_module("rosbags.rosbag2")
+        return library.Reader(self._path)
 
     def messages(self, topic: str) -> Messages:
         try:

@@ -108,5 +108,5 @@ def test_errors_end_it() -> None:
 
 def test_wrong_tracks_are_named() -> None:
     with pytest.raises(InputError, match="a track is 3"):
-        TrackedFrame(0, None, None, 0.0, 0, {}, (result(),), [3])  # type: ignore[arg-type]
+        TrackedFrame(0, None, None, 0.0, 0, {}, (result(),), tracks=[3])  # type: ignore[arg-type]
     assert TrackedFrame(0, None, None, 0.0, 0, {}, (result(),)).tracks == ()
