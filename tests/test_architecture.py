@@ -119,6 +119,7 @@ ROOMS = {
         "postprocess",
         "full_size_checkpoint",
         "verification",
+        "serve_load",
         "cli",
     ),
 }

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from xsam_edge.benchmarks import cli as bench
-from xsam_edge.benchmarks import verification
+from xsam_edge.benchmarks import serve_load, verification
 from xsam_edge.benchmarks.gpu_check import __main__ as gpu_check
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.calibration.shapes import __main__ as shapes
@@ -42,6 +42,7 @@ PARSERS: dict[str, Callable[[], object]] = {
     "xsam-verify": verify.parser,
     "xsam-bench": bench.parser,
     "python -m xsam_edge.benchmarks.gpu_check": gpu_check.parser,
+    "python -m xsam_edge.benchmarks.serve_load": serve_load.parser,
     "python -m xsam_edge.benchmarks.verification": verification.parser,
     "python -m xsam_edge.calibration.shapes": shapes.parser,
 }

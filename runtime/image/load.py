@@ -42,8 +42,7 @@ def load_image(source: ImageSource, *, bgr: bool = False, max_pixels: int | None
     is, not copied.
 
     Raises InputError for an array of another type or shape and an image of more than ``max_pixels``, by default
-    ``MAX_PIXELS``, ImageError for a
-    path that is missing, empty, not an image or damaged.
+    ``MAX_PIXELS``; ImageError for a path that is missing, empty, not an image or damaged.
     """
     if isinstance(source, np.ndarray) and not is_content(source):
         return _from_array(source, bgr)

@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.serve import metrics, schema
 from xsam_edge.runtime.serve.access import Access
@@ -86,7 +87,7 @@ def _add_errors(app: FastAPI) -> None:
             RequestError(error.status_code, hints.get(error.status_code, error.detail), None, None, error.headers)
         )
 
-    for kind in (RequestError, ValueError, MemoryError, Exception):  # InputError is a ValueError
+    for kind in (RequestError, InputError):
         app.add_exception_handler(kind, failed)
     app.add_exception_handler(HTTPException, refused)
 
@@ -125,7 +126,7 @@ def _add_questions(app: FastAPI, service: Service, prefixes: Sequence[str]) -> N
 async def _segmented(service: Service, asked: Segmentation, began: float) -> bytes:
     async with service.picture(asked.picture, asked.scene) as kept:
         answered = await service.answer(kept, asked.question)
-        timings = service.timings(answered, kept, began)
+        timings = service.timings(answered, began)
         height, width = kept.size
         facts = {
             "model": service.name,

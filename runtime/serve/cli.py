@@ -134,13 +134,14 @@ def run(options: argparse.Namespace) -> int:
             scene_bytes=limits.scene_bytes,
         )
     name = options.name or options.bundle.resolve().name
-    with model:
-        app = make_app(model, name, access, limits, options.allow_url_prefix, package_version())
-        if not is_quiet(options):
-            host, port = listening.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            print(f"{name} is served at http://{shown}:{port}", file=sys.stderr, flush=True)
-        server.run(server.make_server(app, options.host, options.port, limits), listening)
+    app = make_app(model, name, access, limits, options.allow_url_prefix, package_version())
+    if not is_quiet(options):
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"{name} is served at http://{shown}:{port}", file=sys.stderr, flush=True)
+    server.run(server.make_server(app, options.host, options.port, limits), listening)
+    if app.state.service.worker.ended:  # closing waits for a question that took longer than the end may
+        model.close()
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -12,8 +13,10 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 
 from xsam_edge.runtime.serve.access import Access
-from xsam_edge.runtime.serve.failures import RequestError
+from xsam_edge.runtime.serve.failures import RequestError, as_failure
 from xsam_edge.runtime.serve.service import Service
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
@@ -68,8 +71,12 @@ class Hosts:
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
                 self._access.check_origin(headers.get("origin"), headers.get("host"))
             await self._app(scope, receive, send_with_headers)
-        except RequestError as failure:
-            await failure_response(failure)(scope, receive, send_with_headers)
+        except Exception as error:
+            failure = as_failure(error)
+            if failure.status == 500:
+                _log.error("a request failed", exc_info=error)
+            if status == _GONE:  # nothing was sent yet
+                await failure_response(failure)(scope, receive, send_with_headers)
         finally:
             path = getattr(scope.get("route"), "path", "other")
             self._service.metrics.requests.add(path, str(status))

@@ -23,7 +23,7 @@ _ID_BYTES = 12
 class Kept:
     """A picture: prepared at first, a scene once the model's thread encoded it.
 
-    ``size`` is (height, width) in pixels, ``nbytes`` what its pixels take.
+    ``size`` is (height, width) in pixels.
     """
 
     def __init__(self, id: str, digest: bytes, prepared: Prepared) -> None:
@@ -32,10 +32,15 @@ class Kept:
         self.scene: Scene | None = None
         width, height = prepared.image.size
         self.size = height, width
-        self.nbytes = height * width * _CHANNELS
         self.used = 0.0
         self.users = 0
         self.dropped = False
+
+    @property
+    def nbytes(self) -> int:
+        """What its pixels take, those that were made for the encoder among them until it is a scene."""
+        made = None if self.prepared is None else self.prepared.pixels
+        return self.size[0] * self.size[1] * _CHANNELS + (made.vision.nbytes + made.mask.nbytes if made else 0)
 
     def close(self) -> None:
         """Free the scene; what asks it still is answered."""

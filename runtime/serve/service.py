@@ -116,7 +116,7 @@ class Service:
         self.metrics.batches.observe(answered.batch)
         return answered
 
-    def timings(self, answered: Answered, kept: Kept, began: float) -> dict[str, float]:
+    def timings(self, answered: Answered, began: float) -> dict[str, float]:
         """Milliseconds by stage of one request: those of looking only where it was looked at for this one."""
         stages = {"waiting": answered.waited_ms}
         for index, result in enumerate(answered.results):

@@ -36,7 +36,7 @@ async def talk(service: Service, asked: Chat, request: Request, began: float) ->
 async def _whole(service: Service, asked: Chat, began: float) -> Response:
     async with service.picture(asked.picture, asked.scene) as kept:
         answered = await service.answer(kept, asked.question)
-        timings = service.timings(answered, kept, began)
+        timings = service.timings(answered, began)
         body = await service.in_thread(lambda: _rendered(service, asked, kept, answered, timings))
         service.count(timings)
         return Response(body, media_type="application/json")
@@ -133,7 +133,7 @@ class _Talking:
         (result,) = answered.results
         content, language = chat.content_of(result), service.model.language
         left = content[len(self._sent) :] if content.startswith(self._sent) else ""
-        timings = service.timings(answered, kept, self._began)
+        timings = service.timings(answered, self._began)
         service.count(timings)
         beside = await service.in_thread(lambda: _beside(asked, kept, answered, timings))
         parts = [chat.chunk(self._id, name, {"content": left})] if left else []

@@ -87,6 +87,11 @@ class Worker:
         """Whether questions are answered."""
         return self._thread.is_alive() and not self._ended
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing uses the model any more."""
+        return not self._thread.is_alive()
+
     def submit(self, job: Job) -> None:
         """Have a question answered."""
         with self._changed:

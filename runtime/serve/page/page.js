@@ -19,7 +19,7 @@ let camera = null;
 
 const stage = new Stage($("canvas"), () => {
   const count = { box: 0, point: 0, stroke: 0 };
-  for (const { kind } of stage?.marks || []) count[kind] += 1;
+  for (const { kind } of stage.marks) count[kind] += 1;
   const told = [["box", "boxes"], ["point", "points"], ["stroke", "strokes"]]
     .filter(([kind]) => count[kind]).map(([kind, many]) => `${count[kind]} ${count[kind] === 1 ? kind : many}`);
   $("regions").textContent = told.length ? `${told.join(", ")}.` : "Nothing is marked yet.";
@@ -228,7 +228,7 @@ for (const kind of ["dragover", "drop", "dragleave"]) {
 async function greet() {
   try {
     const [model] = (await models()).data;
-    $("model").textContent = `${model.id} · ${model.variant} · ${model.precision}`;
+    $("model").textContent = [...new Set([model.id, model.variant, model.precision])].join(" · ");
   } catch (error) {
     $("model").textContent = error.status === 401 ? "wants a token" : error.message;
     if (error.status === 401) $("token-box").open = true;

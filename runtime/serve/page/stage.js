@@ -14,7 +14,8 @@ export class Stage {
     this.cursor = null;
     this.corner = null;
     this.frame = 0;
-    this.clear();
+    this.marks = [];
+    this.started = null;
     canvas.addEventListener("pointerdown", (event) => this.down(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.up(event));

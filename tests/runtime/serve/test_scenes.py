@@ -25,7 +25,7 @@ class Closing:
 
 
 def prepared(width: int = 10, height: int = 10) -> Any:
-    return SimpleNamespace(image=SimpleNamespace(size=(width, height)))
+    return SimpleNamespace(image=SimpleNamespace(size=(width, height)), pixels=None)
 
 
 def add(scenes: Scenes, name: bytes, **size: int) -> Kept:
