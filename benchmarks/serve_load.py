@@ -207,7 +207,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     with server(options.bundle, "--max-requests", str(TOGETHER), *running) as served:
         served.look(pictures.new(), phrase)
         many = OVERLOAD * TOGETHER
-        sent = [request(phrase, image=pictures.new()) for _ in range(4 * many)]
+        sent = [request(phrase, image=pictures.new()) for _ in range(2 * many)]
         statuses = Counter(asyncio.run(load(served.port, sent, many)).statuses)
     result["overload"] = {"clients": many, "taken": TOGETHER, "statuses": dict(sorted(statuses.items()))}
     return result | {"bundle": str(options.bundle), "environment": environment.describe(usable_cores())}

@@ -45,7 +45,7 @@ def load_image(source: ImageSource, *, bgr: bool = False, max_pixels: int | None
     ``MAX_PIXELS``; ImageError for a path that is missing, empty, not an image or damaged.
     """
     if isinstance(source, np.ndarray) and not is_content(source):
-        return _from_array(source, bgr)
+        return _from_array(source, bgr, max_pixels)
     if bgr:
         raise InputError(f"bgr is of arrays of pixels, and the image is {arguments.found(source)}; leave bgr out")
     if isinstance(source, Image.Image):
@@ -131,7 +131,7 @@ def _decoded(image: Image.Image, name: str, max_pixels: int | None) -> Image.Ima
     width, height = image.size
     if width < 1 or height < 1:
         raise InputError(f"{name} is {width} x {height} pixels; at least 1 x 1 is needed")
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    limit = _limit(max_pixels)
     if width * height > limit:
         raise InputError(f"{name} is {width} x {height} pixels, more than the limit of {limit}; scale it down first")
     try:
@@ -141,6 +141,10 @@ def _decoded(image: Image.Image, name: str, max_pixels: int | None) -> Image.Ima
             f"{name} is truncated or damaged ({type(error).__name__}: {error}); save the image again"
         ) from error
     return image
+
+
+def _limit(max_pixels: int | None) -> int:
+    return MAX_PIXELS if max_pixels is None else max_pixels
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -185,7 +189,7 @@ def _high_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return out
 
 
-def _from_array(array: npt.NDArray[Any], bgr: bool) -> Image.Image:
+def _from_array(array: npt.NDArray[Any], bgr: bool, max_pixels: int | None) -> Image.Image:
     if array.dtype != np.uint8:
         raise InputError(f"an image array must be uint8 (0..255), not {array.dtype}; scale and convert it first")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
@@ -195,8 +199,9 @@ def _from_array(array: npt.NDArray[Any], bgr: bool) -> Image.Image:
     height, width = array.shape[:2]
     if height < 1 or width < 1:
         raise InputError(f"the image array is {height} x {width}; at least 1 x 1 is needed")
-    if height * width > MAX_PIXELS:
-        raise InputError(f"the image array is {height} x {width}, more than the limit of {MAX_PIXELS} pixels")
+    limit = _limit(max_pixels)
+    if height * width > limit:
+        raise InputError(f"the image array is {height} x {width}, more than the limit of {limit} pixels")
     if array.ndim == 3:
         array = array[..., 0] if array.shape[2] == 1 else array[..., 2::-1] if bgr else array[..., :3]
     return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the image array")

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 
 from xsam_edge.runtime import encoding
 from xsam_edge.runtime.errors import InputError
@@ -71,21 +72,21 @@ class Worker:
 
     def __init__(self, model: XSam, batch: int) -> None:
         self._model, self._batch = model, batch
-        self._waiting: deque[Job] = deque()
-        self._changed = threading.Condition()
-        self._ended = False
+        self._coming: SimpleQueue[Job | None] = SimpleQueue()  # None where the thread is only to look up
+        self._waiting: deque[Job] = deque()  # the thread's own
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="xsam-serve-model", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
         """Questions that wait for their turn."""
-        return len(self._waiting)
+        return len(self._waiting) + self._coming.qsize()
 
     @property
     def alive(self) -> bool:
         """Whether questions are answered."""
-        return self._thread.is_alive() and not self._ended
+        return self._thread.is_alive() and not self._closed
 
     @property
     def ended(self) -> bool:
@@ -94,34 +95,37 @@ class Worker:
 
     def submit(self, job: Job) -> None:
         """Have a question answered."""
-        with self._changed:
-            self._waiting.append(job)
-            self._changed.notify()
+        self._coming.put(job)
 
     def close(self, seconds: float) -> None:
         """Cancel what waits, and end the thread once its question is answered, or leave it alone after ``seconds``."""
-        with self._changed:
-            self._ended = True
-            waiting, self._waiting = list(self._waiting), deque()
-            self._changed.notify()
-        for job in waiting:
-            job.abandon()
+        self._closed = True
+        self._coming.put(None)
         self._thread.join(seconds)
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                while not self._waiting and not self._ended:
-                    self._changed.wait()
-                if self._ended:
-                    return
-                jobs = self._next()
-            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            self._gather()
+            if self._closed:
+                for job in self._waiting:
+                    job.abandon()
+                return
+            jobs = [job for job in self._next() if job.future.set_running_or_notify_cancel()]
             if jobs:
                 self._answer(jobs)
 
+    def _gather(self) -> None:
+        """Take what came, and wait for something where nothing waits."""
+        block = not self._waiting
+        while block or not self._coming.empty():
+            if (job := self._coming.get()) is not None:
+                self._waiting.append(job)
+            block = False
+
     def _next(self) -> list[Job]:
         """The first that waits, and those that can be answered with it."""
+        if not self._waiting:
+            return []
         first = self._waiting.popleft()
         jobs, key = [first], first.question.batch_key
         if key is None:
