@@ -6,13 +6,14 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: test-browser benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests in two processes (JOBS=2), some ten minutes, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
+	@echo "make test-browser  run the tests of xsam-serve's page in Chromium, which must be installed"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -37,11 +38,17 @@ demo: setup
 
 # Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
 JOBS ?= 2
+QUICK := not slow and not gpu and not engines and not browser
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10 -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "$(QUICK)" --durations=10 -n $(JOBS) --dist loadfile
 
 test-engines: setup
 	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10 -n $(JOBS) --dist loadfile
+
+# Playwright drives the system's Chromium (`apt-get install chromium`) and downloads none of its own.
+test-browser: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check 'playwright>=1.50'
+	$(BIN)/python -m pytest -m browser -rs tests/runtime/serve
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions

@@ -11,6 +11,7 @@ INSTALLS = "is not installed; run `pip install 'xsam-edge[export]'`"
 #: What such an installation lacks.
 ABSENT = ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
 ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy", "rosbags", "mcap", "rerun")
+ABSENT += ("fastapi", "uvicorn", "python_multipart")
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -25,7 +26,9 @@ class Case:
     also: str = ""
 
 
-HELP = tuple(Case((f"xsam-{name}", "--help")) for name in ("export", "segment", "verify", "doctor", "eval", "bench"))
+HELP = tuple(
+    Case((f"xsam-{name}", "--help")) for name in ("export", "segment", "serve", "verify", "doctor", "eval", "bench")
+)
 
 
 def cases(bundle: Path, reference: Path, folder: Path) -> list[Case]:
@@ -34,6 +37,7 @@ def cases(bundle: Path, reference: Path, folder: Path) -> list[Case]:
     random = ("xsam-export", "--random-weights", "--variant", "phi3")
     return [
         Case(("xsam-segment", path, image, "--refer", "a car", "-o", str(folder / "out"))),
+        Case(("xsam-serve", path), 2, "is not installed; run `pip install 'xsam-edge[serve]'`"),
         Case(("xsam-doctor", path)),
         Case(("xsam-verify", path, "--reference", str(reference))),
         Case(

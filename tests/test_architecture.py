@@ -49,6 +49,7 @@ ROOMS = {
         "__init__",
         "doctor",
         "cli",
+        "serve",
     ),
     "calibration": (
         "__init__",
@@ -124,6 +125,7 @@ ROOMS = {
         "postprocess",
         "full_size_checkpoint",
         "verification",
+        "serve_load",
         "cli",
     ),
 }
@@ -154,6 +156,7 @@ LATE_IMPORTS_OF_OURS = {
     "benchmarks.flops": "what reads graphs, with packages that a device with the runtime alone lacks",
     "benchmarks.cli": "what is measured with, for which a wrong option does not wait; torch needs the extra `export`",
     "export.engines.parity": "what runs graphs, which packages that a board may lack do, and --plan does not",
+    "runtime.serve.cli": "what is served with, which needs the extra `serve`, and --help and a wrong option do not",
     "export.cli": "what loads torch, for which --help, --plan and a wrong option do not wait",
 }
 

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from xsam_edge.benchmarks import cli as bench
-from xsam_edge.benchmarks import verification
+from xsam_edge.benchmarks import serve_load, verification
 from xsam_edge.benchmarks.gpu_check import __main__ as gpu_check
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.calibration.shapes import __main__ as shapes
@@ -28,6 +28,7 @@ from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
 from xsam_edge.runtime.cli import doctor, segment
+from xsam_edge.runtime.serve import cli as serve
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("runtime", "calibration", "export", "benchmarks")
@@ -36,11 +37,13 @@ DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PARSERS: dict[str, Callable[[], object]] = {
     "xsam-export": export.parser,
     "xsam-segment": segment.parser,
+    "xsam-serve": serve.parser,
     "xsam-doctor": doctor.parser,
     "xsam-eval": evaluate.parser,
     "xsam-verify": verify.parser,
     "xsam-bench": bench.parser,
     "python -m xsam_edge.benchmarks.gpu_check": gpu_check.parser,
+    "python -m xsam_edge.benchmarks.serve_load": serve_load.parser,
     "python -m xsam_edge.benchmarks.verification": verification.parser,
     "python -m xsam_edge.calibration.shapes": shapes.parser,
     "python -m xsam_edge.calibration.tracking": tracking.parser,

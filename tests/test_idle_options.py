@@ -12,6 +12,7 @@ from xsam_edge.benchmarks import cli as bench
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.export import cli as export
 from xsam_edge.runtime.cli import doctor, segment
+from xsam_edge.runtime.serve import cli as serve
 
 Main = Callable[[list[str]], int]
 COMMANDS: Mapping[str, tuple[Callable[[], argparse.ArgumentParser], Main]] = {
@@ -20,6 +21,7 @@ COMMANDS: Mapping[str, tuple[Callable[[], argparse.ArgumentParser], Main]] = {
     "xsam-eval": (evaluate.parser, evaluate.main),
     "xsam-export": (export.parser, export.main),
     "xsam-segment": (segment.parser, segment.main),
+    "xsam-serve": (serve.parser, serve.main),
     "xsam-verify": (verify.parser, verify.main),
 }
 # Options that do something in whatever company the command takes them.
@@ -30,6 +32,8 @@ USED = {
     "xsam-export": "checkpoint random-weights from json engine plan",
     "xsam-segment": "source refer reason things stuff box point mask describe chat json device context verify "
     "verbose quiet",
+    "xsam-serve": "host port token-file allow-host cors-origin allow-url-prefix name max-mb max-megapixels "
+    "max-requests timeout max-scenes scene-seconds scene-mb shutdown-seconds device context verify verbose quiet",
     "xsam-verify": "reference device json",
 }
 CHECKPOINT, RANDOM = "--checkpoint nowhere -o out", "--random-weights --variant phi3"
@@ -102,6 +106,9 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "output": ("nowhere x.png --chat a --output out",),
         "overwrite": ("nowhere x.png --chat a --overwrite", "nowhere --source FOLDER --refer a --overwrite"),
         "threads": ("BUNDLE x.png --refer a -o OUT --device cuda --threads 1",),
+    },
+    "xsam-serve": {
+        "threads": ("BUNDLE --port 0 --device cuda --threads 1",),
     },
     "xsam-verify": {
         "all": ("nowhere --reference x --all --json",),
