@@ -6,13 +6,14 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-ray test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests, some ten minutes of one core, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
+	@echo "make test-ray   run the tests of xsam-label --ray, with two workers, in an environment that has Ray"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -36,13 +37,24 @@ demo: setup
 	$(BIN)/python examples/demo.py --output $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10
+	$(BIN)/python -m pytest -m "not slow and not gpu and not engines and not ray" --durations=10
 
 test-engines: setup
 	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions
+
+# Ray is large, and an environment of its own has it beside all that .venv has.
+RAY := $(VENV)-ray
+$(RAY)/.ready: $(VENV)/.ready
+	$(PYTHON) -m venv --clear $(RAY)
+	cd $(RAY)/lib/python*/site-packages && printf '%s\n' $(abspath $(VENV))/lib/python*/site-packages $(abspath .src) > main.pth
+	$(RAY)/bin/pip install --quiet --disable-pip-version-check 'ray[data]>=2.40' 'colorama>=0.4' 'pyarrow>=15'
+	touch $@
+
+test-ray: $(RAY)/.ready
+	$(RAY)/bin/python -m pytest -m ray
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -93,4 +105,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -44,6 +44,7 @@ ROOMS = {
         "stream",
         "model",
         "__init__",
+        "label",
         "doctor",
         "cli",
     ),
@@ -133,7 +134,9 @@ LATE_PACKAGES = {
     "onnxruntime",
     "onnxruntime_ep_nv_tensorrt_rtx",
     "polygraphy",
+    "pyarrow",
     "pynvml",  # reads a GPU's power where it happens to be installed
+    "ray",
     "shtab",
     "supervision",
     "torch",
