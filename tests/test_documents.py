@@ -26,7 +26,7 @@ from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
-from xsam_edge.runtime.cli import doctor, segment
+from xsam_edge.runtime.cli import doctor, label, segment
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("runtime", "calibration", "export", "benchmarks")
@@ -35,6 +35,7 @@ DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PARSERS: dict[str, Callable[[], object]] = {
     "xsam-export": export.parser,
     "xsam-segment": segment.parser,
+    "xsam-label": label.parser,
     "xsam-doctor": doctor.parser,
     "xsam-eval": evaluate.parser,
     "xsam-verify": verify.parser,

@@ -15,6 +15,7 @@ from typing import Any
 from xsam_edge.runtime.cli.common import (
     Parser,
     add_running_options,
+    check_threads,
     command,
     file_path,
     load_bundle,
@@ -165,6 +166,7 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError("--instances does not apply to --refer-file, only to categories")
     if options.polygons and "coco" not in (options.format or ["coco"]):
         raise InputError("--polygons does not apply to these formats, only to --format coco")
+    check_threads(options.device, options.threads)
     if options.workers is not None and options.ray is None:
         raise InputError("--workers does not apply without --ray")
 

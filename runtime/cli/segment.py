@@ -189,7 +189,7 @@ def _answers(
         entry = {**facts, **result.to_json(), "files": files}
         lines = _lines(result, title, place if files else None)
         if parts > 1:
-            lines.insert(1, f"  approximate: the names were asked in {parts} parts, whose answers are merged by score")
+            lines.insert(1, f"  approximate: the names were asked in {parts} parts")
         answers.append((entry, lines))
     return answers
 

@@ -1,7 +1,9 @@
-"""More names than a prompt holds: asked in parts, whose answers are merged by score.
+"""More names than a prompt holds: asked in parts, and what any part found once more together.
 
-The merged answer is an approximation. Names that stand in one prompt compete for every query of the mask decoder; names
-of different parts meet only here, where masks of things that overlap are taken for one thing, and a pixel that several
+The answer is an approximation. Names that stand in one prompt compete for every query of the mask decoder, and a model
+that is not asked for what is there gives it another name. So the names that were found in parts are asked together, as
+far as a prompt holds them: what is wrong then is a name that its part did not find. Where they are too many as well,
+answers of the parts are merged by score: masks of things that overlap are taken for one thing, and a pixel that several
 segments claim is the best one's.
 """
 
@@ -27,7 +29,7 @@ from xsam_edge.runtime.scene import Scene
 
 SAME_THING = 0.6  # IoU from which on two masks are one thing
 KEPT = 0.8  # share of its pixels that a thing must win, as of the official competition between queries
-KEPT_STUFF = 0.4  # the same of stuff, which things of other parts are cut out of
+KEPT_STUFF = 0.6  # the same of stuff, which things of other parts are cut out of
 MOST_NAMES = 150  # of a part: as many as the longest list of categories that X-SAM was evaluated with, ADE20K's
 
 _log = logging.getLogger(__name__)
@@ -116,7 +118,27 @@ def categories(scene: Scene, divided: Sequence[Part], **options: Any) -> Result:
     if options.get("instances") is None:
         options["instances"] = not any(part.stuff for part in divided)
     options["semantic"] = False
-    return merge([scene.categories(part.things, part.stuff, **options) for part in divided], divided)
+    results = [scene.categories(part.things, part.stuff, **options) for part in divided]
+    found = _found(results, divided)
+    if found.places:
+        rows, capacity = rows_of(scene.language), scene.language.pipeline.cache.capacity
+        if len(parts(found.things, found.stuff, rows, capacity)) == 1:
+            last = merge([scene.categories(found.things, found.stuff, **options)], [found])
+            return _with_work(last, [*results, last])
+    return merge(results, divided)
+
+
+def _found(results: Sequence[Result], divided: Sequence[Part]) -> Part:
+    """The names that have a segment."""
+    named: dict[int, tuple[str, bool]] = {}
+    for result, part in zip(results, divided, strict=True):
+        names = (*part.things, *part.stuff)
+        for segment in result.segments:
+            if segment.label_id < len(names):
+                named[part.places[segment.label_id]] = names[segment.label_id], segment.label_id < len(part.things)
+    places = tuple(sorted(named))
+    things, stuff = (tuple(named[place][0] for place in places if named[place][1] is kind) for kind in (True, False))
+    return Part(things, stuff, places)
 
 
 def merge(results: Sequence[Result], divided: Sequence[Part]) -> Result:
@@ -128,7 +150,7 @@ def merge(results: Sequence[Result], divided: Sequence[Part]) -> Result:
     stuff with less than ``KEPT_STUFF``, is left out too.
     """
     found = [
-        (number, replace_label(segment, part.places[segment.label_id]))
+        (number, _relabelled(segment, part.places[segment.label_id]))
         for number, (result, part) in enumerate(zip(results, divided, strict=True))
         for segment in result.segments
         if segment.label_id < len(part.places)  # a phrase of the model's own is none of the names
@@ -142,22 +164,26 @@ def merge(results: Sequence[Result], divided: Sequence[Part]) -> Result:
     if any(result.id_map is not None for result in results):
         segments, id_map = _compete(segments, results[0].image_size)
     answered = [result for result in results if result.answered]
-    timings: dict[str, float] = {}
-    for result in results:
-        for stage, taken in result.timings.items():
-            looked = stage in ("preprocess", "image_encoder")
-            timings[stage] = taken if looked else timings.get(stage, 0.0) + taken
-    return replace(
+    merged = replace(
         (answered or results)[0],
         segments=tuple(segments),
         id_map=id_map,
-        timings=timings,
-        llm_forwards=sum(result.llm_forwards for result in results),
         reason="" if segments else (answered or results)[0].reason,
     )
+    return _with_work(merged, results)
 
 
-def replace_label(segment: Segment, label_id: int) -> Segment:
+def _with_work(result: Result, all_results: Sequence[Result]) -> Result:
+    """A result with the time and the forwards of all that led to it; an image is looked at once."""
+    timings: dict[str, float] = {}
+    for one in all_results:
+        for stage, taken in one.timings.items():
+            looked = stage in ("preprocess", "image_encoder")
+            timings[stage] = taken if looked else timings.get(stage, 0.0) + taken
+    return replace(result, timings=timings, llm_forwards=sum(one.llm_forwards for one in all_results))
+
+
+def _relabelled(segment: Segment, label_id: int) -> Segment:
     """The segment with another number of its label, and a mask of its own."""
     return Segment(
         segment.mask, segment.score, segment.label, label_id, segment.box, segment.area, segment.is_thing, segment.id

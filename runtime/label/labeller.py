@@ -38,9 +38,9 @@ class Options:
 
     def to_json(self) -> dict[str, Any]:
         """As values of JSON, without what was not chosen."""
-        return {name: value for name, value in vars(self).items() if value not in (None, False)} | (
-            {"instances": False} if self.instances is False else {}
-        )
+        chosen: dict[str, Any] = {"threshold": self.threshold, "instances": self.instances}
+        chosen["several"] = self.several or None
+        return {name: value for name, value in chosen.items() if value is not None}
 
 
 @dataclass(frozen=True)

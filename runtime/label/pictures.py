@@ -106,7 +106,7 @@ def _walk(top: str) -> Iterator[str]:
                 yield entry.path
         # The real ones first, so that pictures have their own names and not those that links give them.
         folders = [entry for entry in shown if entry.is_dir()]
-        left += [entry.path for entry in sorted(folders, key=lambda item: (not item.is_symlink(), item.name))[::-1]]
+        left += [entry.path for entry in sorted(folders, key=lambda item: (item.is_symlink(), item.name))[::-1]]
 
 
 def _listed(file: Path) -> list[str]:
