@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import argparse
+import re
 import sys
 from importlib import import_module
 from pathlib import Path

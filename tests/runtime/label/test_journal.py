@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", full)
-            with pytest.raises(OSError, match="journal.jsonl"):
+            with pytest.raises(OSError, match=r"journal\.jsonl"):
                 journal.add(record(1))
         assert not journal.has(1)
     lines = (tmp_path / JOURNAL).read_text().splitlines()

@@ -105,4 +105,4 @@ def test_ids_differ_however_many_segments_there_are(tmp_path: Path) -> None:
     writer.close()
     (annotation,) = json.loads((tmp_path / "panoptic.json").read_text())["annotations"]
     ids = [item["id"] for item in annotation["segments_info"]]
-    assert len(set(ids)) == 400 and 0 < min(ids) and max(ids) < 1 << 24
+    assert len(set(ids)) == 400 and min(ids) > 0 and max(ids) < 1 << 24
