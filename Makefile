@@ -6,7 +6,7 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: test-browser benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: test-browser test-ray benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
 	@echo "make test-browser  run the tests of xsam-serve's page in Chromium, which must be installed"
+	@echo "make test-ray   run the tests of xsam-label --ray, with two workers, in an environment that has Ray"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -38,7 +39,7 @@ demo: setup
 
 # Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
 JOBS ?= 2
-QUICK := not slow and not gpu and not engines and not browser
+QUICK := not slow and not gpu and not engines and not browser and not ray
 test: setup
 	$(BIN)/python -m pytest -m "$(QUICK)" --durations=10 -n $(JOBS) --dist loadfile
 
@@ -52,6 +53,17 @@ test-browser: setup
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions
+
+# Ray is large, and an environment of its own has it beside all that .venv has.
+RAY := $(VENV)-ray
+$(RAY)/.ready: $(VENV)/.ready
+	$(PYTHON) -m venv --clear $(RAY)
+	cd $(RAY)/lib/python*/site-packages && printf '%s\n' $(abspath $(VENV))/lib/python*/site-packages $(abspath .src) > main.pth
+	$(RAY)/bin/pip install --quiet --disable-pip-version-check 'ray[data]>=2.40' 'colorama>=0.4' 'pyarrow>=15'
+	touch $@
+
+test-ray: $(RAY)/.ready
+	$(RAY)/bin/python -m pytest -m ray
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -102,4 +114,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

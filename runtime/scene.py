@@ -230,6 +230,11 @@ class Scene:
         return replace(result, prompt=question)
 
     @property
+    def language(self) -> LanguageModel:
+        """What answers: its tokenizer tells how long a prompt is, its pipeline how much a context holds."""
+        return self._language
+
+    @property
     def features(self) -> ImageFeatures:
         """The image's features on the device.
 

@@ -11,7 +11,7 @@ INSTALLS = "is not installed; run `pip install 'xsam-edge[export]'`"
 #: What such an installation lacks.
 ABSENT = ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
 ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy", "rosbags", "mcap", "rerun")
-ABSENT += ("fastapi", "uvicorn", "python_multipart")
+ABSENT += ("fastapi", "uvicorn", "python_multipart", "pyarrow", "ray")
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -27,7 +27,8 @@ class Case:
 
 
 HELP = tuple(
-    Case((f"xsam-{name}", "--help")) for name in ("export", "segment", "serve", "verify", "doctor", "eval", "bench")
+    Case((f"xsam-{name}", "--help"))
+    for name in ("export", "segment", "label", "serve", "verify", "doctor", "eval", "bench")
 )
 
 
@@ -38,6 +39,9 @@ def cases(bundle: Path, reference: Path, folder: Path) -> list[Case]:
     return [
         Case(("xsam-segment", path, image, "--refer", "a car", "-o", str(folder / "out"))),
         Case(("xsam-serve", path), 2, "is not installed; run `pip install 'xsam-edge[serve]'`"),
+        Case(("xsam-label", path, image, "--things", "car", "--stuff", "road", "-o", str(folder / "labels"))),
+        Case(("xsam-label", path, image, "--things", "car", "--format", "parquet"), 2, "'xsam-edge[parquet]'"),
+        Case(("xsam-label", path, image, "--things", "car", "--ray", "-o", str(folder / "r")), 2, "'xsam-edge[ray]'"),
         Case(("xsam-doctor", path)),
         Case(("xsam-verify", path, "--reference", str(reference))),
         Case(

@@ -27,7 +27,7 @@ from xsam_edge.calibration.tracking import __main__ as tracking
 from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
-from xsam_edge.runtime.cli import doctor, segment
+from xsam_edge.runtime.cli import doctor, label, segment
 from xsam_edge.runtime.serve import cli as serve
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +38,7 @@ PARSERS: dict[str, Callable[[], object]] = {
     "xsam-export": export.parser,
     "xsam-segment": segment.parser,
     "xsam-serve": serve.parser,
+    "xsam-label": label.parser,
     "xsam-doctor": doctor.parser,
     "xsam-eval": evaluate.parser,
     "xsam-verify": verify.parser,

@@ -11,7 +11,7 @@ import pytest
 from xsam_edge.benchmarks import cli as bench
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.export import cli as export
-from xsam_edge.runtime.cli import doctor, segment
+from xsam_edge.runtime.cli import doctor, label, segment
 from xsam_edge.runtime.serve import cli as serve
 
 Main = Callable[[list[str]], int]
@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[Callable[[], argparse.ArgumentParser], Main]] = {
     "xsam-doctor": (doctor.parser, doctor.main),
     "xsam-eval": (evaluate.parser, evaluate.main),
     "xsam-export": (export.parser, export.main),
+    "xsam-label": (label.parser, label.main),
     "xsam-segment": (segment.parser, segment.main),
     "xsam-serve": (serve.parser, serve.main),
     "xsam-verify": (verify.parser, verify.main),
@@ -30,8 +31,10 @@ USED = {
     "xsam-doctor": "json verbose quiet",
     "xsam-eval": "data split task limit against json answer threshold write-threshold device context verify",
     "xsam-export": "checkpoint random-weights from json engine plan",
-    "xsam-segment": "source refer reason things stuff box point mask describe chat json device context verify "
-    "verbose quiet",
+    "xsam-label": "things stuff refer-file prompts everything map threshold strict output format json ray device "
+    "context verify verbose quiet",
+    "xsam-segment": "source refer reason things stuff everything box point mask describe chat json device context "
+    "verify verbose quiet",
     "xsam-serve": "host port token-file allow-host cors-origin allow-url-prefix name max-mb max-megapixels "
     "max-requests timeout max-scenes scene-seconds scene-mb shutdown-seconds device context verify verbose quiet",
     "xsam-verify": "reference device json",
@@ -84,6 +87,13 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "optimization-level": (f"{PLAN} --optimization-level 1", f"{CHECKPOINT} --optimization-level 1"),
         "no-parity": (f"{PLAN} --no-parity", f"{CHECKPOINT} --no-parity"),
     },
+    "xsam-label": {
+        "instances": ("nowhere x.png --refer-file x --instances",),
+        "several": ("nowhere x.png --things a --several", "nowhere x.png --everything --several"),
+        "polygons": ("nowhere x.png --things a --format yolo --polygons",),
+        "workers": ("nowhere x.png --things a --workers 2",),
+        "threads": ("BUNDLE x.png --things a -o OUT --device cuda --threads 1",),
+    },
     "xsam-segment": {
         "rate": (f"{REFER} --rate 5",),
         "deadline": (f"{REFER} --deadline 5",),
@@ -97,7 +107,7 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "track": (f"{REFER} --track", "nowhere --source FOLDER --chat a --track"),
         "panoptic": (f"{REFER} --panoptic",),
         "instances": (f"{REFER} --instances",),
-        "semantic": (f"{REFER} --semantic",),
+        "semantic": (f"{REFER} --semantic", "nowhere x.png --semantic --everything"),
         "similar": (f"{REFER} --similar",),
         "several": ("nowhere x.png --describe --several",),
         "threshold": ("nowhere x.png --chat a --threshold 0.5",),
