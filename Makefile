@@ -6,13 +6,14 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-triton test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests in two processes (JOBS=2), some ten minutes, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
+	@echo "make test-triton  run the tests that need a Triton server, with that of nvidia-pytriton"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -38,13 +39,16 @@ demo: setup
 # Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
 JOBS ?= 2
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10 -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not gpu and not engines and not triton" --durations=10 -n $(JOBS) --dist loadfile
 
 test-engines: setup
 	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions
+
+test-triton: setup
+	$(BIN)/python -m tests.triton_server $(VENV)-triton
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -95,4 +99,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-triton $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
