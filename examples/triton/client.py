@@ -13,7 +13,8 @@ inputs = [triton.InferInput(name, [1, len(values)], "BYTES") for name, values in
 for tensor, values in zip(inputs, tensors.values(), strict=True):
     tensor.set_data_from_numpy(np.array([values], np.object_))
 outputs = [triton.InferRequestedOutput(name) for name in ("MASKS", "SCORES", "PROMPT_IDS")]
-answer = triton.InferenceServerClient(address).infer("xsam", inputs, outputs=outputs)
+with triton.InferenceServerClient(address) as client:
+    answer = client.infer("xsam", inputs, outputs=outputs)
 masks, scores, asked = (answer.as_numpy(output.name())[0] for output in outputs)
 for mask, score, prompt in zip(masks, scores, asked, strict=True):
     print(f"{phrases[prompt]}: {score:.2f}, {mask.sum()} pixels of {mask.shape[1]} x {mask.shape[0]}")
