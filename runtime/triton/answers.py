@@ -40,9 +40,10 @@ def _answer_scene(scene: Scene, asks: Sequence[Ask], indices: Sequence[int], kep
     answers: dict[int, Answer] = {}
     for batch in _groups(indices, lambda index: _batch_of(index, asks[index])):
         for index, answer in zip(batch, _answer_batch(scene, [asks[index] for index in batch]), strict=True):
-            # Who looked has waited for it; the others have not.
-            answers[index] = list(map(_without_looking, answer)) if kept and isinstance(answer, list) else answer
-            kept = True
+            if isinstance(answer, list):
+                answer = list(map(_without_looking, answer)) if kept else answer
+                kept = True  # the first has the time of looking among its own, the others did not wait for it
+            answers[index] = answer
     return answers
 
 

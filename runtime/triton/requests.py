@@ -117,9 +117,15 @@ def _dims(tensor: Tensor) -> str:
 
 
 def _texts(name: str, values: npt.NDArray[Any]) -> tuple[str, ...]:
+    return tuple(_text(name, value) for value in values)
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
     try:
-        return tuple(value if isinstance(value, str) else bytes(value).decode() for value in values)
-    except (UnicodeDecodeError, TypeError) as error:
+        return arguments.instance(name, value, bytes, "text").decode()  # type: ignore[attr-defined, no-any-return]
+    except UnicodeDecodeError as error:
         raise InputError(f"{name} holds what is no text in UTF-8 ({error}); encode it as UTF-8") from None
 
 
