@@ -42,11 +42,11 @@ def instance(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_its_life(repository: Path, instance: Any) -> None:
     instance.initialize(arguments(repository))
-    large = np.zeros((1, 4000, 5000, 3), np.uint8)
+    large = np.zeros((1, 2200, 2200, 3), np.uint8)
     requests = [
         Request(REFER, {"MASKS", "SCORES"}),
         Request({**REFER, "PROMPTS": texts(" ")}, {"MASKS"}),
-        Request({"TASK": texts("refer"), "PIXELS": large, "PROMPTS": texts("the sand")}, {"MASKS"}),
+        Request({"TASK": texts("semantic"), "PIXELS": large, "STUFF": texts("sand")}, {"ID_MAP"}),
         Request(REFER, {"TEXT"}),
     ]
     good, bad, unsent, other = instance.execute(requests)
