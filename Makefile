@@ -6,7 +6,7 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: test-browser test-ray benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: test-browser test-ray test-triton benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
 	@echo "make test-browser  run the tests of xsam-serve's page in Chromium, which must be installed"
 	@echo "make test-ray   run the tests of xsam-label --ray, with two workers, in an environment that has Ray"
+	@echo "make test-triton  run the tests that need a Triton server, with that of nvidia-pytriton"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -39,7 +40,7 @@ demo: setup
 
 # Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
 JOBS ?= 2
-QUICK := not slow and not gpu and not engines and not browser and not ray
+QUICK := not slow and not gpu and not engines and not browser and not ray and not triton
 test: setup
 	$(BIN)/python -m pytest -m "$(QUICK)" --durations=10 -n $(JOBS) --dist loadfile
 
@@ -64,6 +65,9 @@ $(RAY)/.ready: $(VENV)/.ready
 
 test-ray: $(RAY)/.ready
 	$(RAY)/bin/python -m pytest -m ray
+
+test-triton: setup
+	$(BIN)/python -m tests.triton_server $(VENV)-triton
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -114,4 +118,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(VENV)-triton $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -30,7 +30,7 @@ USED = {
     "xsam-bench": "against prompts image repeat warmup together answer json markdown html device context verify",
     "xsam-doctor": "json verbose quiet",
     "xsam-eval": "data split task limit against json answer threshold write-threshold device context verify",
-    "xsam-export": "checkpoint random-weights from json engine plan",
+    "xsam-export": "checkpoint random-weights from json plan",
     "xsam-label": "things stuff refer-file prompts everything map threshold strict output format json ray device "
     "context verify verbose quiet",
     "xsam-segment": "source refer reason things stuff everything box point mask describe chat json device context "
@@ -85,6 +85,13 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "context": (f"{CHECKPOINT} --context 2048",),
         "memory": (f"{CHECKPOINT} --memory 8",),
         "optimization-level": (f"{PLAN} --optimization-level 1", f"{CHECKPOINT} --optimization-level 1"),
+        "engine": ("--from nowhere --triton out --engine tensorrt",),
+        "triton": (f"{CHECKPOINT} --triton out",),
+        "device": (f"{CHECKPOINT} --device cuda",),
+        "threads": (f"{CHECKPOINT} --threads 2", "--from BUNDLE --triton OUT --device cuda --threads 2"),
+        "instances": (f"{CHECKPOINT} --instances 2",),
+        "scenes": (f"{CHECKPOINT} --scenes 2",),
+        "copy-bundle": (f"{CHECKPOINT} --copy-bundle",),
         "no-parity": (f"{PLAN} --no-parity", f"{CHECKPOINT} --no-parity"),
     },
     "xsam-label": {

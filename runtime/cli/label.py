@@ -180,8 +180,8 @@ def _asks(options: argparse.Namespace, pictures: Pictures) -> Asks:
         categories = everything(options.everything)
         things, stuff = (tuple(item.name for item in categories if item.is_thing is kind) for kind in (True, False))
         return Same(Ask(things, stuff), categories)
-    things, stuff = category_names(options.things, "--things"), category_names(options.stuff, "--stuff")
-    return Same(Ask(tuple(things), tuple(stuff)))
+    named = (category_names(getattr(options, kind), f"--{kind}") for kind in ("things", "stuff"))
+    return Same(Ask(*map(tuple, named)))
 
 
 def _how(options: argparse.Namespace) -> Options:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ class Parquet:
             ],
             {"bundle": data.bundle},
         )
-        self._batch_of = lambda rows: pyarrow.RecordBatch.from_pylist(rows, schema)
+        self._batch_of: Callable[[list[dict[str, Any]]], Any] = lambda rows: pyarrow.RecordBatch.from_pylist(
+            rows, schema
+        )
         self._writer = pyarrow.parquet.ParquetWriter(folder / PARQUET, schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
 
