@@ -32,6 +32,7 @@ ROOMS = {
         "versions",
         "image",
         "results",
+        "ros_messages",
         "backends",
         "device",
         "chain",
