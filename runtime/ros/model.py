@@ -74,7 +74,5 @@ def load_bundle(parameters: Parameters) -> FrameModel:
     """Load the bundle that the parameters name; raises what :meth:`XSam.load` does."""
     options: dict[str, Any] = {"context": parameters.context} if parameters.context else {}
     bundle = Path(parameters.bundle)
-    xsam = XSam.load(
-        bundle, device=parameters.device, threads=parameters.threads, verify=parameters.verify, **options
-    )
+    xsam = XSam.load(bundle, device=parameters.device, threads=parameters.threads, verify=parameters.verify, **options)
     return BundleModel(xsam, bundle)

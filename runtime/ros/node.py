@@ -26,13 +26,13 @@ from std_srvs.srv import Trigger
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.ros import health
 from xsam_edge.runtime.ros.faults import Fault, Faults
-from xsam_edge.runtime.ros.images import image_of
 from xsam_edge.runtime.ros.model import FrameModel, Load, load_bundle
 from xsam_edge.runtime.ros.parameters import DESCRIPTIONS, Parameters
 from xsam_edge.runtime.ros.prompts import FramePrompt, parse
 from xsam_edge.runtime.ros.publishers import Publishers
 from xsam_edge.runtime.ros.statistics import Statistics
 from xsam_edge.runtime.ros.worker import Work, Worker
+from xsam_edge.runtime.ros_messages.images import to_array
 from xsam_edge.runtime.stream.stream import Policy
 
 NAME = "xsam_node"
@@ -46,9 +46,7 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
     Raises InputError for a parameter that makes no sense.
     """
 
-    def __init__(
-        self, *, load: Load = load_bundle, defaults: Mapping[str, Any] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *, load: Load = load_bundle, defaults: Mapping[str, Any] | None = None, **options: Any) -> None:
         super().__init__(options.pop("node_name", NAME), **options)
         self.state = "unconfigured"  # as the lifecycle calls it
         self._load = load
@@ -62,7 +60,7 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         self.parameters = self._declared(defaults or {})
         self._change_prompt(self.parameters.prompt)
         self.add_on_set_parameters_callback(self._on_parameters)
-        self._publishers = Publishers(self)
+        self._outputs = Publishers(self)
         callbacks = MutuallyExclusiveCallbackGroup()
         self._images_group = MutuallyExclusiveCallbackGroup()  # a worker takes messages from one thread at a time
         self.create_subscription(String, "~/prompt", self._on_prompt, 1, callback_group=callbacks)
@@ -103,11 +101,10 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to images, and answer them."""
         assert self._model is not None, "the lifecycle configures first"
-        work = Work(self._model, image_of, self._publishers.publish)
+        work = Work(self._model, to_array, self._outputs.publish)
         self._worker = Worker(work, self._policy(), self._prompt, self.statistics, self.faults)
         self._worker.start()
         result = super().on_activate(state)
-        self._publishers.announce(self._prompt)
         reliable = self.parameters.qos == "reliable"
         profile = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
@@ -115,10 +112,15 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.VOLATILE,
         )
-        for transport, kind, topic in (("raw", Image, "~/image"), ("compressed", CompressedImage, "~/image/compressed")):
+        for transport, kind, topic in (
+            ("raw", Image, "~/image"),
+            ("compressed", CompressedImage, "~/image/compressed"),
+        ):
             if self.parameters.transport in ("both", transport):
                 group = self._images_group
-                self._images.append(self.create_subscription(kind, topic, self._on_image, profile, callback_group=group))
+                self._images.append(
+                    self.create_subscription(kind, topic, self._on_image, profile, callback_group=group)
+                )
         self.state = "active"
         return result
 
@@ -203,7 +205,7 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
             prompt = parse(self.parameters.ask_prompt) if self.parameters.ask_prompt.strip() else self._prompt
             if prompt is None:
                 raise InputError("there is no prompt; set the parameter ask_prompt")
-            results = model.answer(image_of(message), prompt)
+            results = model.answer(to_array(message), prompt)
             stamp = message.header.stamp
             facts = {"sec": stamp.sec, "nanosec": stamp.nanosec, "frame_id": message.header.frame_id}
             return True, json.dumps(
@@ -270,7 +272,6 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         self.faults.over("prompt")
         self.get_logger().info(f"the prompt is now: {prompt.text}")
         if self._worker is not None:
-            self._publishers.announce(prompt)
             self._worker.ask(prompt)
 
     def _policy(self) -> Policy:

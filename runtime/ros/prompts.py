@@ -192,7 +192,9 @@ def _regions(text: str, wanted: Mapping[str, Any], chosen: Mapping[str, Any]) ->
         raise InputError("the prompt has no region; give at least one in boxes or points")
     similar = chosen.get("similar", count > 1)
     if count > 1 and not similar:
-        raise InputError(f"the prompt has {count} regions and similar is false; one object is asked for with one region")
+        raise InputError(
+            f"the prompt has {count} regions and similar is false; one object is asked for with one region"
+        )
 
     def ask(scene: Scene) -> Result:
         return scene.regions(boxes=boxes, points=points, **chosen)

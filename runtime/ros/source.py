@@ -22,7 +22,7 @@ class MessageSource:
         self._replaced = replaced
 
     def put(self, message: Any) -> None:
-        """Lay a message with a header down. It never waits and does next to nothing; one thread at a time may call it."""
+        """Lay a message with a header down, without waiting; one thread at a time may call it."""
         frame = frame_of(message, time.monotonic())
         if self._slot.take_newer() is not None:
             self._replaced()
@@ -44,4 +44,6 @@ def frame_of(message: Any, arrived: float) -> SourceFrame:
     """
     stamp = message.header.stamp
     nanoseconds = stamp.sec * _SECOND + stamp.nanosec
-    return SourceFrame(message, arrived=arrived, stamp_ns=nanoseconds if nanoseconds > 0 else None, origin=message.header)
+    return SourceFrame(
+        message, arrived=arrived, stamp_ns=nanoseconds if nanoseconds > 0 else None, origin=message.header
+    )

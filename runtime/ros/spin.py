@@ -14,6 +14,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 
+from xsam_edge.runtime.bundle.manifest import read_manifest
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.ros.model import Load, load_bundle
 from xsam_edge.runtime.ros.node import XSamNode
@@ -27,6 +28,7 @@ def run(bundle: Path | None, ros_arguments: Sequence[str], load: Load = load_bun
 
     Raises:
         InputError: a parameter that makes no sense, or no bundle at all.
+        BundleError: where the node starts by itself, a folder that holds none.
     """
     sys.setswitchinterval(_SWITCH)
     try:
@@ -38,6 +40,8 @@ def run(bundle: Path | None, ros_arguments: Sequence[str], load: Load = load_bun
         node = XSamNode(load=load, defaults={} if bundle is None else {"bundle": str(bundle)})
         if not node.parameters.bundle:
             raise InputError("no bundle was given; give its folder, or the parameter bundle")
+        if node.parameters.autostart and load is load_bundle:
+            read_manifest(Path(node.parameters.bundle))  # a wrong path is told at once
         ended = _spin(node)
     finally:
         rclpy.try_shutdown()
@@ -55,10 +59,8 @@ def _spin(node: XSamNode) -> bool:
     starting = threading.Thread(target=_start, args=(node,), daemon=True, name="xsam-start")
     if node.parameters.autostart:
         starting.start()  # so that diagnostics and parameters answer while a bundle is loaded
-    try:
+    with suppress(KeyboardInterrupt, ExternalShutdownException):
         executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
     ended = node.end(_PATIENCE) and not starting.is_alive()
     if ended:
         with suppress(Exception):  # the context is down, and what it freed cannot be freed again
