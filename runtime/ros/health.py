@@ -13,6 +13,7 @@ from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE
 from xsam_edge.runtime.doctor.host import Host
 from xsam_edge.runtime.doctor.readings import gpu_temperature, memory, temperatures
 from xsam_edge.runtime.ros.diagnostics import Status, status
+from xsam_edge.runtime.ros.subscriptions import fault_of
 
 _LONGEST = 200  # characters of a value
 _LEVELS = tuple(bytes([level]) for level in range(4))  # what rclpy has a byte of a message as
@@ -51,13 +52,12 @@ class Health:
             self._stopped.wait(self._node.parameters.diagnostics_period)
 
     def _look(self) -> None:
-        """Find what no callback tells: topics of another type, a bundle that is gone."""
+        """Find what no callback tells: topics that do not fit, a bundle that is gone."""
         node, now = self._node, time.monotonic()
-        for topic, expected in node.image_topics().items():
-            others = {found.topic_type for found in node.get_publishers_info_by_topic(topic)} - {expected}
-            kind = f"topic {topic}"
-            if others:
-                node.faults.tell(now, kind, f"is a {', '.join(sorted(others))}; expected {expected}: remap another one")
+        for images in node.images:
+            kind = f"topic {images.topic_name}"
+            if (fault := fault_of(node, images)) is not None:
+                node.faults.tell(now, kind, fault)
             else:
                 node.faults.over(kind)
         if node.model is not None and "bundle" in node.model.facts:

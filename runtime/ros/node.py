@@ -17,7 +17,6 @@ from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -31,6 +30,7 @@ from xsam_edge.runtime.ros.parameters import DESCRIPTIONS, Parameters
 from xsam_edge.runtime.ros.prompts import FramePrompt, parse
 from xsam_edge.runtime.ros.publishers import Publishers
 from xsam_edge.runtime.ros.statistics import Statistics
+from xsam_edge.runtime.ros.subscriptions import subscribed
 from xsam_edge.runtime.ros.worker import Work, Worker
 from xsam_edge.runtime.ros_messages.images import to_array
 from xsam_edge.runtime.stream.stream import Policy
@@ -78,10 +78,10 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         """What frames are asked."""
         return self._prompt
 
-    def image_topics(self) -> Mapping[str, str]:
-        """The topics of images that are subscribed to, with the type that is expected."""
-        kinds = {Image: "sensor_msgs/msg/Image", CompressedImage: "sensor_msgs/msg/CompressedImage"}
-        return {images.topic_name: kinds[images.msg_type] for images in list(self._images)}
+    @property
+    def images(self) -> Sequence[Any]:
+        """Subscriptions to images, while it is active."""
+        return tuple(self._images)
 
     # Transitions.
 
@@ -105,22 +105,12 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         self._worker = Worker(work, self._policy(), self._prompt, self.statistics, self.faults)
         self._worker.start()
         result = super().on_activate(state)
-        reliable = self.parameters.qos == "reliable"
-        profile = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=1,  # the newest
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.VOLATILE,
-        )
         for transport, kind, topic in (
             ("raw", Image, "~/image"),
             ("compressed", CompressedImage, "~/image/compressed"),
         ):
             if self.parameters.transport in ("both", transport):
-                group = self._images_group
-                self._images.append(
-                    self.create_subscription(kind, topic, self._on_image, profile, callback_group=group)
-                )
+                self._images.append(subscribed(self, kind, topic, self._on_image, self._images_group))
         self.state = "active"
         return result
 

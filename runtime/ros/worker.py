@@ -61,6 +61,11 @@ class Worker:
         """Begin."""
         self._thread.start()
 
+    @property
+    def ready(self) -> bool:
+        """Whether a message is taken now: not in the pause after an error, nor while a stream begins."""
+        return self._source is not None
+
     def put(self, message: Any) -> None:
         """Lay a message down; one thread at a time may call it."""
         self._statistics.received(time.monotonic())

@@ -1,6 +1,6 @@
 """A camera in a process of its own: publishes pictures at a rate, with stamps of its clock or a counter's.
 
-    python -m tests.runtime.ros.camera TOPIC --rate 30 --encoding rgb8 --size 640x480 --count 300
+python -m tests.runtime.ros.camera TOPIC --rate 30 --encoding rgb8 --size 640x480 --count 300
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from array import array
 
 import rclpy
-from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 # Encoding -> bytes of a pixel, and rows of bytes for each of the picture, of what is not one.
@@ -41,7 +40,7 @@ def main() -> None:
     width, height = map(int, given.size.split("x"))
     rclpy.init()
     node = rclpy.create_node("camera")
-    publisher = node.create_publisher(Image, given.topic, qos_profile_sensor_data)
+    publisher = node.create_publisher(Image, given.topic, 1)
     message = picture(width, height, given.encoding, 0)
     start = time.monotonic()
     for number in range(given.count):
