@@ -6,13 +6,14 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-ros test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
 	@echo "make test       run the tests, some ten minutes of one core, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
+	@echo "make test-ros  run the tests of the ROS 2 node over DDS, in an environment with the wheels of ROS 2; needs cmake and a compiler"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -36,13 +37,39 @@ demo: setup
 	$(BIN)/python examples/demo.py --output $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu and not engines" --durations=10
+	$(BIN)/python -m pytest -m "not slow and not gpu and not engines and not ros" --durations=10
 
 test-engines: setup
 	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions
+
+# The distribution's packages as wheels, which are those of ROS 2 Kilted and lack vision_msgs: that one is built.
+ROS := $(VENV)-ros
+ROS_WHEELS = rclpy sensor-msgs std-srvs diagnostic-msgs lifecycle-msgs geometry-msgs rmw-fastrtps-cpp \
+	rmw-fastrtps-shared-cpp fastdds rmw-dds-common rosidl-dynamic-typesupport-fastrtps rosidl-default-generators \
+	rosidl-core-generators ament-package ament-cmake ament-cmake-core ament-cmake-export-definitions \
+	ament-cmake-export-dependencies ament-cmake-export-include-directories ament-cmake-export-interfaces \
+	ament-cmake-export-libraries ament-cmake-export-link-flags ament-cmake-export-targets ament-cmake-gen-version-h \
+	ament-cmake-include-directories ament-cmake-libraries ament-cmake-python ament-cmake-target-dependencies \
+	ament-cmake-test ament-cmake-version ament-cmake-ros ament-cmake-ros-core ament-cmake-gmock ament-cmake-gtest \
+	ament-cmake-pytest fastrtps-cmake-module python-cmake-module
+$(ROS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(ROS)
+	$(ROS)/bin/pip install --quiet --disable-pip-version-check 'pytest>=8' 'numpy>=1.26' 'pillow>=10.3' 'tokenizers>=0.21' \
+		'onnxruntime>=1.20' catkin_pkg 'empy==3.3.4' $(addprefix ros-,$(ROS_WHEELS))
+	PYTHONPATH=.src:. $(ROS)/bin/python -m tests.runtime.ros.interfaces
+	touch $@
+
+# ROS_SECONDS=600 before a release: how long memory is watched.
+ROS_SECONDS ?= 60
+$(ROS)/bundles/shapes/manifest.json: $(VENV)/.ready
+	$(BIN)/xsam-export --checkpoint shapes --overwrite -o $(ROS)/bundles/shapes
+
+test-ros: $(ROS)/.ready $(ROS)/bundles/shapes/manifest.json
+	XSAM_TEST_BUNDLES=$(abspath $(ROS))/bundles ROS_SECONDS=$(ROS_SECONDS) PYTHONPATH=.src \
+		$(ROS)/bin/python -m pytest -m ros tests/runtime/ros --durations=10
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -93,4 +120,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-ros $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

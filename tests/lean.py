@@ -10,7 +10,7 @@ from pathlib import Path
 INSTALLS = "is not installed; run `pip install 'xsam-edge[export]'`"
 #: What such an installation lacks.
 ABSENT = ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
-ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy")
+ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy", "rclpy")
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -25,7 +25,9 @@ class Case:
     also: str = ""
 
 
-HELP = tuple(Case((f"xsam-{name}", "--help")) for name in ("export", "segment", "verify", "doctor", "eval", "bench"))
+HELP = tuple(
+    Case((f"xsam-{name}", "--help")) for name in ("export", "segment", "node", "verify", "doctor", "eval", "bench")
+)
 
 
 def cases(bundle: Path, reference: Path, folder: Path) -> list[Case]:
@@ -34,6 +36,7 @@ def cases(bundle: Path, reference: Path, folder: Path) -> list[Case]:
     random = ("xsam-export", "--random-weights", "--variant", "phi3")
     return [
         Case(("xsam-segment", path, image, "--refer", "a car", "-o", str(folder / "out"))),
+        Case(("xsam-node", path), 2, "rclpy is not installed; it comes with ROS 2"),
         Case(("xsam-doctor", path)),
         Case(("xsam-verify", path, "--reference", str(reference))),
         Case(

@@ -100,7 +100,7 @@ def run_tests(environment: Environment, made: Future[Path], bundles: Path) -> Ru
     title = f"== {environment.name}: Python {environment.python}, "
     title += ", ".join(f"{name} {version}" for name, version in versions.items())
     variables = {**os.environ, "PYTHONPATH": str(ROOT / ".src"), "XSAM_TEST_BUNDLES": str(bundles)}
-    tests = [str(python), "-m", "pytest", "-m", "not slow and not gpu and not engines", "tests/runtime"]
+    tests = [str(python), "-m", "pytest", "-m", "not slow and not gpu and not engines and not ros", "tests/runtime"]
     done = subprocess.run(tests, cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return Run(done.returncode == 0, "\n".join((title, done.stdout.rstrip(), *unlisted(versions))))
 

@@ -23,6 +23,11 @@ _SWITCH = 1e-3  # seconds after which a thread that computes in Python lets anot
 _PATIENCE = 0.5  # seconds that a shutdown waits for the frame that is at work
 
 
+def be_fair() -> None:
+    """Let a callback's thread run soon where another one computes in Python; of the whole process."""
+    sys.setswitchinterval(_SWITCH)
+
+
 def run(bundle: Path | None, ros_arguments: Sequence[str], load: Load = load_bundle) -> int:
     """Run the node until it is shut down; returns 0.
 
@@ -30,7 +35,7 @@ def run(bundle: Path | None, ros_arguments: Sequence[str], load: Load = load_bun
         InputError: a parameter that makes no sense, or no bundle at all.
         BundleError: where the node starts by itself, a folder that holds none.
     """
-    sys.setswitchinterval(_SWITCH)
+    be_fair()
     try:
         rclpy.init(args=["xsam-node", *ros_arguments])
     except Exception as error:  # rclpy has a class of its own for each

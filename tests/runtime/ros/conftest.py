@@ -28,9 +28,12 @@ def ros() -> Iterator[None]:
 
 @pytest.fixture
 def listener(ros: None) -> Iterator[Any]:
-    """A ``Listener`` for one test."""
-    from tests.runtime.ros.network import Listener
+    """A ``Listener`` for one test, after which no process that the test started is left."""
+    from tests.runtime.ros.network import Listener, Process
 
+    before = len(Process.started)
     listener = Listener()
     yield listener
+    for process in Process.started[before:]:
+        process.end()
     listener.close()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
@@ -47,12 +47,15 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
 class Process:
     """A process of Python, whose stderr can be read when it has ended."""
 
+    started: ClassVar[list[Process]] = []
+
     def __init__(self, *arguments: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         self.lines: list[str] = []
         threading.Thread(target=self._read, daemon=True).start()
+        self.started.append(self)
 
     def _read(self) -> None:
         assert self._process.stderr is not None
