@@ -19,7 +19,8 @@ class Report:
     """A moment's numbers. Rates are per second, ages milliseconds; None where no frame tells them.
 
     ``received`` counts messages, ``answered``, ``late``, ``dropped`` and ``damaged`` what became of them, all since the
-    start; a damaged one that was passed over for a newer one counts as dropped, too. ``silence`` is seconds since the last message, None before the first.
+    start; a damaged one that was passed over for a newer one counts as dropped, too. ``silence`` is seconds since the
+    last message, None before the first.
     """
 
     received: int
