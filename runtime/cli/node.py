@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from xsam_edge.runtime.cli.common import Parser, command, file_path, package_version
+from xsam_edge.runtime.cli.common import Parser, command, describe_error, file_path, package_version
 from xsam_edge.runtime.errors import BackendError
 
 PROGRAM = "xsam-node"
@@ -70,11 +70,14 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str] = ()) -> int:
     """
     try:
         from xsam_edge.runtime.ros import spin
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0].startswith("xsam_edge"):
+    except ImportError as error:
+        package = (error.name or "rclpy").partition(".")[0]
+        if package == "xsam_edge":
             raise
+        missing = isinstance(error, ModuleNotFoundError)
+        fault = f"{package} is not installed" if missing else f"{package} cannot be loaded ({describe_error(error)})"
         raise BackendError(
-            f"{error.name} is not installed; it comes with ROS 2: run `source /opt/ros/<distribution>/setup.bash`, and "
-            "this command with the same Python (`python3 -m venv --system-site-packages`)"
+            f"{fault}; it comes with ROS 2: run `source /opt/ros/<distribution>/setup.bash`, and this command with the "
+            "distribution's Python, or in an environment that sees its packages (python3 -m venv --system-site-packages)"
         ) from None
     return spin.run(options.bundle, ros_arguments)

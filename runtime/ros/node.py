@@ -216,22 +216,21 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
 
     def _on_parameters(self, changed: Sequence[Any]) -> Any:
         """Take all of them, or none."""
+        changed_prompt = any(item.name == "prompt" for item in changed)
         values = {**self.parameters.values(), **{item.name: item.value for item in changed}}
         try:
             parameters = Parameters.of(values)
             if parameters.ask_prompt.strip():
                 self._checked(parse(parameters.ask_prompt))
-            if any(item.name == "prompt" for item in changed):
-                prompt = self._checked(parse(parameters.prompt))
-            else:
-                prompt = self._prompt
+            prompt = self._checked(parse(parameters.prompt)) if changed_prompt else self._prompt
         except InputError as error:
             kind = "prompt" if any("prompt" in item.name for item in changed) else "parameters"
             self.faults.tell(time.monotonic(), kind, error, lasts=60, quiet=0)
             return SetParametersResult(successful=False, reason=str(error))
         self.parameters = parameters
         self.faults.over("parameters")
-        self._take(prompt)
+        if changed_prompt:
+            self._take(prompt)
         if self._worker is not None:
             self._worker.follow(self._policy())
         return SetParametersResult(successful=True)
@@ -256,10 +255,10 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         return prompt
 
     def _take(self, prompt: FramePrompt | None) -> None:
+        self.faults.over("prompt")
         if prompt is None or prompt == self._prompt:
             return
         self._prompt = prompt
-        self.faults.over("prompt")
         self.get_logger().info(f"the prompt is now: {prompt.text}")
         if self._worker is not None:
             self._worker.ask(prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -36,6 +37,7 @@ def run(bundle: Path | None, ros_arguments: Sequence[str], load: Load = load_bun
         BundleError: where the node starts by itself, a folder that holds none.
     """
     be_fair()
+    logging.getLogger("xsam_edge.runtime.stream").setLevel(logging.ERROR)  # of each bad frame; the node says it once
     try:
         rclpy.init(args=["xsam-node", *ros_arguments])
     except Exception as error:  # rclpy has a class of its own for each

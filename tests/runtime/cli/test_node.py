@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import argparse
+import builtins
 import importlib.util
 
 import pytest
 
-from xsam_edge.runtime.cli.node import main, split_arguments
+from xsam_edge.runtime.cli.node import main, run, split_arguments
+from xsam_edge.runtime.errors import BackendError
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,19 @@ def test_without_rclpy(capsys: pytest.CaptureFixture[str]) -> None:
     error = capsys.readouterr().err
     assert error.startswith("xsam-node: error: rclpy is not installed; it comes with ROS 2: run `source /opt/ros/")
     assert error.count("\n") == 1
+
+
+def test_an_rclpy_of_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str, *_: object) -> None:
+        raise ImportError("The C extension '_rclpy_pybind11'\nisn't present", name="rclpy._rclpy_pybind11")
+
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(BackendError) as error:
+        run(argparse.Namespace(bundle=None))
+    monkeypatch.undo()
+    assert str(error.value).startswith(
+        "rclpy cannot be loaded (The C extension '_rclpy_pybind11' isn't present); it comes"
+    )
 
 
 def test_help_needs_no_ros(capsys: pytest.CaptureFixture[str]) -> None:

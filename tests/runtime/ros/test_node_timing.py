@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -43,14 +44,15 @@ def test_thirty_a_second_against_a_model_that_needs_80_ms(listener: Listener) ->
     assert float(values["latency p95 (ms)"]) < 2 * 80 + 60
     counts = {name: int(values[name]) for name in ("received", "answered", "dropped", "late")}
     assert counts["late"] == 0
-    assert 0 <= counts["received"] - counts["answered"] - counts["dropped"] <= 3, "what is on its way"
+    # What is on its way, and what was passed over since the last answer.
+    assert 0 <= counts["received"] - counts["answered"] - counts["dropped"] <= 10
 
 
 def test_deadlines(listener: Listener) -> None:
     process = node(0.08, "-p", "prompt:=a cup", "-p", "deadline:=40.0")
     masks = listener.listen(Image, "/xsam_node/mask")
     source = camera("/xsam_node/image", "--size", "64x48")
-    listener.until_status(lambda _level, _message, values: int(values["late"]) > 20, "late frames")
+    listener.until_status(lambda _level, _message, values: int(values.get("late", 0)) > 20, "late frames")
     assert not masks
     source.end()
     process.end()
@@ -62,7 +64,7 @@ def test_ages_count_from_the_stamp_or_the_arrival(listener: Listener, age_from: 
     process = node(0.0, "-p", "prompt:=a cup", "-p", "deadline:=500.0", "-p", f"age_from:={age_from}")
     source = camera("/xsam_node/image", "--size", "64x48", "--behind", "3600")
     name = "late" if late else "answered"
-    _, _, values = listener.until_status(lambda _level, _message, values: int(values[name]) > 20, "frames")
+    _, _, values = listener.until_status(lambda _level, _message, values: int(values.get(name, 0)) > 20, "frames")
     assert int(values["answered" if late else "late"]) == 0
     source.end()
     process.end()
@@ -157,10 +159,16 @@ def test_a_bundle(listener: Listener, shapes_bundle: Path, tmp_path: Path) -> No
     assert isinstance(expected, Result)
     ids = mask_image(found_in([expected]), (120, 160))
     np.testing.assert_array_equal(np.frombuffer(masks[-1].data, np.uint8).reshape(120, 160), ids)
+    message.encoding = "xyz8"
+    for _ in range(30):
+        images.publish(message)
+        time.sleep(1 / 30)
+    listener.until_status(lambda _level, _message, values: "error: image" in values, "the fault")
+    message.encoding = "rgb8"
+    assert len([line for line in process.lines if "xyz8" in line]) == 1, process.lines
     shutil.rmtree(bundle)
     _, said, _ = listener.until_status(lambda level, _message, _: level == 1, "the warning")
     assert f"{bundle} is gone" in said
     masks.clear()
     until(mask, "a mask of what is loaded")
-    assert process.alive
-    process.end()
+    assert process.end(signal.SIGTERM) == 0
