@@ -77,7 +77,7 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str] = ()) -> int:
         missing = isinstance(error, ModuleNotFoundError)
         fault = f"{package} is not installed" if missing else f"{package} cannot be loaded ({describe_error(error)})"
         raise BackendError(
-            f"{fault}; it comes with ROS 2: run `source /opt/ros/<distribution>/setup.bash`, and this command with the "
-            "distribution's Python, or in an environment that sees its packages (python3 -m venv --system-site-packages)"
+            f"{fault}; it comes with ROS 2: run `source /opt/ros/<distribution>/setup.bash`, and this command with "
+            "the distribution's Python, or in a `python3 -m venv --system-site-packages` of it"
         ) from None
     return spin.run(options.bundle, ros_arguments)
