@@ -89,8 +89,11 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         """Load the bundle."""
         try:
             self._model = self._load(self.parameters)
-        except (XSamError, OSError, MemoryError) as error:
-            self.faults.tell(time.monotonic(), "bundle", error or "not enough memory", quiet=0)
+        except XSamError as error:
+            self.faults.tell(time.monotonic(), "bundle", error, quiet=0)
+            return TransitionCallbackReturn.FAILURE
+        except Exception as error:  # no memory, a bug of ours or a library's: rclpy would not say what it was
+            self.faults.tell(time.monotonic(), "bundle", f"{type(error).__name__}: {error}", quiet=0)
             return TransitionCallbackReturn.FAILURE
         self.faults.over("bundle")
         if self._prompt is not None:
