@@ -18,6 +18,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from xsam_edge.runtime.ros_messages.definitions import VISION_MSGS
+
 _PACKAGE = """<package format="3">
   <name>{name}</name><version>0.0.0</version><description>for tests</description>
   <maintainer email="nobody@example.com">nobody</maintainer><license>Apache-2.0</license>
@@ -89,7 +91,6 @@ def _mend(prefix: Path) -> None:
 
 
 if __name__ == "__main__":
-    from xsam_edge.runtime.ros.definitions import DEFINITIONS
-
     if importlib.util.find_spec("vision_msgs") is None:
-        build("vision_msgs", DEFINITIONS, Path(sys.prefix))
+        wanted = {name.rpartition("/")[2]: text for name, text in VISION_MSGS.items()}
+        build("vision_msgs", wanted, Path(sys.prefix))
