@@ -6,7 +6,7 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: test-browser test-ray test-triton benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: test-browser test-ray test-triton test-ros benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-browser  run the tests of xsam-serve's page in Chromium, which must be installed"
 	@echo "make test-ray   run the tests of xsam-label --ray, with two workers, in an environment that has Ray"
 	@echo "make test-triton  run the tests that need a Triton server, with that of nvidia-pytriton"
+	@echo "make test-ros  run the tests of the ROS 2 node over DDS, in an environment with the wheels of ROS 2; needs cmake and a compiler"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
 	@echo "make gpu-check  check a GPU in minutes: rates, right answers, times of the full-size model, against PyTorch"
@@ -40,7 +41,7 @@ demo: setup
 
 # Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
 JOBS ?= 2
-QUICK := not slow and not gpu and not engines and not browser and not ray and not triton
+QUICK := not slow and not gpu and not engines and not browser and not ray and not triton and not ros
 test: setup
 	$(BIN)/python -m pytest -m "$(QUICK)" --durations=10 -n $(JOBS) --dist loadfile
 
@@ -68,6 +69,32 @@ test-ray: $(RAY)/.ready
 
 test-triton: setup
 	$(BIN)/python -m tests.triton_server $(VENV)-triton
+
+# The distribution's packages as wheels, which are those of ROS 2 Kilted and lack vision_msgs: that one is built.
+ROS := $(VENV)-ros
+ROS_WHEELS = rclpy sensor-msgs std-srvs diagnostic-msgs lifecycle-msgs geometry-msgs rmw-fastrtps-cpp \
+	rmw-fastrtps-shared-cpp fastdds rmw-dds-common rosidl-dynamic-typesupport-fastrtps rosidl-default-generators \
+	rosidl-core-generators ament-package ament-cmake ament-cmake-core ament-cmake-export-definitions \
+	ament-cmake-export-dependencies ament-cmake-export-include-directories ament-cmake-export-interfaces \
+	ament-cmake-export-libraries ament-cmake-export-link-flags ament-cmake-export-targets ament-cmake-gen-version-h \
+	ament-cmake-include-directories ament-cmake-libraries ament-cmake-python ament-cmake-target-dependencies \
+	ament-cmake-test ament-cmake-version ament-cmake-ros ament-cmake-ros-core ament-cmake-gmock ament-cmake-gtest \
+	ament-cmake-pytest fastrtps-cmake-module python-cmake-module
+$(ROS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(ROS)
+	$(ROS)/bin/pip install --quiet --disable-pip-version-check 'pytest>=8' 'numpy>=1.26' 'pillow>=10.3' 'tokenizers>=0.21' \
+		'onnxruntime>=1.20' catkin_pkg 'empy==3.3.4' $(addprefix ros-,$(ROS_WHEELS))
+	PYTHONPATH=.src:. $(ROS)/bin/python -m tests.runtime.ros.interfaces
+	touch $@
+
+# ROS_SECONDS=600 before a release: how long memory is watched.
+ROS_SECONDS ?= 60
+$(ROS)/bundles/shapes/manifest.json: $(VENV)/.ready
+	$(BIN)/xsam-export --checkpoint shapes --overwrite -o $(ROS)/bundles/shapes
+
+test-ros: $(ROS)/.ready $(ROS)/bundles/shapes/manifest.json
+	XSAM_TEST_BUNDLES=$(abspath $(ROS))/bundles ROS_SECONDS=$(ROS_SECONDS) PYTHONPATH=.src \
+		$(ROS)/bin/python -m pytest -m ros tests/runtime/ros --durations=10
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -118,4 +145,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(VENV)-triton $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(VENV)-triton $(VENV)-ros $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -50,6 +50,7 @@ ROOMS = {
         "__init__",
         "label",
         "doctor",
+        "ros",
         "cli",
         "serve",
     ),
@@ -157,6 +158,7 @@ LATE_PACKAGES = {
 }
 # Commands whose functions import modules of ours, each with the reason.
 LATE_IMPORTS_OF_OURS = {
+    "runtime.cli.node": "what needs rclpy, for which --help does not wait, and which an installation may lack",
     "benchmarks.gpu_check.__main__": "packing needs the extra `export`, which a machine that is checked may lack",
     "benchmarks.flops": "what reads graphs, with packages that a device with the runtime alone lacks",
     "benchmarks.cli": "what is measured with, for which a wrong option does not wait; torch needs the extra `export`",

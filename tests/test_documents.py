@@ -27,19 +27,20 @@ from xsam_edge.calibration.tracking import __main__ as tracking
 from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
-from xsam_edge.runtime.cli import doctor, label, segment
+from xsam_edge.runtime.cli import doctor, label, node, segment
 from xsam_edge.runtime.serve import cli as serve
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("runtime", "calibration", "export", "benchmarks")
 READMES = [ROOT / "README.md", *sorted(path for package in PACKAGES for path in (ROOT / package).rglob("README.md"))]
-DOCUMENTS = [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+DOCUMENTS = [*READMES, ROOT / "examples" / "ros2" / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 PARSERS: dict[str, Callable[[], object]] = {
     "xsam-export": export.parser,
     "xsam-segment": segment.parser,
     "xsam-serve": serve.parser,
     "xsam-label": label.parser,
     "xsam-doctor": doctor.parser,
+    "xsam-node": node.parser,
     "xsam-eval": evaluate.parser,
     "xsam-verify": verify.parser,
     "xsam-bench": bench.parser,
@@ -97,7 +98,8 @@ def test_files_that_are_named_are_there() -> None:
 
 @pytest.mark.parametrize(("program", "arguments"), list(command_lines()))
 def test_command_lines_are_understood(program: str, arguments: str) -> None:
-    PARSERS[program]().parse_args(shlex.split(arguments, comments=True))
+    given = shlex.split(arguments, comments=True)
+    PARSERS[program]().parse_args(node.split_arguments(given)[0] if program == "xsam-node" else given)
 
 
 @pytest.mark.parametrize("path", [path for path in READMES if blocks(path, "python")], ids=name)

@@ -25,6 +25,7 @@ from xsam_edge.runtime.stream.slot import Slot, relay
 
 # A source that is no longer needed and does not return within this many seconds is left to end by itself.
 PATIENCE = 5.0
+_LOOK = 0.02  # seconds after which another clock than the machine's is looked at again
 _log = logging.getLogger(__name__)
 
 
@@ -210,6 +211,12 @@ def _answer(
     def left(item: _Item) -> float:
         return min(max(0.0, 1e-3 * (policy.deadline or 0.0) - item.age(policy)), threading.TIMEOUT_MAX)
 
+    def done_in_time(job: Future[Any], item: _Item) -> bool:
+        """Wait for a job until it is done or the frame is too old, by a clock that may run at another rate."""
+        while not job.done() and (seconds := left(item)) > 0:
+            wait([job], seconds if policy.clock is None else min(seconds, _LOOK))
+        return job.done()
+
     def dropped(item: _Item) -> int:
         skipped = item.index - last - 1 - left_out.before(item.index)
         counts.dropped += skipped
@@ -230,8 +237,7 @@ def _answer(
         if not policy.latest and item.frame.arrived is None:
             item.since = time.monotonic()
         if job is not None:
-            wait([job], left(item))
-            if not job.done():
+            if not done_in_time(job, item):
                 yield late(item)
                 last = item.index
                 continue
@@ -248,8 +254,7 @@ def _answer(
             answer: Future[tuple[tuple[Result, ...], Mapping[str, float]]] | None = None
             if left(item) > 0:
                 answer = pool.submit(run, item)
-                wait([answer], left(item))
-            if answer is None or not answer.done() or left(item) <= 0:
+            if answer is None or not done_in_time(answer, item) or left(item) <= 0:
                 yield late(item)
                 last, job = item.index, answer
                 continue

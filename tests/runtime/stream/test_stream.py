@@ -85,6 +85,22 @@ def test_age_counts_from_the_arrival_of_a_skipping_stream() -> None:
     assert seen.timings["waiting"] == pytest.approx(seen.age_ms)
 
 
+@pytest.mark.parametrize("rate", [0.0, 0.1])
+def test_a_clock_that_is_slow_or_stands_still_makes_no_frame_late(rate: float) -> None:
+    """As that of a recording, which is played slowly or paused."""
+    start = time.monotonic()
+    policy = Policy(deadline=40.0, clock=lambda: 100.0 + rate * (time.monotonic() - start))
+    (seen,) = FrameStream([(100.0, 0)], stages(answer=lambda _: time.sleep(0.1)), policy)
+    assert not seen.late and seen.age_ms < 40
+
+
+def test_a_clock_that_is_fast_makes_frames_late_soon() -> None:
+    start = time.monotonic()
+    policy = Policy(deadline=1000.0, clock=lambda: 100.0 + 20 * (time.monotonic() - start))
+    (seen,) = FrameStream([(100.0, 0)], stages(answer=lambda _: time.sleep(0.5)), policy)
+    assert seen.late and seen.stage == "answer" and 1000 <= seen.age_ms < 9000
+
+
 def test_age_by_the_clock_of_the_timestamps() -> None:
     (seen,) = FrameStream([(100.0, 0)], stages(), Policy(clock=lambda: 100.25))
     assert seen.age_ms == pytest.approx(250)

@@ -1,0 +1,1 @@
+"""A node of ROS 2 around a model. Modules that need rclpy say so; the others are tested without it."""
