@@ -192,9 +192,9 @@ class Tracker:
             raise InputError(f"index is {index} after {self._index}; expected one that grows from frame to frame")
         seconds = 0.0 if self._index is None else (index - self._index) / self.options.rate
         if time is not None and self._time is not None and time >= self._time:
-            seconds = min(time - self._time, _LONGEST)
+            seconds = time - self._time
         self._time, self._index = time, index
-        return seconds
+        return min(seconds, _LONGEST)
 
     def _advance(self, seconds: float) -> None:
         """Let go of tracks that have been out of sight for too long, and move the others on."""
@@ -214,9 +214,10 @@ class Tracker:
         """Which of some tracks and of some detections belong together: their indices, of one length."""
         expected, seen = _enlarged(self._motion.boxes[tracks], search), _enlarged(found.boxes[places], search)
         rows, columns, iou = overlaps(expected, seen, least)
-        groups = [self._group(found, place) for place in places.tolist()]
-        own = [self._lives[track].group for track in tracks.tolist()]
-        same = np.array([own[row] == groups[column] for row, column in zip(rows, columns, strict=True)], bool)
+        numbers: dict[Hashable, int] = {}  # of groups, which are compared pair by pair
+        own = [numbers.setdefault(self._lives[track].group, len(numbers)) for track in tracks.tolist()]
+        groups = [numbers.setdefault(self._group(found, place), len(numbers)) for place in places.tolist()]
+        same = np.array(own, int)[rows] == np.array(groups, int)[columns]
         rows, columns, iou = rows[same], columns[same], iou[same]
         chosen = assign(rows, columns, iou * found.scores[places[columns]])
         return tracks[rows[chosen]], places[columns[chosen]]

@@ -150,6 +150,16 @@ def test_a_clock_that_is_set_back() -> None:
     assert abs(tracker.tracks[0].box[0] + SIDE / 2 - 55) < 3
 
 
+def test_a_gap_beyond_all_measure_does_not_stop_the_clock() -> None:
+    tracker = Tracker(TrackerOptions(keep=1.0, confirm=1))
+    tracker.update(at(), index=0)
+    assert tracker.update(at((50, 50)), index=1 << 62) == (1,)
+    tracker.update(at(), index=(1 << 62) + 1)
+    assert len(tracker.tracks) == 1
+    tracker.update(at(), index=(1 << 62) + 20)
+    assert not tracker.tracks
+
+
 def test_two_frames_at_one_time() -> None:
     tracker = Tracker()
     assert [tracker.update(at((50, 50)), 1.0) for _ in range(3)] == [(1,)] * 3
