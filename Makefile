@@ -6,13 +6,16 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-ros test-slow gpu-test lint format benchmark train clean
+.PHONY: test-browser test-ray test-triton test-ros benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
-	@echo "make test       run the tests, some ten minutes of one core, and print the ten slowest"
+	@echo "make test       run the tests in two processes (JOBS=2), some ten minutes, and print the ten slowest"
 	@echo "make test-engines  run the tests that compile engines with TensorRT-RTX, which needs no GPU"
 	@echo "make test-lowest  run the runtime's tests on the oldest versions that are allowed, and on the newest"
+	@echo "make test-browser  run the tests of xsam-serve's page in Chromium, which must be installed"
+	@echo "make test-ray   run the tests of xsam-label --ray, with two workers, in an environment that has Ray"
+	@echo "make test-triton  run the tests that need a Triton server, with that of nvidia-pytriton"
 	@echo "make test-ros  run the tests of the ROS 2 node over DDS, in an environment with the wheels of ROS 2; needs cmake and a compiler"
 	@echo "make test-slow  run the tests that take minutes or gigabytes"
 	@echo "make gpu-test   run the tests that need an NVIDIA GPU, with what is installed"
@@ -36,14 +39,36 @@ setup: $(VENV)/.ready
 demo: setup
 	$(BIN)/python examples/demo.py --output $(DEMO)
 
+# Tests of one file share what they prepare, so that files, not tests, are dealt out to JOBS processes.
+JOBS ?= 2
+QUICK := not slow and not gpu and not engines and not browser and not ray and not triton and not ros
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu and not engines and not ros" --durations=10
+	$(BIN)/python -m pytest -m "$(QUICK)" --durations=10 -n $(JOBS) --dist loadfile
 
 test-engines: setup
-	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10
+	$(BIN)/python -m pytest -m "engines and not gpu" --durations=10 -n $(JOBS) --dist loadfile
+
+# Playwright drives the system's Chromium (`apt-get install chromium`) and downloads none of its own.
+test-browser: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check 'playwright>=1.50'
+	$(BIN)/python -m pytest -m browser -rs tests/runtime/serve
 
 test-lowest: setup
 	$(BIN)/python -m tests.versions $(VENV)-versions
+
+# Ray is large, and an environment of its own has it beside all that .venv has.
+RAY := $(VENV)-ray
+$(RAY)/.ready: $(VENV)/.ready
+	$(PYTHON) -m venv --clear $(RAY)
+	cd $(RAY)/lib/python*/site-packages && printf '%s\n' $(abspath $(VENV))/lib/python*/site-packages $(abspath .src) > main.pth
+	$(RAY)/bin/pip install --quiet --disable-pip-version-check 'ray[data]>=2.40' 'colorama>=0.4' 'pyarrow>=15'
+	touch $@
+
+test-ray: $(RAY)/.ready
+	$(RAY)/bin/python -m pytest -m ray
+
+test-triton: setup
+	$(BIN)/python -m tests.triton_server $(VENV)-triton
 
 # The distribution's packages as wheels, which are those of ROS 2 Kilted and lack vision_msgs: that one is built.
 ROS := $(VENV)-ros
@@ -120,4 +145,4 @@ train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(VENV)-ros $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(VENV)-triton $(VENV)-ros $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -3,7 +3,7 @@
 The demo model is quantised with ranges of few and of many pictures, by each method, with and without smoothing, for
 several choices of pictures, and its masks are compared with those of FP32 on other scenes. One pass of statistics is
 made for each number and choice of pictures. What is measured is kept as a line of ``study.jsonl``, and a study that was
-interrupted goes on where it was; ``study.svg`` draws it.
+interrupted goes on where it was, if it is of the same model (``study.json``); ``study.svg`` draws it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,23 @@ from xsam_edge.calibration.evaluation.run import evaluate
 from xsam_edge.calibration.open_data import open_data
 from xsam_edge.calibration.page.lines import Panel, panels
 from xsam_edge.calibration.shapes.dataset import SPLITS
-from xsam_edge.export.bundle import write_bundle
+from xsam_edge.export.bundle import BundleRequest, fill_bundle
 from xsam_edge.export.precision.plan import Precision
 from xsam_edge.export.precision.presets import PRECISIONS
 from xsam_edge.export.prepare import from_checkpoint
 from xsam_edge.export.quantize import quantize_bundle
 from xsam_edge.export.quantize_plan import QuantizeOptions
+from xsam_edge.export.staging import staged
 from xsam_edge.runtime import XSam
 from xsam_edge.runtime.cli.common import Parser, command, file_path, positive
 from xsam_edge.runtime.cli.progress import ProgressPrinter
+from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Progress, Step, silent
 
 PROGRAM = "python -m xsam_edge.benchmarks.calibration_study"
 METHODS = ("minmax", "percentile-99.999", "entropy", "mse")
 TASKS: tuple[Task, ...] = ("refer", "panoptic")
+_GRAPHS = "graphs"
 _APART = 1000  # seeds between the first pictures of two choices
 
 
@@ -90,17 +93,19 @@ def run(options: argparse.Namespace) -> int:
     """Measure what is missing, and draw; returns the exit code."""
     folder: Path = options.folder
     folder.mkdir(parents=True, exist_ok=True)
+    request = from_checkpoint("shapes", progress=silent)
+    _check_same(folder / "study.json", request, options)
     lines = folder / "study.jsonl"
     known = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()] if lines.exists() else []
     done = {_key(line) for line in known}
     wanted = [trial for trial in trials(options.sizes, options.choices) if _key(asdict(trial)) not in done]
     with ProgressPrinter(sys.stderr) as progress:
         if wanted:
-            reference = _reference(folder, options.scenes, progress)
+            reference = _reference(request, folder, options.scenes, progress)
         for number, trial in enumerate(wanted):
             progress(Step("calibration study", number, len(wanted), "trials"))
             found: dict[str, Any] = asdict(trial)
-            found |= _measure(trial, options, folder, reference)
+            found |= _measure(request, trial, options, folder, reference)
             known.append(found)
             with lines.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found) + "\n")
@@ -117,17 +122,29 @@ def _key(line: dict[str, Any]) -> tuple[Any, ...]:
     return line["pictures"], line["choice"], line["method"], line["smoothing"]
 
 
-def _reference(folder: Path, scenes: int, progress: Progress) -> Recorder:
-    """What FP32 answers."""
-    base = folder / "fp32"
-    if not base.exists():
-        write_bundle(from_checkpoint("shapes", progress=progress), base, progress=progress)
+def _check_same(path: Path, request: BundleRequest, options: argparse.Namespace) -> None:
+    """Write what a study is of. Raises InputError where the folder's is of something else."""
+    own = {"model": request.source.sha256, "precision": options.precision, "scenes": options.scenes}
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else own
+    if found != own:
+        raise InputError(f"{path} is of {found}, and now {own} is asked for; choose another folder")
+    path.write_text(json.dumps(own) + "\n", encoding="utf-8")
+
+
+def _reference(request: BundleRequest, folder: Path, scenes: int, progress: Progress) -> Recorder:
+    """What FP32 answers. Its graphs are left in the folder, as what every trial begins with."""
+    for name, finished in (("fp32", True), (_GRAPHS, False)):
+        if not (folder / name).exists():
+            with staged(folder / name, False, progress) as made:
+                fill_bundle(request, made, progress, finished=finished)
     recorder = Recorder()
-    evaluate(XSam.load(base), open_data("shapes:val"), TASKS, limit=scenes, watch=recorder.watch)
+    evaluate(XSam.load(folder / "fp32"), open_data("shapes:val"), TASKS, limit=scenes, watch=recorder.watch)
     return recorder
 
 
-def _measure(trial: Trial, options: argparse.Namespace, folder: Path, reference: Recorder) -> dict[str, float]:
+def _measure(
+    request: BundleRequest, trial: Trial, options: argparse.Namespace, folder: Path, reference: Recorder
+) -> dict[str, float]:
     """Mean IoU with FP32's masks, by task."""
     precision: Precision = options.precision
     chosen = QuantizeOptions(
@@ -143,7 +160,7 @@ def _measure(trial: Trial, options: argparse.Namespace, folder: Path, reference:
         cache=folder / "statistics",
     )
     bundle = folder / "trial"
-    quantize_bundle(from_checkpoint("shapes", progress=silent), bundle, chosen, overwrite=True, progress=silent)
+    quantize_bundle(request, bundle, chosen, overwrite=True, graphs=folder / _GRAPHS, progress=silent)
     agreement = Agreement(reference)
     evaluate(XSam.load(bundle), open_data("shapes:val"), TASKS, limit=options.scenes, watch=agreement.watch)
     shutil.rmtree(bundle)

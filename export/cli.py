@@ -30,6 +30,8 @@ from xsam_edge.export.quantize_options import (
 from xsam_edge.export.report.facts import Report
 from xsam_edge.export.report.summary import summary_lines
 from xsam_edge.export.staging import check_output, clear_up
+from xsam_edge.export.triton import command as triton
+from xsam_edge.export.triton.options import OF_TRITON, add_triton_options
 from xsam_edge.runtime.bundle.manifest import Manifest
 from xsam_edge.runtime.bundle.typed_json import read_json
 from xsam_edge.runtime.cli.common import Parser, command, file_path, named_path, package_version
@@ -45,6 +47,7 @@ examples:
   xsam-export --checkpoint pytorch_model.bin --inits inits/ --precision int8 --calibration-data photos/ -o bundle
   xsam-export --random-weights --variant qwen3-1.7b --precision fp16 -o bundle
   xsam-export --from bundle --engine tensorrt --target orin-nx -o engines
+  xsam-export --from bundle --triton models --instances 2
   xsam-export --random-weights --variant phi3 --precision int8 --target orin-nano --plan
 """
 
@@ -60,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     )
     weights.add_argument("--random-weights", action="store_true", help="a model that was never trained, for latency")
     weights.add_argument(
-        "--from", dest="bundle", type=file_path, metavar="BUNDLE", help="a bundle of graphs, to compile"
+        "--from", dest="bundle", type=file_path, metavar="BUNDLE", help="a bundle, to compile or to serve"
     )
     options.add_argument(
         "--inits", type=file_path, metavar="DIR", help="folder with the configurations of the four parts"
@@ -85,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
         "Runtime's own operators for GPUs (default: gpu, but cpu with --precision fp32 or --float-precision fp32)",
     )
     add_engine_options(options)
+    add_triton_options(options)
     return options
 
 
@@ -97,6 +101,8 @@ def run(options: argparse.Namespace) -> int:
     """Export; returns the exit code."""
     start = time.perf_counter()
     _refuse_idle_options(options)
+    if options.triton is not None:
+        return triton.run(options)
     if options.output is None and not options.plan:
         raise InputError("give the folder to write with -o")
     if options.random_weights and options.variant == "auto":
@@ -121,6 +127,12 @@ def run(options: argparse.Namespace) -> int:
 
 def _refuse_idle_options(options: argparse.Namespace) -> None:
     own = parser()
+    if options.triton is None:
+        refuse_idle(options, own, OF_TRITON, "is of --triton; give it, or leave this out")
+    else:
+        if options.bundle is None:
+            raise InputError("--triton serves a bundle; name it with --from in place of a checkpoint")
+        refuse_idle(options, own, ("engine", "plan", "output", *OF_ENGINES), "is not of --triton; leave it out")
     if options.bundle is not None:
         decided = ("inits", "variant", "config", "seed", "dialect", *OF_AN_EXPORT)
         refuse_idle(options, own, decided, "is of an export; with --from the bundle has decided it")
@@ -133,7 +145,7 @@ def _refuse_idle_options(options: argparse.Namespace) -> None:
             refuse_idle(options, own, ("inits",), "is of the tokenizer here, and --plan needs none; leave it out")
     if options.precision == "fp32":  # here, as --plan exports nothing that would refuse it
         refuse_idle(options, own, ("kv_cache_precision",), OF_LOWER_ONLY)
-    if not engines.wanted(options):
+    if options.triton is None and not engines.wanted(options):
         idle = [name for name in OF_ENGINES if options.precision != AUTO or name not in OF_TARGETS]
         refuse_idle(options, own, idle, "is of --engine and --plan; give one of these, or leave it out")
 

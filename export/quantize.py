@@ -7,6 +7,7 @@ the end.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
@@ -73,9 +74,18 @@ _WITH_RANGE: frozenset[Quantized] = frozenset({"int8", "fp8"})  # precisions tha
 
 
 def quantize_bundle(
-    request: BundleRequest, output: Path, options: QuantizeOptions, *, overwrite: bool = False, progress: Progress
+    request: BundleRequest,
+    output: Path,
+    options: QuantizeOptions,
+    *,
+    overwrite: bool = False,
+    graphs: Path | None = None,
+    progress: Progress,
 ) -> tuple[Manifest, Report]:
     """Write a bundle of lower precision to ``output``.
+
+    ``graphs`` is what :func:`fill_bundle` made of the request in FP32, not finished, for who quantises one model many
+    times; it is copied. By default it is made here.
 
     Raises:
         InputError: a plan, data or an output that cannot be used, or values that FP16 must hold and cannot.
@@ -89,7 +99,10 @@ def quantize_bundle(
     data = _open_data(options)  # before any work: it may not exist
     check_device(options.device)
     with MemoryWatch() as memory, staged(output, overwrite, progress) as folder, beside(output, ".fp32") as base:
-        fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
+        if graphs is None:
+            fill_bundle(replace(request, precision="fp32"), base, progress, finished=False)
+        else:
+            shutil.copytree(graphs, base, dirs_exist_ok=True)
         quantization = _Quantization(request, base, options, data, progress)
         manifest, measured = quantization.write(folder)
         report = gather(measured, manifest, read_manifest(base), time.perf_counter() - start, memory.peak())
@@ -359,7 +372,7 @@ def _trial(exam: Exam, trials: Trials) -> Trial:
 def _changes(asked: Plan, found: Plan) -> Iterator[str]:
     """What is left of a plan's precisions, where the search had to take a whole one away."""
     if asked.quantizes and not found.quantizes:
-        yield f"the bound holds without integers only: nothing is {precision_of(asked)}"
+        yield f"the bound holds in floating point only: nothing is {precision_of(asked)}"
     if asked.float == "fp16" and found.float == "fp32":
         yield "the bound does not hold with FP16: all floating-point values are FP32"
     if asked.kv_cache is not None and found.kv_cache is None:

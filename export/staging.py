@@ -14,7 +14,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,33 +27,49 @@ _PARTIAL, _OLD, _LOCK = ".partial", ".old", ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raise InputError if a bundle cannot be put at ``output``."""
+    if not output.exists():
+        return
+    if not overwrite:
+        raise InputError(f"{output} exists; choose another output, or replace the bundle with --overwrite")
+    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_FILE).is_file()):
+        raise InputError(f"{output} exists and is not a bundle; it is left alone, choose another output")
+
+
 @contextlib.contextmanager
-def staged(output: Path, overwrite: bool, progress: Progress = silent) -> Iterator[Path]:
+def staged(
+    output: Path,
+    overwrite: bool,
+    progress: Progress = silent,
+    check: Callable[[Path, bool], None] = check_output,
+) -> Iterator[Path]:
     """A folder to write into that takes the place of ``output`` when the block ends without an error.
 
-    What runs to ``output`` left that were killed is removed first, and ``progress`` told.
+    What runs to ``output`` left that were killed is removed first, and ``progress`` told. ``check`` is given ``output``
+    and ``overwrite``, and raises where something else is there.
 
     Raises:
         InputError: ``output`` cannot be replaced, or another process is writing it.
         XSamError: the disk fills up.
     """
     output = Path(os.path.realpath(output))  # behind a link, its target is replaced and the link stays
-    check_output(output, overwrite)
+    check(output, overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(output):
         clear_up(output, progress)
-        check_output(output, overwrite)
+        check(output, overwrite)
         with _run(output) as run:
-            yield from _staged(output, overwrite, run)
+            yield from _staged(output, lambda: check(output, overwrite), run)
 
 
-def _staged(output: Path, overwrite: bool, run: str) -> Iterator[Path]:
+def _staged(output: Path, check: Callable[[], None], run: str) -> Iterator[Path]:
     folder, old = output.with_name(run + _PARTIAL), output.with_name(run + _OLD)
     try:
         folder.mkdir()
         with told_when_full(folder):
             yield folder
-        check_output(output, overwrite)
+        check()
         if output.exists():
             output.rename(old)
         folder.rename(output)
@@ -166,16 +182,6 @@ def _only_one(output: Path) -> Iterator[None]:
             yield
         finally:
             path.unlink(missing_ok=True)
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raise InputError if a bundle cannot be put at ``output``."""
-    if not output.exists():
-        return
-    if not overwrite:
-        raise InputError(f"{output} exists; choose another output, or replace the bundle with --overwrite")
-    if not output.is_dir() or (any(output.iterdir()) and not (output / MANIFEST_FILE).is_file()):
-        raise InputError(f"{output} exists and is not a bundle; it is left alone, choose another output")
 
 
 def check_space(folder: Path, needed: int) -> None:

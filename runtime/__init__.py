@@ -25,6 +25,11 @@ from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.scene import Scene
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.reconnect import Reconnect
+from xsam_edge.runtime.stream.tracked import TrackedFrame
+from xsam_edge.runtime.tracking.detections import Detections
+from xsam_edge.runtime.tracking.options import TrackerOptions
+from xsam_edge.runtime.tracking.tracker import Track, Tracker
+from xsam_edge.runtime.tracking.video_tracks import VideoTracks
 from xsam_edge.runtime.versions import UntestedVersionWarning
 
 logging.getLogger("xsam_edge").addHandler(logging.NullHandler())
@@ -34,6 +39,7 @@ __all__ = [
     "BundleError",
     "CheckpointError",
     "ContextLengthError",
+    "Detections",
     "FrameResult",
     "InputError",
     "Late",
@@ -41,7 +47,12 @@ __all__ = [
     "Result",
     "Scene",
     "Segment",
+    "Track",
+    "TrackedFrame",
+    "Tracker",
+    "TrackerOptions",
     "UntestedVersionWarning",
+    "VideoTracks",
     "XSam",
     "XSamError",
 ]

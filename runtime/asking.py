@@ -17,6 +17,7 @@ from xsam_edge.runtime.language.answer import MAX_NEW_TOKENS, Answer, Request
 from xsam_edge.runtime.language.batch import MAX_BATCH
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.language.prompts import Prompt
+from xsam_edge.runtime.language.tokenizer import Ids
 from xsam_edge.runtime.postprocess.readers import Reader, Segmentation
 from xsam_edge.runtime.results.result import Result
 
@@ -28,11 +29,14 @@ class Question:
     """A prompt, and what becomes of its answer: segments by the reader that fits it, or, with None, text alone.
 
     ``points`` are those of the prompt's regions, float32 [R, points, 2] as (y, x) in 0..1 of the padded input.
+    ``told`` is given what was said so far while the answer is decoded, as the result will have it: its ``text``, or
+    of a question with a reader its ``caption``.
     """
 
     prompt: Prompt
     reader_for: Callable[[Answer], Reader] | None
     points: Float | None = None
+    told: Callable[[str], None] | None = None
 
 
 def any_answer(reader: Reader) -> Callable[[Answer], Reader]:
@@ -70,7 +74,13 @@ def ask(
     with held.turn() as features:
         start = time.perf_counter()
         requests = [
-            Request(question.prompt, _region_tokens(language, features, question), append, max_new_tokens)
+            Request(
+                question.prompt,
+                _region_tokens(language, features, question),
+                append,
+                max_new_tokens,
+                told=_reporter(language, question),
+            )
             for question, append in zip(questions, appended, strict=True)
         ]
         answers = language.generate(requests, features)
@@ -131,13 +141,11 @@ def _result(
     timings: Mapping[str, float],
 ) -> Result:
     unanswered = _why_not(answer) if question.reader_for else ""
-    stop_words, tokens = language.settings.prompt.stop_words, language.settings.tokens
-    said = answer.ids[~np.isin(answer.ids, [tokens.seg, tokens.phrase_start, tokens.phrase_end])]
     return Result(
         question.prompt.task,
         segmentation.segments,
         held.frame.image_size,
-        _without_stop_word(answer.text, stop_words),
+        _without_stop_word(answer.text, language.settings.prompt.stop_words),
         question.prompt.text,
         segmentation.id_map,
         timings,
@@ -147,8 +155,26 @@ def _result(
         token_ids=tuple(answer.ids.tolist()),
         llm_forwards=answer.forwards,
         best_score=segmentation.best_score,
-        caption=as_read(_without_stop_word(language.tokenizer.decode(said), stop_words)),
+        caption=_caption(language, answer.ids),
     )
+
+
+def _reporter(language: LanguageModel, question: Question) -> Callable[[list[int]], None] | None:
+    """What turns ids so far into the text that a question's ``told`` is given."""
+    told = question.told
+    if told is None:
+        return None
+    stop_words = language.settings.prompt.stop_words
+    if question.reader_for is None:
+        return lambda ids: told(_without_stop_word(language.tokenizer.decode(ids), stop_words))
+    return lambda ids: told(_caption(language, np.array(ids, np.int64)))
+
+
+def _caption(language: LanguageModel, ids: Ids) -> str:
+    """Generated ids without the marks around phrases, as one reads them."""
+    tokens = language.settings.tokens
+    said = ids[~np.isin(ids, [tokens.seg, tokens.phrase_start, tokens.phrase_end])]
+    return as_read(_without_stop_word(language.tokenizer.decode(said), language.settings.prompt.stop_words))
 
 
 def _why_not(answer: Answer) -> str:

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,8 @@ from xsam_edge.runtime.scene import Phrases, Scene
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.stages import FrameQuestion, Frames, stream
 from xsam_edge.runtime.stream.stream import FrameStream
+from xsam_edge.runtime.stream.tracked import TrackedStream
+from xsam_edge.runtime.tracking.options import TrackerOptions
 from xsam_edge.runtime.versions import warn_of_untested
 
 _log = logging.getLogger(__name__)
@@ -202,7 +204,7 @@ class XSam:
         raised where the stream is iterated, and end it; so is that of the first damaged frame where no other came.
 
         Args:
-            frames: a folder or a video; a camera's number or device, a FIFO, "-" for standard input, a URL or a
+            frames: a folder, a video or a bag; a camera's number or device, a FIFO, "-" for standard input, a URL or a
                 GStreamer pipeline; a source of ``runtime.stream.sources``; any iterable of images or of (seconds,
                 image), whose arrays are not changed afterwards.
             refer: a phrase, or several that are asked of every frame.
@@ -237,6 +239,52 @@ class XSam:
             strict=strict,
         )
 
+    def track(
+        self,
+        frames: Frames,
+        *,
+        tracker: TrackerOptions | None = None,
+        refer: str | Phrases | None = None,
+        ask: FrameQuestion | None = None,
+        deadline: float | None = None,
+        latest: bool | None = None,
+        overlap: bool = False,
+        clock: Callable[[], float] | None = None,
+        reconnect: Reconnect | None = None,
+        bgr: bool = False,
+        strict: bool = False,
+    ) -> TrackedStream:
+        """A stream whose segments have identities: what is seen again has the ``track_id`` that it had before.
+
+        Each item is a ``TrackedFrame``, a ``FrameResult`` that also has ``tracks``, or a ``Late``.
+
+        Args:
+            frames: and all options but ``tracker``, as of :meth:`stream`.
+            tracker: what the tracker keeps to. Its scores are those of segments that the question lets pass: what it
+                leaves out cannot be followed.
+
+        Raises:
+            InputError: as :meth:`stream`, or other than options of a tracker.
+            BackendError: as :meth:`stream`.
+        """
+        options = TrackerOptions() if tracker is None else tracker
+        tracked = stream(
+            self.pipeline,
+            self.language,
+            frames,
+            refer=refer,
+            ask=ask,
+            deadline=deadline,
+            latest=latest,
+            overlap=overlap,
+            clock=clock,
+            reconnect=reconnect,
+            bgr=bgr,
+            strict=strict,
+            tracker=arguments.instance("tracker", options, TrackerOptions, "TrackerOptions"),
+        )
+        return cast(TrackedStream, tracked)
+
     def close(self) -> None:
         """Free graphs, caches and the features of all scenes, once the questions that came before are answered.
 
@@ -250,16 +298,6 @@ class XSam:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def track(self, frames: Frames, **options: Any) -> FrameStream:
-        """The former name of :meth:`stream`, which takes the same options."""
-        warnings.warn(
-            "XSam.track is now XSam.stream; the name track will come to mean identities over frames, "
-            "whose items extend those of a stream",
-            FutureWarning,
-            stacklevel=2,
-        )
-        return self.stream(frames, **options)
 
 
 def choose_backend(bundle: Path, manifest: Manifest, device: str, threads: int, context: int | None) -> Backend:

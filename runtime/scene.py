@@ -11,7 +11,7 @@ region, whatever it scores.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import overload
 
@@ -200,20 +200,39 @@ class Scene:
             reader = readers.pointed_at(self.frame, prompt.labels, threshold, scaled[0], self._settings)
         return self._ask([Question(prompt, any_answer(reader), points_yx)], answer)[0]
 
-    def describe(self, *, max_new_tokens: int = MAX_NEW_TOKENS, threshold: Threshold | None = None) -> Result:
-        """Describe the image in a sentence, with a mask for each phrase of it, or for those that score enough."""
+    def describe(
+        self,
+        *,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        threshold: Threshold | None = None,
+        told: Callable[[str], None] | None = None,
+    ) -> Result:
+        """Describe the image in a sentence, with a mask for each phrase of it, or for those that score enough.
+
+        ``told`` is given the caption so far after every step of decoding, in the calling thread; an error of its own
+        ends the answer, and is raised.
+        """
         threshold = checked_threshold(threshold)
         max_new_tokens = arguments.count("max_new_tokens", max_new_tokens, 1)
+        told = None if told is None else arguments.function("told", told)
         prompt = prompts.describe(self._form)
-        question = Question(prompt, lambda answer: readers.grounded(self.frame, answer.phrases, threshold))
+        question = Question(prompt, lambda answer: readers.grounded(self.frame, answer.phrases, threshold), told=told)
         return self._ask([question], max_new_tokens=max_new_tokens)[0]
 
-    def chat(self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS) -> Result:
-        """Answer a question about the image in words."""
+    def chat(
+        self, question: str, *, max_new_tokens: int = MAX_NEW_TOKENS, told: Callable[[str], None] | None = None
+    ) -> Result:
+        """Answer a question about the image in words; ``told`` is given the text so far, as in :meth:`describe`."""
         max_new_tokens = arguments.count("max_new_tokens", max_new_tokens, 1)
+        told = None if told is None else arguments.function("told", told)
         prompt = prompts.chat(question, self._form, self._reserved)
-        (result,) = self._ask([Question(prompt, None)], max_new_tokens=max_new_tokens)
+        (result,) = self._ask([Question(prompt, None, told=told)], max_new_tokens=max_new_tokens)
         return replace(result, prompt=question)
+
+    @property
+    def language(self) -> LanguageModel:
+        """What answers: its tokenizer tells how long a prompt is, its pipeline how much a context holds."""
+        return self._language
 
     @property
     def features(self) -> ImageFeatures:

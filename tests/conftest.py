@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
@@ -77,12 +79,28 @@ def shared_traces() -> Iterator[None]:
         yield
 
 
+def _of_all_workers(factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder that processes of one session have in common."""
+    root = factory.getbasetemp()
+    folder = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Within, no other process is within for the same path."""
+    with path.with_name(f"{path.name}.test-lock").open("w") as file:
+        flock(file, LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory, shared_traces: None) -> Path:
     """Folder that the session's bundles are exported into, or were exported into before."""
     if "XSAM_EXPORT_BUNDLES" in os.environ:
         return Path(os.environ["XSAM_EXPORT_BUNDLES"])
-    return tmp_path_factory.mktemp("bundles") if EXPORTED is None else EXPORTED
+    return _of_all_workers(tmp_path_factory, "bundles") if EXPORTED is None else EXPORTED
 
 
 def _export(checkpoint: Path | str, output: Path, precision: str = "fp32", *options: str) -> Path:
@@ -91,16 +109,18 @@ def _export(checkpoint: Path | str, output: Path, precision: str = "fp32", *opti
         return output
     from xsam_edge.export.cli import main
 
-    # Masks of random weights are not compared with FP32's.
-    given = ["--checkpoint", str(checkpoint), "--precision", precision, "--min-iou", "0", *options]
-    assert main([*given, "-o", str(output)]) == 0
+    with _alone(output):
+        if not output.exists():  # else another process exported it
+            # Masks of random weights are not compared with FP32's.
+            given = ["--checkpoint", str(checkpoint), "--precision", precision, "--min-iou", "0", *options]
+            assert main([*given, "-o", str(output)]) == 0
     return output
 
 
 @pytest.fixture(scope="session")
 def statistics(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the session's calibration statistics."""
-    return tmp_path_factory.mktemp("statistics")
+    return _of_all_workers(tmp_path_factory, "statistics")
 
 
 def _quantise(checkpoint: Path, output: Path, precision: str, statistics: Path) -> Path:
@@ -127,7 +147,11 @@ def phi3_pixels_bundle(bundles: Path, phi3_reference: Path, phi3_bundle: Path) -
     from tests.pixels_bundle import write
 
     output = bundles / "phi3-pixels"
-    return output if EXPORTED is not None else write(phi3_reference, phi3_bundle, output)
+    if EXPORTED is None:
+        with _alone(output):
+            if not output.exists():
+                write(phi3_reference, phi3_bundle, output)
+    return output
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 INSTALLS = "is not installed; run `pip install 'xsam-edge[export]'`"
 #: What such an installation lacks.
 ABSENT = ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "safetensors", "huggingface_hub")
-ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy", "rclpy")
+ABSENT += ("pycocotools", "scipy", "av", "cv2", "supervision", "polygraphy", "rosbags", "mcap", "rerun")
+ABSENT += ("fastapi", "uvicorn", "python_multipart", "pyarrow", "ray", "rclpy")
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -26,7 +27,8 @@ class Case:
 
 
 HELP = tuple(
-    Case((f"xsam-{name}", "--help")) for name in ("export", "segment", "node", "verify", "doctor", "eval", "bench")
+    Case((f"xsam-{name}", "--help"))
+    for name in ("export", "segment", "label", "serve", "node", "verify", "doctor", "eval", "bench")
 )
 
 
@@ -36,6 +38,10 @@ def cases(bundle: Path, reference: Path, folder: Path) -> list[Case]:
     random = ("xsam-export", "--random-weights", "--variant", "phi3")
     return [
         Case(("xsam-segment", path, image, "--refer", "a car", "-o", str(folder / "out"))),
+        Case(("xsam-serve", path), 2, "is not installed; run `pip install 'xsam-edge[serve]'`"),
+        Case(("xsam-label", path, image, "--things", "car", "--stuff", "road", "-o", str(folder / "labels"))),
+        Case(("xsam-label", path, image, "--things", "car", "--format", "parquet"), 2, "'xsam-edge[parquet]'"),
+        Case(("xsam-label", path, image, "--things", "car", "--ray", "-o", str(folder / "r")), 2, "'xsam-edge[ray]'"),
         Case(("xsam-node", path), 2, "rclpy is not installed; it comes with ROS 2"),
         Case(("xsam-doctor", path)),
         Case(("xsam-verify", path, "--reference", str(reference))),

@@ -17,16 +17,18 @@ import torch
 from PIL import Image
 
 from xsam_edge.benchmarks import cli as bench
-from xsam_edge.benchmarks import verification
+from xsam_edge.benchmarks import serve_load, verification
 from xsam_edge.benchmarks.gpu_check import __main__ as gpu_check
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.calibration.shapes import __main__ as shapes
 from xsam_edge.calibration.shapes.composition import compose
 from xsam_edge.calibration.shapes.draw import draw
+from xsam_edge.calibration.tracking import __main__ as tracking
 from xsam_edge.export import cli as export
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.models.llm import CausalLM
-from xsam_edge.runtime.cli import doctor, node, segment
+from xsam_edge.runtime.cli import doctor, label, node, segment
+from xsam_edge.runtime.serve import cli as serve
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("runtime", "calibration", "export", "benchmarks")
@@ -35,14 +37,18 @@ DOCUMENTS = [*READMES, ROOT / "examples" / "ros2" / "README.md", ROOT / "CONTRIB
 PARSERS: dict[str, Callable[[], object]] = {
     "xsam-export": export.parser,
     "xsam-segment": segment.parser,
+    "xsam-serve": serve.parser,
+    "xsam-label": label.parser,
     "xsam-doctor": doctor.parser,
     "xsam-node": node.parser,
     "xsam-eval": evaluate.parser,
     "xsam-verify": verify.parser,
     "xsam-bench": bench.parser,
     "python -m xsam_edge.benchmarks.gpu_check": gpu_check.parser,
+    "python -m xsam_edge.benchmarks.serve_load": serve_load.parser,
     "python -m xsam_edge.benchmarks.verification": verification.parser,
     "python -m xsam_edge.calibration.shapes": shapes.parser,
+    "python -m xsam_edge.calibration.tracking": tracking.parser,
 }
 _FENCED = re.compile(r"^ *```(\w+)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\]\(([^)\s]+)\)")

@@ -11,7 +11,8 @@ import pytest
 from xsam_edge.benchmarks import cli as bench
 from xsam_edge.calibration.cli import evaluate, verify
 from xsam_edge.export import cli as export
-from xsam_edge.runtime.cli import doctor, segment
+from xsam_edge.runtime.cli import doctor, label, segment
+from xsam_edge.runtime.serve import cli as serve
 
 Main = Callable[[list[str]], int]
 COMMANDS: Mapping[str, tuple[Callable[[], argparse.ArgumentParser], Main]] = {
@@ -19,7 +20,9 @@ COMMANDS: Mapping[str, tuple[Callable[[], argparse.ArgumentParser], Main]] = {
     "xsam-doctor": (doctor.parser, doctor.main),
     "xsam-eval": (evaluate.parser, evaluate.main),
     "xsam-export": (export.parser, export.main),
+    "xsam-label": (label.parser, label.main),
     "xsam-segment": (segment.parser, segment.main),
+    "xsam-serve": (serve.parser, serve.main),
     "xsam-verify": (verify.parser, verify.main),
 }
 # Options that do something in whatever company the command takes them.
@@ -27,9 +30,13 @@ USED = {
     "xsam-bench": "against prompts image repeat warmup together answer json markdown html device context verify",
     "xsam-doctor": "json verbose quiet",
     "xsam-eval": "data split task limit against json answer threshold write-threshold device context verify",
-    "xsam-export": "checkpoint random-weights from json engine plan",
-    "xsam-segment": "source refer reason things stuff box point mask describe chat json device context verify "
-    "verbose quiet",
+    "xsam-export": "checkpoint random-weights from json plan",
+    "xsam-label": "things stuff refer-file prompts everything map threshold strict output format json ray device "
+    "context verify verbose quiet",
+    "xsam-segment": "source refer reason things stuff everything box point mask describe chat json device context "
+    "verify verbose quiet",
+    "xsam-serve": "host port token-file allow-host cors-origin allow-url-prefix name max-mb max-megapixels "
+    "max-requests timeout max-scenes scene-seconds scene-mb shutdown-seconds device context verify verbose quiet",
     "xsam-verify": "reference device json",
 }
 CHECKPOINT, RANDOM = "--checkpoint nowhere -o out", "--random-weights --variant phi3"
@@ -78,7 +85,21 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "context": (f"{CHECKPOINT} --context 2048",),
         "memory": (f"{CHECKPOINT} --memory 8",),
         "optimization-level": (f"{PLAN} --optimization-level 1", f"{CHECKPOINT} --optimization-level 1"),
+        "engine": ("--from nowhere --triton out --engine tensorrt",),
+        "triton": (f"{CHECKPOINT} --triton out",),
+        "device": (f"{CHECKPOINT} --device cuda",),
+        "threads": (f"{CHECKPOINT} --threads 2", "--from BUNDLE --triton OUT --device cuda --threads 2"),
+        "instances": (f"{CHECKPOINT} --instances 2",),
+        "scenes": (f"{CHECKPOINT} --scenes 2",),
+        "copy-bundle": (f"{CHECKPOINT} --copy-bundle",),
         "no-parity": (f"{PLAN} --no-parity", f"{CHECKPOINT} --no-parity"),
+    },
+    "xsam-label": {
+        "instances": ("nowhere x.png --refer-file x --instances",),
+        "several": ("nowhere x.png --things a --several", "nowhere x.png --everything --several"),
+        "polygons": ("nowhere x.png --things a --format yolo --polygons",),
+        "workers": ("nowhere x.png --things a --workers 2",),
+        "threads": ("BUNDLE x.png --things a -o OUT --device cuda --threads 1",),
     },
     "xsam-segment": {
         "rate": (f"{REFER} --rate 5",),
@@ -90,9 +111,10 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "reconnect": (f"{REFER} --reconnect 5",),
         "timeout": (f"{REFER} --timeout 5",),
         "save-video": (f"{REFER} --save-video out.mp4",),
+        "track": (f"{REFER} --track", "nowhere --source FOLDER --chat a --track"),
         "panoptic": (f"{REFER} --panoptic",),
         "instances": (f"{REFER} --instances",),
-        "semantic": (f"{REFER} --semantic",),
+        "semantic": (f"{REFER} --semantic", "nowhere x.png --semantic --everything"),
         "similar": (f"{REFER} --similar",),
         "several": ("nowhere x.png --describe --several",),
         "threshold": ("nowhere x.png --chat a --threshold 0.5",),
@@ -101,6 +123,9 @@ REFUSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "output": ("nowhere x.png --chat a --output out",),
         "overwrite": ("nowhere x.png --chat a --overwrite", "nowhere --source FOLDER --refer a --overwrite"),
         "threads": ("BUNDLE x.png --refer a -o OUT --device cuda --threads 1",),
+    },
+    "xsam-serve": {
+        "threads": ("BUNDLE --port 0 --device cuda --threads 1",),
     },
     "xsam-verify": {
         "all": ("nowhere --reference x --all --json",),

@@ -27,6 +27,7 @@ from xsam_edge.runtime.versions import TESTED, untested
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = tuple(name for name in TESTED if name != "python")
+QUICK = " and ".join(f"not {kind}" for kind in ("slow", "gpu", "engines", "browser", "ray", "triton", "ros"))
 CORES = 2  # that tests of one environment use: models have two threads, and some tests limit what takes how long
 
 
@@ -100,7 +101,7 @@ def run_tests(environment: Environment, made: Future[Path], bundles: Path) -> Ru
     title = f"== {environment.name}: Python {environment.python}, "
     title += ", ".join(f"{name} {version}" for name, version in versions.items())
     variables = {**os.environ, "PYTHONPATH": str(ROOT / ".src"), "XSAM_TEST_BUNDLES": str(bundles)}
-    tests = [str(python), "-m", "pytest", "-m", "not slow and not gpu and not engines and not ros", "tests/runtime"]
+    tests = [str(python), "-m", "pytest", "-m", QUICK, "tests/runtime"]
     done = subprocess.run(tests, cwd=ROOT, env=variables, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     return Run(done.returncode == 0, "\n".join((title, done.stdout.rstrip(), *unlisted(versions))))
 

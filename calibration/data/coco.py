@@ -25,6 +25,7 @@ from xsam_edge.calibration.data.files import (
     Id,
     ImageRecord,
     Size,
+    by_id,
     choose_split,
     find_folder,
     open_picture,
@@ -152,7 +153,7 @@ def _files(root: Path, kind: Literal["panoptic", "instances"], untagged: bool) -
 def _open_instances(root: Path, path: Path, tag: str) -> AnnotationFile:
     data = read_annotations(path, _InstancesFile)
     names = _names(data.categories, ())
-    images = {image.id: image for image in data.images}
+    images = by_id(data.images, f"{path}: images")
     folder = _image_folder(root, path, tag, data.images)
     truths: dict[Id, list[Instance]] = {image: [] for image in images}
     without_outline = 0
@@ -179,7 +180,7 @@ def _open_panoptic(root: Path, path: Path, tag: str, *, regions: bool) -> Annota
     data = read_annotations(path, _PanopticFile)
     things = [category for category in data.categories if category.isthing == 1]
     names = _names(things, [category for category in data.categories if category.isthing != 1])
-    images = {image.id: image for image in data.images}
+    images = by_id(data.images, f"{path}: images")
     folder = _image_folder(root, path, tag, data.images)
     beside = [path.with_suffix(""), root / path.stem, path.parent / path.stem.removeprefix("panoptic_")]
     hint = f" (unpack {path.stem}.zip)" if path.with_suffix(".zip").exists() else ""

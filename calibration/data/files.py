@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Protocol, TypeVar
 
 from PIL import Image
 
@@ -52,6 +52,28 @@ def read_annotations(path: Path, kind: type[T]) -> T:
     """An annotation file whose content is a ``kind``. Raises InputError for any other."""
     missing = f"{path} does not exist; check the folder of the data"
     return read_json(path, kind, advice=ADVICE, missing=missing)
+
+
+class _Record(Protocol):
+    @property
+    def id(self) -> Id: ...
+
+
+R = TypeVar("R", bound=_Record)
+
+
+def by_id(records: Sequence[R], where: str) -> dict[Id, R]:
+    """Records by their ids; ``where`` is the list's place. Some published files name one twice, which does no harm.
+
+    Raises:
+        InputError: two differ that have one id.
+    """
+    found: dict[Id, tuple[int, R]] = {}
+    for index, record in enumerate(records):
+        first, known = found.setdefault(record.id, (index, record))
+        if known != record:
+            raise InputError(f"{where}[{index}] has the id {record.id!r} of {where}[{first}], and is another; {ADVICE}")
+    return {key: record for key, (_, record) in found.items()}
 
 
 def open_picture(path: Path, size: Size | None, *, annotated_upright: bool = False) -> Image.Image:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from xsam_edge.calibration.data.files import Id, Size, read_annotations
+from xsam_edge.calibration.data.files import Id, Size, by_id, read_annotations
 from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.runtime.bundle.constraints import FileName, PositiveInt, is_inside
 from xsam_edge.runtime.bundle.conversion import at_key
@@ -196,8 +196,9 @@ def read_refs(path: Path) -> Captions:
 def read_flickr(path: Path) -> Captions:
     """COCO's form with a ``caption`` of each image, and ``tokens_positive`` and ``sam_mask`` of its phrases."""
     data = read_annotations(path, _Flickr)
-    captions = {image.id: _clean(image.caption) for image in data.images}
-    placed: dict[Id, list[tuple[int, int, str, CocoSegmentation]]] = {image.id: [] for image in data.images}
+    images = by_id(data.images, f"{path}: images")
+    captions = {image.id: _clean(image.caption) for image in images.values()}
+    placed: dict[Id, list[tuple[int, int, str, CocoSegmentation]]] = {image: [] for image in images}
     without_outline = 0
     for index, record in enumerate(data.annotations):
         where = f"{path}: annotations[{index}]"
@@ -212,7 +213,7 @@ def read_flickr(path: Path) -> Captions:
                 placed[record.image_id].append((start, end, phrase, segmentation))
     records = tuple(
         Captioned(image.file_name, (image.height, image.width), captions[image.id], tuple(_apart(placed[image.id])))
-        for image in data.images
+        for image in images.values()
         if len(captions[image.id].split()) >= _FEWEST_WORDS
     )
     return Captions(records, without_outline)
@@ -225,7 +226,8 @@ def read_pair(path: Path) -> Captions:
     """
     beside = captions_beside(path)
     masks, captions = read_annotations(path, _PairMasks), read_annotations(beside, _PairCaptions)
-    by_image: dict[Id, list[CocoSegmentation]] = {image.id: [] for image in masks.images}
+    images = by_id(masks.images, f"{path}: images")
+    by_image: dict[Id, list[CocoSegmentation]] = {image: [] for image in images}
     for index, record in enumerate(masks.annotations):
         where = f"{path}: annotations[{index}]"
         if record.image_id not in by_image:
@@ -235,7 +237,7 @@ def read_pair(path: Path) -> Captions:
     for caption in captions.annotations:
         told.setdefault(caption.image_id, caption)
     records, without_outline, unpaired = [], 0, 0
-    for index, image in enumerate(masks.images):
+    for index, image in enumerate(images.values()):
         name = image.file_name or f"{image.id}.jpg"
         if not is_inside(name):
             raise InputError(f"{path}: images[{index}] names {name!r}, which is not a file inside of its folder")

@@ -16,7 +16,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xsam_edge.calibration.data.entries import AnnotationFile, Entry
-from xsam_edge.calibration.data.files import ADVICE, Id, ImageRecord, Size, choose_split, find_folder, read_annotations
+from xsam_edge.calibration.data.files import (
+    ADVICE,
+    Id,
+    ImageRecord,
+    Size,
+    by_id,
+    choose_split,
+    find_folder,
+    read_annotations,
+)
 from xsam_edge.calibration.data.masks import CocoSegmentation, parse_segmentation
 from xsam_edge.calibration.data.plain_pickle import read_plain_pickle
 from xsam_edge.calibration.data.samples import Ask, BoolMask, Phrase
@@ -110,8 +119,9 @@ def _read_refs(path: Path) -> tuple[_Ref, ...]:
 def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) -> AnnotationFile:
     instances = root / "instances.json"
     data = read_annotations(instances, _Instances)
-    images = {image.id: image for image in data.images}
-    annotations = {record.id: (record, index) for index, record in enumerate(data.annotations)}
+    images = by_id(data.images, f"{instances}: images")
+    annotations = by_id(data.annotations, f"{instances}: annotations")
+    places = {record.id: index for index, record in enumerate(data.annotations)}
     parsed: dict[Id, CocoSegmentation] = {}
     phrases: dict[Id, dict[tuple[Any, ...], Phrase]] = {}
     for record, where in refs:
@@ -122,9 +132,9 @@ def _read(root: Path, path: Path, refs: Sequence[tuple[_Ref, str]], split: str) 
             if annotation not in annotations:
                 raise InputError(f"{where}: ann_id {annotation!r} is not among the annotations of {instances}")
             if annotation not in parsed:
-                source, index = annotations[annotation]
-                place = f"{instances}: annotations[{index}].segmentation"
-                parsed[annotation] = parse_segmentation(source.segmentation, place, images[record.image_id].size)
+                place = f"{instances}: annotations[{places[annotation]}].segmentation"
+                source = annotations[annotation].segmentation
+                parsed[annotation] = parse_segmentation(source, place, images[record.image_id].size)
         if any(parsed[annotation].is_empty for annotation in ids):
             continue
         size = images[record.image_id].size

@@ -1,4 +1,4 @@
-"""``python -m xsam_edge.calibration.shapes``: drawn scenes as pictures, or as a folder in common formats."""
+"""``python -m xsam_edge.calibration.shapes``: drawn scenes as pictures, in common formats, or as moving ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from PIL import Image
 from xsam_edge.calibration.shapes.dataset import SIZE, ShapesData
 from xsam_edge.calibration.shapes.draw import draw
 from xsam_edge.calibration.shapes.write import write_folder
-from xsam_edge.runtime.cli.common import Parser, command, count, file_path
+from xsam_edge.calibration.shapes.write_moving import write_moving
+from xsam_edge.runtime.cli.common import Parser, command, count, file_path, positive
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Tally
@@ -38,6 +39,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--coco", action="store_true", help="write annotations too (COCO, RefCOCO, ReasonSeg, captions)"
     )
+    options.add_argument(
+        "--frames", type=positive, metavar="N", help="moving scenes of so many frames, with annotations (YouTube-VIS)"
+    )
     options.add_argument("-o", "--output", type=file_path, required=True, metavar="DIR", help="a new folder")
     return options
 
@@ -55,12 +59,17 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"{data.name} has {len(seeds)} scenes; say how many with --limit")
     if options.size is not None and options.size < _SMALLEST:
         raise InputError(f"--size is {options.size}; scenes are drawn at {_SMALLEST} pixels or more")
+    if options.frames and (options.coco or data.hard or data.split == "directions"):
+        other = "--coco" if options.coco else f"--split {data.split}"
+        raise InputError(f"--frames makes moving scenes, which have annotations of their own; leave {other} out")
     if options.output.exists():
         raise InputError(f"{options.output} exists; give a new folder")
     aside = options.output.with_name(f".{options.output.name}.{os.getpid()}.partial")
     with ProgressPrinter(sys.stderr) as progress:
         try:
-            if options.coco:
+            if options.frames:
+                write_moving(aside, seeds, options.frames, options.size or SIZE, progress)
+            elif options.coco:
                 write_folder(aside, data, seeds, progress=progress)
             else:
                 aside.mkdir(parents=True)
@@ -73,7 +82,10 @@ def run(options: argparse.Namespace) -> int:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     sizes = sorted({data.size(seed) for seed in seeds})
-    print(f"{options.output}: {len(seeds)} scenes of {' or '.join(f'{size} x {size}' for size in sizes)} pixels")
+    frames = f", {options.frames} frames each," if options.frames else ""
+    print(
+        f"{options.output}: {len(seeds)} scenes{frames} of {' or '.join(f'{size} x {size}' for size in sizes)} pixels"
+    )
     return 0
 
 

@@ -141,12 +141,14 @@ def _paint(thing: Thing, height: int, width: int, rng: np.random.Generator) -> n
 
 
 def _window(thing: Thing, size: int) -> tuple[slice, slice]:
-    reach = 1.15 * thing.radius
-    low_x, high_x, low_y, high_y = thing.x - reach, thing.x + reach, thing.y - reach, thing.y + reach
-    return (
-        slice(max(math.floor(low_y * size), 0), min(math.ceil(high_y * size), size)),
-        slice(max(math.floor(low_x * size), 0), min(math.ceil(high_x * size), size)),
-    )
+    """Rows and columns of the picture that hold a thing; none of one outside of it."""
+    return _span(thing.y, thing.radius, size), _span(thing.x, thing.radius, size)
+
+
+def _span(centre: float, radius: float, size: int) -> slice:
+    reach = 1.15 * radius
+    low, high = math.floor((centre - reach) * size), math.ceil((centre + reach) * size)
+    return slice(min(max(low, 0), size), min(max(high, 0), size))
 
 
 def _scaled(part: slice) -> slice:

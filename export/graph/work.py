@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -21,7 +21,7 @@ from xsam_edge.calibration.external_weights import read_model
 from xsam_edge.export.graph.polynomial import Place, Size, fit, places
 from xsam_edge.runtime.bundle.contract import PAST
 from xsam_edge.runtime.bundle.manifest import GraphSpec
-from xsam_edge.runtime.bundle.work import GraphWork
+from xsam_edge.runtime.bundle.work import GraphWork, Polynomial
 from xsam_edge.runtime.errors import BundleError
 from xsam_edge.runtime.progress import Progress, Step
 
@@ -59,6 +59,11 @@ def count(path: Path) -> GraphWork:
         if (there.flops, there.io_bytes) != (expected.flops, expected.io_bytes):
             raise BundleError(f"the work of {path} is a sum of its axes at large sizes, and another at the smallest")
     return work
+
+
+def flops_of_nodes(path: Path) -> dict[str, Polynomial]:
+    """Operations of each matrix product and convolution of a graph file, by the node's name, as of :func:`count`."""
+    return {str(node.name): flops.terms for node, flops in _Counted.of(path).flops()}
 
 
 def _read(path: Path) -> ir.Model:
@@ -144,20 +149,24 @@ class _Counted:
 
     def work(self) -> GraphWork:
         """Count."""
-        flops, uncounted = Size.of(0), Counter[str]()
+        uncounted = Counter[str]()
         for node in self.graph:
             if node.op_type in _COUNT:
-                flops += _COUNT[node.op_type](node, self.dims)
-            elif node.domain not in ("", "ai.onnx") or node.op_type in {"Einsum", "Attention", "LSTM", "GRU", "RNN"}:
+                continue
+            if node.domain not in ("", "ai.onnx") or node.op_type in {"Einsum", "Attention", "LSTM", "GRU", "RNN"}:
                 uncounted[node.op_type] += 1
         io = sum((self.nbytes(value) for value in (*self.graph.inputs, *self.graph.outputs)), Size.of(0))
         return GraphWork(
-            flops=flops.terms,
+            flops=sum((size for _, size in self.flops()), Size.of(0)).terms,
             weight_bytes=self.weight_bytes,
             io_bytes=io.terms,
             activation_bytes=tuple(size.terms for size in _live_bytes(self.graph, self.nbytes)),
             uncounted=tuple(f"{n} {name}" for name, n in uncounted.items()),
         )
+
+    def flops(self) -> Iterator[tuple[ir.Node, Size]]:
+        """Every product, and its operations."""
+        return ((node, _COUNT[node.op_type](node, self.dims)) for node in self.graph if node.op_type in _COUNT)
 
     def dims(self, value: ir.Value | None) -> tuple[Size, ...]:
         """The shape of a value."""

@@ -61,10 +61,10 @@ class GraphWork:
     def at(self, axes: Mapping[str, int]) -> Cost:
         """The cost where the axes have these sizes; KeyError where one is missing."""
         return Cost(
-            flops=_value(self.flops, axes),
+            flops=value_at(self.flops, axes),
             weight_bytes=self.weight_bytes,
-            io_bytes=_value(self.io_bytes, axes),
-            activation_bytes=max((_value(terms, axes) for terms in self.activation_bytes), default=0),
+            io_bytes=value_at(self.io_bytes, axes),
+            activation_bytes=max((value_at(terms, axes) for terms in self.activation_bytes), default=0),
             uncounted=self.uncounted,
         )
 
@@ -79,5 +79,6 @@ def term_of(axes: Iterable[str]) -> str:
     return "*".join(sorted(axes)) or CONSTANT
 
 
-def _value(terms: Polynomial, axes: Mapping[str, int]) -> int:
+def value_at(terms: Polynomial, axes: Mapping[str, int]) -> int:
+    """A polynomial where the axes have these sizes; KeyError where one is missing."""
     return sum(count * prod(axes[axis] for axis in factors(term)) for term, count in terms.items())

@@ -20,6 +20,9 @@ _EXTRAS: Mapping[str, tuple[str, ...]] = {
     "cpu": ("onnxruntime",),
     "train": ("scipy",),
     "completion": ("shtab",),
+    "serve": ("fastapi", "uvicorn", "python_multipart"),
+    "parquet": ("pyarrow",),
+    "ray": ("ray",),
 }
 # The oldest Python that an extra can be installed for, where that is not the runtime's.
 _PYTHONS: Mapping[str, tuple[int, int]] = {"export": (3, 11)}

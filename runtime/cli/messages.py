@@ -28,9 +28,11 @@ def logged(options: argparse.Namespace) -> Iterator[None]:
     """Print what the runtime logs on stderr, a line a message: warnings, with ``--verbose`` all that it tells."""
     logger, handler = logging.getLogger(LOGGER), logging.StreamHandler(sys.stderr)
     level = logger.level
-    if getattr(options, "verbose", False):
+    verbose = getattr(options, "verbose", False)
+    if verbose:
         logger.setLevel(logging.INFO)
-    handler.setLevel(logging.ERROR if is_quiet(options) else logging.INFO)
+    # A level of its own: what a command logs into a file is no business of the terminal's.
+    handler.setLevel(logging.ERROR if is_quiet(options) else logging.INFO if verbose else logging.WARNING)
     logger.addHandler(handler)
     try:
         yield

@@ -17,9 +17,11 @@ from xsam_edge.runtime.cli.common import (
     describe_error,
     file_path,
     load_bundle,
+    named_path,
     package_version,
     positive,
 )
+from xsam_edge.runtime.cli.everything import EVERYTHING_HELP
 from xsam_edge.runtime.cli.messages import add_message_options, is_quiet
 from xsam_edge.runtime.cli.output import check_output, folder_names, part_names
 from xsam_edge.runtime.cli.progress import ProgressPrinter
@@ -70,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "--things", action="append", metavar="A,B", help="categories to count one by one, or @FILE with one a line"
     )
     task.add_argument("--stuff", action="append", metavar="C,D", help="categories that are one region each, likewise")
+    task.add_argument("--everything", type=named_path, nargs="?", const="coco", metavar="LIST", help=EVERYTHING_HELP)
     task.add_argument(
         "--box", action="append", default=[], metavar="X0,Y0,X1,Y1", help="a region in pixels; repeatable"
     )
@@ -101,9 +104,13 @@ def parser() -> argparse.ArgumentParser:
     form.add_argument("--max-new-tokens", type=positive, metavar="N", help="of --describe and --chat")
     out = options.add_argument_group("output")
     out.add_argument(
-        "-o", "--output", type=file_path, metavar="DIR", help=f"default: {OUTPUT}; of --source: nothing is written"
+        "-o",
+        "--output",
+        type=file_path,
+        metavar="DIR",
+        help=f"default: {OUTPUT}; of --source: nothing is written, and FILE.mcap is one file, a bag of ROS 2",
     )
-    out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    out.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty, or over a file")
     out.add_argument("--json", action="store_true", help="print one JSON object, of --source one a frame; masks as RLE")
     add_message_options(out)
     add_running_options(options)
@@ -174,16 +181,20 @@ def _answers(
 ) -> list[tuple[dict[str, Any], list[str]]]:
     """Of each text that was asked, what ``--json`` prints and the lines of the table."""
     with model.look(image) as scene:
-        answer = task.ask(scene)
+        answer, parts = task.ask(scene), task.parts(scene)
     results = [answer] if isinstance(answer, Result) else answer
     folders = [folder.with_name(name) for name in part_names(folder.name, task.texts)]
     answers = []
     for result, text, place in zip(results, task.texts, folders, strict=True):
         facts: dict[str, Any] = {"image": str(image), "asked": text, "error": None}
+        facts |= {"approximate": True, "parts": parts} if parts > 1 else {}
         files = write_result(result, place, facts, overwrite) if task.segments else None
         title = f"{image}  {text}" if len(results) > 1 else str(image)
         entry = {**facts, **result.to_json(), "files": files}
-        answers.append((entry, _lines(result, title, place if files else None)))
+        lines = _lines(result, title, place if files else None)
+        if parts > 1:
+            lines.insert(1, f"  approximate: the names were asked in {parts} parts")
+        answers.append((entry, lines))
     return answers
 
 

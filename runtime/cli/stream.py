@@ -22,10 +22,15 @@ from xsam_edge.runtime.cli.tasks import question
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.results.segment import Segment
+from xsam_edge.runtime.sinks.bag import BagSink, check_bag, is_bag
 from xsam_edge.runtime.sinks.base import FrameSink
 from xsam_edge.runtime.sinks.pictures import PictureSink
+from xsam_edge.runtime.sinks.rerun import SPAWN, RerunSink, check_rerun
+from xsam_edge.runtime.sinks.tracks import TrackSink
 from xsam_edge.runtime.sinks.video import VideoSink
 from xsam_edge.runtime.stream.answers import FrameResult, Late
+from xsam_edge.runtime.stream.bag import Bag
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.recording import check_video
 from xsam_edge.runtime.stream.sources import Camera, Folder, open_source
@@ -42,24 +47,44 @@ _OF_STREAMS = (
     "timeout",
     "strict",
     "save_video",
+    "save_bag",
+    "topic",
+    "rerun",
+    "track",
 )
-_FROM = "a folder of images, a video, a camera's number or device, a FIFO, - for stdin, a URL or a GStreamer pipeline"
-# What keeps OpenCV and its FFmpeg from printing beside our one line, unless it is set already.
-_QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8"}
+_FROM = (
+    "a folder of images, a video, a bag of ROS 2, a camera's number or device, a FIFO, - for stdin, a URL or a "
+    "GStreamer pipeline"
+)
+# What keeps OpenCV, its FFmpeg and Rerun from printing beside our one line, unless it is set already.
+_QUIET = {"OPENCV_LOG_LEVEL": "OFF", "OPENCV_FFMPEG_LOGLEVEL": "-8", "RUST_LOG": "off"}
 
 
 def add_stream_options(options: argparse.ArgumentParser) -> None:
     """Add ``--source`` and what belongs to it."""
     stream = options.add_argument_group("stream of frames, in place of images")
     stream.add_argument("--source", metavar="FROM", help=_FROM)
-    stream.add_argument("--rate", type=_positive, metavar="FPS", help="play a folder or video as if it were a camera")
+    stream.add_argument("--topic", metavar="NAME", help="of a bag: the topic of the images (default: the only one)")
+    stream.add_argument("--rate", type=_positive, metavar="FPS", help="play a recording as if it were a camera")
     stream.add_argument("--deadline", type=_positive, metavar="MS", help="give up a frame that is older than this")
     stream.add_argument("--every-frame", action="store_true", help="of what is live, or with --rate: skip no frame")
     stream.add_argument("--max-frames", type=positive, metavar="N", help="stop after so many, late ones included")
     stream.add_argument("--overlap", action="store_true", help="encode the next frame beside the language model")
     stream.add_argument("--strict", action="store_true", help="end at a damaged frame, in place of leaving it out")
+    stream.add_argument("--track", action="store_true", help="give what is seen again the same number in all frames")
     stream.add_argument(
         "--save-video", type=file_path, metavar="FILE", help="write the overlays as a video: .mp4, .mov, .mkv or .webm"
+    )
+    stream.add_argument(
+        "--save-bag", type=file_path, metavar="FILE", help="write a bag of ROS 2: .mcap; the same as -o FILE.mcap"
+    )
+    stream.add_argument(
+        "--rerun",
+        nargs="?",
+        const=SPAWN,
+        metavar="WHERE",
+        help="show the answers in Rerun: a file .rrd to write, a viewer's host:port, or spawn, which opens one here "
+        "(default without WHERE)",
     )
     stream.add_argument(
         "--reconnect",
@@ -91,16 +116,36 @@ def check_stream_options(options: argparse.Namespace) -> None:
         raise InputError(f"{options.images[0]} and --source were given together; choose one")
     elif not options.source:
         raise InputError("--source is empty; is a variable of the shell not set?")
-    elif options.overwrite and options.output is None and options.save_video is None:
+    elif options.overwrite and not (options.output or options.save_video or options.save_bag or options.rerun):
         raise InputError(
-            "--overwrite is for what is written, and --source writes nothing without --output or "
-            "--save-video; leave it out"
+            "--overwrite is for what is written, and --source writes nothing without --output, --save-video, "
+            "--save-bag or --rerun; leave it out"
         )
+    if options.rerun is not None:
+        check_rerun(options.rerun, options.overwrite)
+    for bag in _bags(options):
+        _check_bag(bag, options)
     if options.save_video is None:
         return
     check_video(options.save_video)
     if options.save_video.exists() and not options.overwrite:
         raise InputError(f"{options.save_video} already exists; choose another with --save-video, or pass --overwrite")
+
+
+def _bags(options: argparse.Namespace) -> list[Path]:
+    """The bags to write."""
+    named = [] if options.save_bag is None else [options.save_bag]
+    return [options.output, *named] if options.output is not None and is_bag(options.output) else named
+
+
+def _check_bag(bag: Path, options: argparse.Namespace) -> None:
+    if options.source is None:
+        raise InputError(f"{bag} is a bag, which is written of --source; give a folder as --output")
+    check_bag(bag, options.overwrite)
+    if bag.exists() and Path(options.source).resolve() in (bag.resolve(), bag.resolve().parent):
+        raise InputError(f"{bag} is read and would be written; choose another name")
+    if _bags(options).count(bag) > 1:
+        raise InputError(f"{bag} was given as --output and --save-bag; leave one out")
 
 
 def _positive(text: str) -> float:
@@ -119,18 +164,20 @@ def run_stream(options: argparse.Namespace) -> int:
         progress(Step("load"))
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
-        task, source = question(options), open_source(options.source, options.rate, _reconnect(options))
+        task = question(options)
+        source = open_source(options.source, options.rate, _reconnect(options), options.topic)
         if options.every_frame and not source.live:
             raise InputError(f"--every-frame is of what is live, and {options.source} skips none; leave it out")
-        if options.output is not None:
+        if options.output is not None and not is_bag(options.output):
             check_output(options.output, options.overwrite)
         sinks = _sinks(options)
         running = {"device": options.device, "threads": options.threads, "context": options.context}
         model = load_bundle(options.bundle, progress, verify=options.verify, **running)
     latest = False if options.every_frame else None
     how = {"deadline": options.deadline, "overlap": options.overlap, "strict": options.strict}
-    stream = model.stream(source, ask=task.ask, latest=latest, **how)
-    total = len(source.paths) if isinstance(source, Folder) else None
+    ask = model.track if options.track else model.stream
+    stream = ask(source, ask=task.ask, latest=latest, **how)
+    total = len(source.paths) if isinstance(source, Folder) else source.count if isinstance(source, Bag) else None
     start = time.perf_counter()
     ages: list[float] = []
     try:
@@ -157,8 +204,13 @@ def _sinks(options: argparse.Namespace) -> list[FrameSink]:
     sinks: list[FrameSink] = []
     if options.save_video is not None:
         sinks.append(VideoSink(options.save_video))
-    if options.output is not None:
+    if options.rerun is not None:
+        sinks.append(RerunSink(options.rerun))
+    sinks += map(BagSink, _bags(options))
+    if options.output is not None and not is_bag(options.output):
         sinks.append(PictureSink(options.output))
+        if options.track:
+            sinks.append(TrackSink(options.output))
     return sinks
 
 
@@ -194,8 +246,13 @@ def _line(seen: FrameResult | Late, total: int | None) -> str:
 
 
 def _told(result: Result) -> str:
-    segments = ", ".join(f"{segment.label or 'segment'} {segment.score:.2f}" for segment in result.segments)
+    segments = ", ".join(map(_shown, result.segments))
     return segments or result.reason or " ".join(result.text.split()) or "nothing was found"
+
+
+def _shown(segment: Segment) -> str:
+    track = "" if segment.track_id is None else f"#{segment.track_id} "
+    return f"{track}{segment.label or 'segment'} {segment.score:.2f}"
 
 
 def _summary(counts: Counts, ages: list[float], seconds: float, reconnects: int) -> str:

@@ -10,34 +10,40 @@ from pathlib import Path
 from typing import Any
 
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.label import chunks
+from xsam_edge.runtime.label.categories import everything
 from xsam_edge.runtime.postprocess.readers import Threshold, checked_threshold
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.sinks.bag import is_bag
 
 
 @dataclass(frozen=True)
 class Question:
     """``ask`` puts it to a scene, or several questions at once; ``segments`` says whether answers have masks.
 
-    ``texts`` are what was asked in words, one for each result; of other questions there is one None.
+    ``texts`` are what was asked in words, one for each result; of other questions there is one None. ``parts`` tells of
+    a scene in how many parts its names are asked: answers that are merged of several are approximate.
     """
 
     ask: Callable[[Scene], Result | Sequence[Result]]
     segments: bool = True
     texts: tuple[str | None, ...] = (None,)
+    parts: Callable[[Scene], int] = lambda _scene: 1
 
 
-_SEGMENTING = ("refer", "reason", "things and stuff", "regions", "describe")
+_SEGMENTING = ("refer", "reason", "things and stuff", "everything", "regions", "describe")
 # Option -> the tasks that it belongs to.
 _BELONGS = {
-    "form": ("things and stuff",),
+    "form": ("things and stuff", "everything"),
     "similar": ("regions",),
     "several": ("refer", "reason"),
-    "append_answer": ("refer", "reason", "things and stuff", "regions"),
-    "threshold": ("refer", "reason", "things and stuff", "regions", "describe"),
+    "append_answer": ("refer", "reason", "things and stuff", "everything", "regions"),
+    "threshold": ("refer", "reason", "things and stuff", "everything", "regions", "describe"),
     "max_new_tokens": ("describe", "chat"),
     "output": _SEGMENTING,
     "save_video": _SEGMENTING,
+    "track": _SEGMENTING,
     "overwrite": _SEGMENTING,
 }
 
@@ -52,6 +58,7 @@ def question(options: argparse.Namespace) -> Question:
         "refer": options.refer is not None,
         "reason": options.reason is not None,
         "things and stuff": options.things is not None or options.stuff is not None,
+        "everything": options.everything is not None,
         "regions": bool(options.box or options.point or options.mask),
         "describe": options.describe,
         "chat": options.chat is not None,
@@ -60,17 +67,24 @@ def question(options: argparse.Namespace) -> Question:
     if len(tasks) != 1:
         fault = f"{' and '.join(tasks)} were given together" if tasks else "no task was given"
         raise InputError(
-            f"{fault}; choose one of --refer, --reason, --things/--stuff, --box/--point/--mask, --describe, --chat"
+            f"{fault}; choose one of --refer, --reason, --things/--stuff, --everything, --box/--point/--mask, "
+            "--describe, --chat"
         )
     (task,) = tasks
+    told = set()  # what takes words as well
+    if options.rerun is not None or options.save_bag is not None:
+        told = {"overwrite"}
+    if options.output is not None and is_bag(options.output):
+        told = {"overwrite", "output"}
     for name, owners in _BELONGS.items():
-        if getattr(options, name) not in (None, False) and task not in owners:
+        if getattr(options, name) not in (None, False) and task not in owners and name not in told:
             flag = f"--{options.form}" if name == "form" else "--" + name.replace("_", "-")
             raise InputError(f"{flag} does not apply to {task}, only to {', '.join(owners)}")
     return _READERS[task](options)
 
 
-def _threshold(text: str) -> Threshold:
+def read_threshold(text: str) -> Threshold:
+    """The value of ``--threshold``. Raises InputError for another."""
     try:
         return checked_threshold(text if text == "official" else float(text))
     except ValueError:
@@ -80,7 +94,7 @@ def _threshold(text: str) -> Threshold:
 def _common(options: argparse.Namespace) -> dict[str, Any]:
     chosen: dict[str, Any] = {"answer": "append" if options.append_answer else "greedy"}
     if options.threshold is not None:
-        chosen["threshold"] = _threshold(options.threshold)
+        chosen["threshold"] = read_threshold(options.threshold)
     return chosen
 
 
@@ -95,11 +109,31 @@ def _reason(options: argparse.Namespace) -> Question:
 
 
 def _categories(options: argparse.Namespace) -> Question:
-    things, stuff = _names(options.things, "--things"), _names(options.stuff, "--stuff")
+    things, stuff = category_names(options.things, "--things"), category_names(options.stuff, "--stuff")
     chosen = _common(options)
     if options.form is not None:
         chosen |= {"instances": options.form == "instances", "semantic": options.form == "semantic"}
     return Question(lambda scene: scene.categories(things, stuff, **chosen))
+
+
+def _everything(options: argparse.Namespace) -> Question:
+    if options.form == "semantic":
+        raise InputError("--semantic does not apply to everything, only to things and stuff")
+    listed = everything(options.everything)
+    things, stuff = (tuple(item.name for item in listed if item.is_thing is kind) for kind in (True, False))
+    chosen = _common(options)
+    if options.form is not None:
+        chosen["instances"] = options.form == "instances"
+    parts: list[chunks.Part] = []
+
+    def divided(scene: Scene) -> list[chunks.Part]:
+        if not parts:
+            parts.extend(chunks.parts_of(scene.language, things, stuff))
+        return parts
+
+    return Question(
+        lambda scene: chunks.categories(scene, divided(scene), **chosen), parts=lambda scene: len(divided(scene))
+    )
 
 
 def _regions(options: argparse.Namespace) -> Question:
@@ -123,7 +157,7 @@ def _mask(path: Path) -> Path | tuple[Path, int]:
 def _describe(options: argparse.Namespace) -> Question:
     chosen: dict[str, Any] = {} if options.max_new_tokens is None else {"max_new_tokens": options.max_new_tokens}
     if options.threshold is not None:
-        chosen["threshold"] = _threshold(options.threshold)
+        chosen["threshold"] = read_threshold(options.threshold)
     return Question(lambda scene: scene.describe(**chosen))
 
 
@@ -137,6 +171,7 @@ _READERS: dict[str, Callable[[argparse.Namespace], Question]] = {
     "refer": _refer,
     "reason": _reason,
     "things and stuff": _categories,
+    "everything": _everything,
     "regions": _regions,
     "describe": _describe,
     "chat": _chat,
@@ -153,7 +188,8 @@ def _one_or_all(texts: tuple[str, ...]) -> Any:
     return texts[0] if len(texts) == 1 else texts
 
 
-def _names(given: Sequence[str] | None, option: str) -> list[str]:
+def category_names(given: Sequence[str] | None, option: str) -> list[str]:
+    """The names of an option that may be given several times. Raises InputError for an empty one."""
     return [name for text in given or () for name in _names_of(text, option)]
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from xsam_edge.runtime.backends.base import Backend
 from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
 from xsam_edge.runtime.doctor.host import Host
 from xsam_edge.runtime.errors import XSamError
@@ -26,7 +25,7 @@ class Memory:
     device_total: int | None = None
 
 
-def memory(host: Host, backend: Backend | None) -> Memory:
+def memory(host: Host, backend: object) -> Memory:
     """What is used now, of a GPU where ``backend`` has one."""
     resident = re.search(r"^VmRSS:\s+(\d+) kB$", host.read("/proc/self/status") or "", re.MULTILINE)
     process = 1024 * int(resident[1]) if resident else None

@@ -33,7 +33,7 @@ PILLOW, CONTENT = "the Pillow image", "the image"
 _UNSAFE_FORMATS = frozenset({"EPS", "FPX", "MIC", "WMF"})  # handed on to Ghostscript, OLE parsers or the system
 
 
-def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
+def load_image(source: ImageSource, *, bgr: bool = False, max_pixels: int | None = None) -> Image.Image:
     """Return ``source`` as an 8-bit RGB Pillow image, upright.
 
     ``source`` is a path, the content of a file (bytes, uint8 [N] or a file open for reading), a Pillow image, or a
@@ -41,57 +41,57 @@ def load_image(source: ImageSource, *, bgr: bool = False) -> Image.Image:
     order, BGR or BGRA. Of an animation the first frame is taken. An RGB image that needs no rotation is returned as it
     is, not copied.
 
-    Raises InputError for an array of another type or shape and an image larger than ``MAX_PIXELS``, ImageError for a
-    path that is missing, empty, not an image or damaged.
+    Raises InputError for an array of another type or shape and an image of more than ``max_pixels``, by default
+    ``MAX_PIXELS``; ImageError for a path that is missing, empty, not an image or damaged.
     """
     if isinstance(source, np.ndarray) and not is_content(source):
-        return _from_array(source, bgr)
+        return _from_array(source, bgr, max_pixels)
     if bgr:
         raise InputError(f"bgr is of arrays of pixels, and the image is {arguments.found(source)}; leave bgr out")
     if isinstance(source, Image.Image):
         with _SHARED:
-            return to_rgb(upright(_decoded(source, PILLOW)), PILLOW)
-    image, name = decoded_image(source)
+            return to_rgb(upright(_decoded(source, PILLOW, max_pixels)), PILLOW)
+    image, name = decoded_image(source, max_pixels)
     return to_rgb(image, name)
 
 
-def decoded_image(source: object) -> tuple[Image.Image, str]:
+def decoded_image(source: object, max_pixels: int | None = None) -> tuple[Image.Image, str]:
     """The pixels of a path, a file's content or a Pillow image, upright, and what messages call it.
 
     Raises InputError and ImageError as :func:`load_image` does.
     """
     if isinstance(source, Image.Image):
         with _SHARED:
-            return upright(_decoded(source, PILLOW)), PILLOW
-    image, name = stored_image(source)
+            return upright(_decoded(source, PILLOW, max_pixels)), PILLOW
+    image, name = stored_image(source, max_pixels)
     return upright(image), name
 
 
-def stored_image(source: object) -> tuple[Image.Image, str]:
+def stored_image(source: object, max_pixels: int | None = None) -> tuple[Image.Image, str]:
     """The pixels of a path or a file's content as stored, whatever their EXIF orientation, and what messages call it.
 
     Raises InputError and ImageError as :func:`load_image` does.
     """
     if isinstance(source, (str, os.PathLike)):
         path = arguments.path("the image", source, "the path of one image file")
-        return _from_file(path), str(path)
+        return _from_file(path, max_pixels), str(path)
     if is_content(source):
         with open_content(source, CONTENT) as stream:
-            return _decoded(_identify(stream, CONTENT), CONTENT), CONTENT
+            return _decoded(_identify(stream, CONTENT), CONTENT, max_pixels), CONTENT
     raise InputError(
         "an image must be a path, the bytes of an image file, an open file, a Pillow image or a uint8 array, not "
         f"{type(source).__name__}; convert it with numpy.asarray first"
     )
 
 
-def _from_file(path: Path) -> Image.Image:
+def _from_file(path: Path, max_pixels: int | None) -> Image.Image:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; give the path of one image file")
         with path.open("rb") as stream:
             if stream.seek(0, os.SEEK_END) == 0:
                 raise ImageError(f"{path} is empty (0 bytes); an image file was expected")
-            return _decoded(_identify(stream, str(path), str(path)), str(path))
+            return _decoded(_identify(stream, str(path), str(path)), str(path), max_pixels)
     except FileNotFoundError:
         raise ImageError(f"{path} does not exist; check the path of the image") from None
     except (OSError, ValueError) as error:
@@ -104,7 +104,7 @@ def _identify(stream: IO[bytes], called: str, path: str = "") -> Image.Image:
     """Parse the header with Pillow's registered formats; messages call it ``called``.
 
     ``Image.open`` does the same and then applies ``Image.MAX_IMAGE_PIXELS``, a global of the whole process that this
-    library must not change for its caller; ``_decoded`` applies ``MAX_PIXELS`` instead.
+    library must not change for its caller; ``_decoded`` applies ``max_pixels`` instead.
     """
     stream.seek(0)
     prefix = stream.read(16)
@@ -127,14 +127,13 @@ def _identify(stream: IO[bytes], called: str, path: str = "") -> Image.Image:
     raise ImageError(f"{called} is not an image that Pillow can read; convert it to PNG or JPEG")
 
 
-def _decoded(image: Image.Image, name: str) -> Image.Image:
+def _decoded(image: Image.Image, name: str, max_pixels: int | None) -> Image.Image:
     width, height = image.size
     if width < 1 or height < 1:
         raise InputError(f"{name} is {width} x {height} pixels; at least 1 x 1 is needed")
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{name} is {width} x {height} pixels, more than the limit of {MAX_PIXELS}; scale it down first"
-        )
+    limit = _limit(max_pixels)
+    if width * height > limit:
+        raise InputError(f"{name} is {width} x {height} pixels, more than the limit of {limit}; scale it down first")
     try:
         image.load()
     except Exception as error:  # decoders raise anything on damaged data
@@ -142,6 +141,10 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
             f"{name} is truncated or damaged ({type(error).__name__}: {error}); save the image again"
         ) from error
     return image
+
+
+def _limit(max_pixels: int | None) -> int:
+    return MAX_PIXELS if max_pixels is None else max_pixels
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -186,7 +189,7 @@ def _high_byte(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     return out
 
 
-def _from_array(array: npt.NDArray[Any], bgr: bool) -> Image.Image:
+def _from_array(array: npt.NDArray[Any], bgr: bool, max_pixels: int | None) -> Image.Image:
     if array.dtype != np.uint8:
         raise InputError(f"an image array must be uint8 (0..255), not {array.dtype}; scale and convert it first")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
@@ -196,8 +199,9 @@ def _from_array(array: npt.NDArray[Any], bgr: bool) -> Image.Image:
     height, width = array.shape[:2]
     if height < 1 or width < 1:
         raise InputError(f"the image array is {height} x {width}; at least 1 x 1 is needed")
-    if height * width > MAX_PIXELS:
-        raise InputError(f"the image array is {height} x {width}, more than the limit of {MAX_PIXELS} pixels")
+    limit = _limit(max_pixels)
+    if height * width > limit:
+        raise InputError(f"the image array is {height} x {width}, more than the limit of {limit} pixels")
     if array.ndim == 3:
         array = array[..., 0] if array.shape[2] == 1 else array[..., 2::-1] if bgr else array[..., :3]
     return to_rgb(Image.fromarray(np.ascontiguousarray(array)), "the image array")

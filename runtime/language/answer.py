@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,8 @@ class Request:
     answer as given and runs a single forward (mode "tensor" of the official code); otherwise the answer is decoded
     greedily (mode "predict"), up to ``max_new_tokens``. ``draft`` are ids that it is expected to have, int64 [n]: they
     are checked along with the prompt, which saves forwards and changes nothing else. None leaves the draft to the
-    model, which then remembers the answer too.
+    model, which then remembers the answer too. ``told`` is given the ids so far after every forward, and ends the
+    answer by an error of its own.
     """
 
     prompt: Prompt
@@ -34,6 +36,7 @@ class Request:
     append: bool = False
     max_new_tokens: int = MAX_NEW_TOKENS
     draft: Ids | None = None
+    told: Callable[[list[int]], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -280,6 +280,8 @@ class LanguageModel:
             run = replace(run, draft=self._fitting(run.request, run.sequence, np.array(ids, np.int64)))
             (state,) = self._prefill([run], features, every_row)
             ids, forwards, cached = accept(run.draft, state.next_ids, self.stops), forwards + 1, True
+        if run.request.told is not None:
+            run.request.told(ids)
         rows = len(run.sequence) + len(ids) - 1
         hidden = [state.hidden[: rows - state.first]]
         if cached:
@@ -310,6 +312,8 @@ class LanguageModel:
             hidden.append(step.hidden()[0, : len(accepted)].copy())
             ids += accepted
             forwards += 1
+            if request.told is not None:
+                request.told(ids)
         return forwards
 
     def _last_answer(self, request: Request) -> list[int] | None:

@@ -30,6 +30,7 @@ FIRST_COLORS: tuple[Color, ...] = (
     (196, 120, 232),
     (94, 140, 130),
 )
+_UNTRACKED: Color = (150, 150, 150)  # beside segments with an identity, one without
 Rectangle = tuple[int, int, int, int]
 
 
@@ -38,7 +39,8 @@ def draw(
 ) -> Image.Image:
     """An RGB copy of ``image`` with its segments: fill of opacity ``alpha``, contour, label and score.
 
-    Larger segments are drawn first, so that small ones stay visible. The picture is of the image's size or, with
+    A segment with an identity has that in its label, "#3 cup 0.93", and a colour of its own over all frames. Larger
+    segments are drawn first, so that small ones stay visible. The picture is of the image's size or, with
     ``max_side``, scaled down to a longer side of at most so many pixels. A label is left out where it does not fit
     inside the picture. Raises InputError for a mask that is not of the image's size, for an ``alpha`` outside 0..1 and
     for what is neither an image nor segments.
@@ -57,7 +59,7 @@ def draw(
     picture = image if size == image.size else image.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
     canvas = np.array(picture.convert("RGB"))
 
-    colors = segment_colors([segment.label_id for segment in segments])
+    colors = _colors(segments)
     stroke = max(1, round(max(size) / 500))
     labels = []
     for segment, color in sorted(zip(segments, colors, strict=True), key=lambda pair: -pair[0].area):
@@ -67,6 +69,14 @@ def draw(
     drawn = Image.fromarray(canvas)
     _label(drawn, labels)
     return drawn
+
+
+def _colors(segments: Sequence[Segment]) -> list[Color]:
+    """By identity where segments are tracked, so that a thing keeps its colour over frames; else by label."""
+    ids = [segment.track_id for segment in segments]
+    if any(ids):
+        return [_UNTRACKED if track_id is None else palette(track_id - 1) for track_id in ids]
+    return segment_colors([segment.label_id for segment in segments])
 
 
 def segment_colors(label_ids: Iterable[int]) -> list[Color]:
@@ -149,8 +159,9 @@ def _paint(canvas: NDArray[np.uint8], mask: NDArray[np.bool_], color: Color, alp
 
 
 def _text(segment: Segment) -> str:
-    score = f"{segment.score:.2f}"
-    return f"{' '.join(segment.label.split())} {score}" if segment.label else score
+    track = "" if segment.track_id is None else f"#{segment.track_id} "
+    label = f"{' '.join(segment.label.split())} " if segment.label else ""
+    return f"{track}{label}{segment.score:.2f}"
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,16 @@ class Result:
         reason = "no segment passed the filter" if left_out and not kept else self.reason
         return replace(self, segments=tuple(kept), id_map=id_map, reason=reason)
 
+    def tracked(self, ids: Sequence[int | None]) -> Result:
+        """This result with the identity of each segment, as a tracker gives them.
+
+        Raises:
+            InputError: not one for each segment, or none that counts from 1.
+        """
+        given = arguments.items_of("ids", ids, len(self), f"a track's id or None for each of {len(self)} segments")
+        segments = (segment.tracked(track_id) for segment, track_id in zip(self, given, strict=True))
+        return replace(self, segments=tuple(segments))
+
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> dict[str, Any]:
         """Write the files that ``xsam-segment`` writes into a folder, which is made.
 
@@ -201,9 +211,9 @@ class Result:
     def to_coco(self, image_id: int | str | None = None, *, polygons: bool = False) -> list[dict[str, Any]]:
         """One COCO annotation per segment, as a ``results`` file wants them.
 
-        ``category_id`` is the segment's ``label_id``; ``segmentation`` is compressed RLE; ``label`` is added where
-        there is one. There is no ``bbox``: pycocotools makes it of the mask, and where a result brings one, takes the
-        box's area for the mask's, by which average precision tells small objects from large ones.
+        ``category_id`` is the segment's ``label_id``; ``segmentation`` is compressed RLE; ``label`` and ``track_id``
+        are added where there are any. There is no ``bbox``: pycocotools makes it of the mask, and where a result brings
+        one, takes the box's area for the mask's, by which average precision tells small objects from large ones.
 
         With ``polygons`` they are annotations of a data set: ``segmentation`` is a list of polygons along the edges of
         pixels, ``bbox`` [x, y, width, height]. Raises InputError for an ``image_id`` that is neither a whole number nor
@@ -227,6 +237,8 @@ class Result:
                 annotation["bbox"] = [x0, y0, x1 - x0, y1 - y0]
             if segment.label is not None:
                 annotation["label"] = segment.label
+            if segment.track_id is not None:
+                annotation["track_id"] = segment.track_id
             annotations.append(annotation)
         return annotations
 
@@ -257,6 +269,7 @@ class Result:
             "segments": [
                 {
                     "id": segment.id,
+                    "track_id": segment.track_id,
                     "label": segment.label,
                     "label_id": segment.label_id,
                     "score": segment.score,
@@ -274,6 +287,8 @@ class Result:
     def to_supervision(self) -> Any:
         """A ``supervision.Detections`` with masks, boxes, scores, label ids and labels (``data["class_name"]``).
 
+        Where a segment has a ``track_id``, these are its ``tracker_id``, -1 of those without.
+
         Raises XSamError where the package is not installed.
         """
         try:
@@ -284,10 +299,12 @@ class Result:
             ) from error
         if not self.segments:
             return supervision.Detections.empty()
+        ids = [segment.track_id for segment in self.segments]
         return supervision.Detections(
             xyxy=self.boxes,
             mask=self.masks,
             confidence=self.scores,
             class_id=np.array([segment.label_id for segment in self.segments], int),
+            tracker_id=np.array([-1 if track_id is None else track_id for track_id in ids]) if any(ids) else None,
             data={"class_name": np.array([label or "" for label in self.labels])},
         )

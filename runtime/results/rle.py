@@ -58,6 +58,23 @@ def run_lengths(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.concatenate(([0], runs)) if flat[0] else runs
 
 
+def bounds(runs: NDArray[np.int64], height: int) -> tuple[int, tuple[int, int, int, int]]:
+    """Area in pixels and tight box (x0, y0, x1, y1), x1 and y1 exclusive, of the run lengths of a mask so high.
+
+    All are 0 for an empty mask.
+    """
+    ends = np.cumsum(runs)[1::2]
+    lengths = runs[1::2]
+    starts, ends = (ends - lengths)[lengths > 0], ends[lengths > 0] - 1
+    if not len(starts):
+        return 0, (0, 0, 0, 0)
+    first, last = starts // height, ends // height
+    # A run that goes on in the next column touches both borders of the mask.
+    wraps = bool((first != last).any())
+    top, bottom = (0, height) if wraps else (int((starts % height).min()), int((ends % height).max()) + 1)
+    return int(lengths.sum()), (int(first[0]), top, int(last[-1]) + 1, bottom)
+
+
 def compress(runs: NDArray[np.int64]) -> str:
     """Run lengths -> the compressed string."""
     values = runs.astype(np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ class Segment:
 
     ``box`` is (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, zeros for an empty mask; ``area`` is in pixels;
     ``score`` lies in 0..1. ``label`` is None where nothing names the segment; ``label_id`` indexes the categories,
-    phrases or regions of the call. ``id`` is its value in ``Result.id_map``, 0 without one.
+    phrases or regions of the call. ``id`` is its value in ``Result.id_map``, 0 without one. ``track_id`` is its
+    identity over the frames of a stream, from 1 on, and has nothing to do with ``id``; None where nothing is tracked,
+    and of a segment that belongs to no track.
 
     The mask of a segment that was made by ``from_map`` is cut out of the map each time that it is asked for.
 
@@ -33,6 +36,7 @@ class Segment:
     area: int
     is_thing: bool = True
     id: int = 0
+    track_id: int | None = None
 
     def __post_init__(self) -> None:
         arguments.array("mask", self.mask, np.bool_, ("height", "width"))
@@ -45,6 +49,7 @@ class Segment:
             "area": arguments.count("area", self.area),
             "is_thing": arguments.flag("is_thing", self.is_thing),
             "id": arguments.count("id", self.id),
+            "track_id": None if self.track_id is None else arguments.count("track_id", self.track_id, 1),
         }.items():
             object.__setattr__(self, name, value)  # as Python has it: a scalar of NumPy is none of JSON's
 
@@ -86,6 +91,13 @@ class Segment:
         object.__setattr__(segment, "_cut", (id_map, value))
         return segment
 
+    def tracked(self, track_id: int | None) -> Segment:
+        """The same segment with an identity, or without; its mask is not copied, nor cut out of its map."""
+        same = copy(self)
+        track_id = None if track_id is None else arguments.count("track_id", track_id, 1)
+        object.__setattr__(same, "track_id", track_id)
+        return same
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the mask."""
@@ -107,4 +119,4 @@ class Segment:
         return self._values() == other._values() and np.array_equal(self.mask, other.mask)
 
     def _values(self) -> tuple[object, ...]:
-        return self.score, self.label, self.label_id, self.box, self.area, self.is_thing, self.id
+        return self.score, self.label, self.label_id, self.box, self.area, self.is_thing, self.id, self.track_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Health:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 1)
         self._host = Host()
         self._stopped = threading.Event()
-        self._gpu = None
+        self._gpu: Callable[[], float] | None = None
         self._thread = threading.Thread(target=self._run, daemon=True, name="xsam-health")
 
     def start(self) -> None:

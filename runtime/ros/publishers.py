@@ -25,6 +25,7 @@ from xsam_edge.runtime.ros_messages.found import found_in, mask_image
 from xsam_edge.runtime.ros_messages.header import Header
 from xsam_edge.runtime.sinks.pictures import one_picture
 from xsam_edge.runtime.stream.answers import FrameResult
+from xsam_edge.runtime.stream.tracked import TrackedFrame
 
 _DEPTH = 5
 _LATCHED = QoSProfile(
@@ -46,7 +47,7 @@ def _message_class(name: str) -> Any:
 def _octets(values: NDArray[np.uint8]) -> array[int]:
     """What rclpy takes as it is; of bytes and lists it would look at every item."""
     data = array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(values)))
+    data.frombytes(np.ascontiguousarray(values).data)
     return data
 
 
@@ -90,7 +91,7 @@ class Publishers:
             return
         if prompt.task == "describe":
             self._caption.publish(text_message(TYPES, "\n".join(result.caption for result in seen.results)))
-        found = found_in(seen.results)
+        found = found_in(seen.results, tracked=isinstance(seen, TrackedFrame))
         if self._labels is not None and self._detections is not None:
             self._labels.publish(label_info_message(TYPES, header, found))
             self._detections.publish(detections_message(TYPES, header, found))

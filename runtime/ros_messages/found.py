@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
@@ -47,29 +46,22 @@ class Found:
         return x1 - x0, y1 - y0
 
 
-def found_in(results: Iterable[Result], ids: Sequence[int] | None = None) -> tuple[Found, ...]:
+def found_in(results: Iterable[Result], *, tracked: bool = False) -> tuple[Found, ...]:
     """The segments of a frame's results that have a pixel, in their order: first those of the first result.
 
-    Their ids count from 1 in that order, and so may change from frame to frame. ``ids``, such as those of tracks, has
-    one for every segment of the results, also for those without a pixel.
+    Their ids count from 1 in that order, and so may change from frame to frame. Of a ``tracked`` frame they are the
+    identities, and what has none yet is left out; identities above 65,535, which no image holds, begin at 1 again.
 
     Raises:
-        InputError: more segments than 65,535, or ``ids`` that are not as many, not from 1 to 65,535, or not distinct.
+        InputError: more segments than 65,535.
     """
-    segments = [segment for result in results for segment in result]
-    if ids is None:
-        seen = [segment for segment in segments if segment.area]
-        if len(seen) > _MOST:
-            raise InputError(
-                f"the frame has {len(seen)} segments, and an image of ids holds {_MOST}; raise --threshold"
-            )
-        return tuple(Found(number, segment) for number, segment in enumerate(seen, 1))
-    given = [
-        arguments.count("an id", item, 1, _MOST) for item in arguments.items("ids", ids, "a list of whole numbers")
-    ]
-    if len(given) != len(segments) or len(set(given)) != len(given):
-        raise InputError(f"ids has {len(set(given))} distinct ids; expected {len(segments)}, one for each segment")
-    return tuple(Found(number, segment) for number, segment in zip(given, segments, strict=True) if segment.area)
+    seen = [segment for result in results for segment in result if segment.area]
+    if tracked:
+        known = ((segment.track_id, segment) for segment in seen)
+        return tuple(Found((track - 1) % _MOST + 1, segment) for track, segment in known if track is not None)
+    if len(seen) > _MOST:
+        raise InputError(f"the frame has {len(seen)} segments, and an image of ids holds {_MOST}; raise --threshold")
+    return tuple(Found(number, segment) for number, segment in enumerate(seen, 1))
 
 
 def mask_image(found: Sequence[Found], size: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.uint16]:

@@ -25,14 +25,14 @@ _COMPRESSED = "the compressed image"
 
 @dataclass(frozen=True)
 class _Plain:
-    """Rows of pixels: the samples of each, of 1 or 2 bytes, and which of them are red, green and blue."""
+    """Rows of pixels: the samples of each, of 1 or 2 bytes, and where in them red, green and blue are."""
 
     samples: int
     size: int
-    order: tuple[int, ...] = ()
+    order: slice | None = None
 
 
-_RGB, _BGR = (0, 1, 2), (2, 1, 0)
+_RGB, _BGR = slice(0, 3), slice(2, None, -1)
 _PLAIN = {
     "mono8": _Plain(1, 1),
     "8UC1": _Plain(1, 1),
@@ -111,7 +111,7 @@ def to_array(message: Any, *, depth_range: Range | None = None) -> Pixels:
         return _to_8_bits(colours.from_bayer(mosaic, pattern), low, high)
     plain = _PLAIN[encoding]
     values = _samples(message, _rows(message, plain.samples * plain.size * width, height), plain.size)
-    if not plain.order:
+    if plain.order is None:
         return _to_8_bits(values, low, high)
     return _to_8_bits(values.reshape(height, width, plain.samples)[..., plain.order], low, high)
 
@@ -169,7 +169,8 @@ def _to_8_bits(values: NDArray[Any], low: float, high: float) -> Pixels:
     if low == high:
         return (values >> 8).astype(np.uint8)
     scaled = np.rint((values.astype(np.float32) - low) * (255 / (high - low)))
-    return np.clip(scaled, 0, 255).astype(np.uint8)
+    eight_bits: Pixels = np.clip(scaled, 0, 255).astype(np.uint8)
+    return eight_bits
 
 
 def _decompressed(message: Any, low: float, high: float) -> Pixels:

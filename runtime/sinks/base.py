@@ -1,12 +1,16 @@
-"""What a sink is: anything that takes the frames of a stream one by one, and can be closed."""
+"""What a sink is: anything that takes the frames of a stream one by one, and can be closed; and what sinks share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.answers import FrameResult, Late
+
+_CHAT = "chat"
+_WORDS = ("gcgseg", _CHAT)  # tasks whose answers are read; those of others say that here it is
 
 
 class FrameSink(Protocol):
@@ -25,3 +29,13 @@ class FrameSink(Protocol):
 
     def close(self) -> None:
         """Finish what was written."""
+
+
+def words(results: Iterable[Result]) -> list[str]:
+    """What answers say: captions, and what a chat answered."""
+    return [result.caption for result in results if result.task in _WORDS and result.caption]
+
+
+def segments(results: Iterable[Result]) -> bool:
+    """Whether segments were asked for, not words alone."""
+    return any(result.task != _CHAT for result in results)

@@ -12,7 +12,9 @@ from PIL import Image
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.overlay import draw
 from xsam_edge.runtime.results.result import Result
+from xsam_edge.runtime.sinks.tracks import TRACKS
 from xsam_edge.runtime.stream.answers import FrameResult, Late
+from xsam_edge.runtime.tracking.video_tracks import is_tracks
 
 _NAME = re.compile(r"[0-9]{6,}(-[0-9]+)?\.jpg")
 _MARK = b"xsam-segment"  # the comment of a picture that this command wrote
@@ -20,10 +22,10 @@ _QUALITY = 90
 
 
 class PictureSink:
-    """Writes into a folder, which is made with the first picture; the frames of an earlier run are removed.
+    """Writes into a folder, which is made with the first picture; frames and tracks of an earlier run are removed.
 
     Raises:
-        InputError: a file there has the name of a frame, and is none that this class wrote; nothing is removed.
+        InputError: a file there has the name of one of these, and was not written here; nothing is removed.
         OSError: a file cannot be removed.
     """
 
@@ -50,7 +52,7 @@ class PictureSink:
 def _clear(folder: Path) -> None:
     if not folder.is_dir():
         return
-    stale = [path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name)]
+    stale = [path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name) or path.name == TRACKS]
     for path in stale:
         if not _is_ours(path):
             raise InputError(f"{path} was not written by this command; move it, or choose another --output")
@@ -68,6 +70,8 @@ def one_picture(results: Sequence[Result]) -> Image.Image:
 
 
 def _is_ours(path: Path) -> bool:
+    if path.name == TRACKS:
+        return is_tracks(path)
     try:
         with Image.open(path) as image:
             return bool(image.info.get("comment") == _MARK)

@@ -1,4 +1,4 @@
-"""What an address names: a folder, a file, a camera's number or device, a FIFO, a URL, a pipeline of GStreamer."""
+"""What an address names: a folder, a file, a bag, a camera or its device, a FIFO, a URL, a pipeline of GStreamer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import InputError
 
 _MOST_CAMERAS = (1 << 31) - 1  # as their libraries count them
-_EXPECTED = "give a folder of images, a video, a camera's number or device, a FIFO, a URL or a GStreamer pipeline"
+_EXPECTED = (
+    "give a folder of images, a video, a bag, a camera's number or device, a FIFO, a URL or a GStreamer pipeline"
+)
+_STORAGE = (".mcap", ".db3")  # endings of the files of a bag
+_MCAP, _ROS_1 = b"\x89MCAP0\r\n", b"#ROSBAG V"  # how files begin
 
 
 class Kind(Enum):
@@ -22,6 +26,7 @@ class Kind(Enum):
 
     FOLDER = auto()
     FILE = auto()
+    BAG = auto()  # of ROS 2: a file of its storage, or a folder of these
     NUMBER = auto()
     DEVICE = auto()  # a character device, such as /dev/video0
     FIFO = auto()
@@ -115,9 +120,9 @@ def _kind_of_path(address: str) -> Kind | None:
     except (OSError, ValueError):  # what is too long or holds a null byte is no path either
         return None
     if stat.S_ISDIR(mode):
-        return Kind.FOLDER
+        return Kind.BAG if _is_bag_folder(Path(address)) else Kind.FOLDER
     if stat.S_ISREG(mode):
-        return Kind.FILE
+        return Kind.BAG if _is_bag_file(Path(address)) else Kind.FILE
     if stat.S_ISCHR(mode):
         _check_access(address, os.R_OK | os.W_OK, "a camera that may be read and written")
         return Kind.DEVICE
@@ -126,6 +131,25 @@ def _kind_of_path(address: str) -> Kind | None:
         return Kind.FIFO
     what = "a block device, which is a disk" if stat.S_ISBLK(mode) else "a socket"
     raise InputError(f"{address} is {what}; {_EXPECTED}")
+
+
+def _is_bag_folder(folder: Path) -> bool:
+    """Whether a folder has the description that ROS 2 writes last, or holds nothing but files of its storage."""
+    with suppress(OSError):  # what may not be read is told by whoever reads it
+        if (folder / "metadata.yaml").is_file():
+            return "rosbag2_bagfile_information" in (folder / "metadata.yaml").read_text(errors="replace")
+        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+        return bool(entries) and all(entry.suffix.startswith(_STORAGE) for entry in entries)  # with .db3-wal
+    return False
+
+
+def _is_bag_file(path: Path) -> bool:
+    start = b""
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(len(_ROS_1))
+    if start == _ROS_1:
+        raise InputError(f"{path} is a bag of ROS 1; convert it: `rosbags-convert --src {path} --dst FOLDER`")
+    return path.suffix.lower() in _STORAGE or start.startswith(_MCAP)
 
 
 def _check_access(address: str, access: int, expected: str) -> None:

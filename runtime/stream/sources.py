@@ -1,4 +1,4 @@
-"""Where frames come from: a folder of images, a video, what is live. Any other iterable of images does as well.
+"""Where frames come from: images, a video, a bag, what is live. Any other iterable of images does as well.
 
 A source is iterated once, by a thread of its own. ``stop`` ends a wait inside of it, from any thread.
 """
@@ -12,66 +12,25 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from PIL import Image
 
 from xsam_edge.runtime import arguments
-from xsam_edge.runtime.errors import ImageError, InputError
-from xsam_edge.runtime.image.load import ImageSource
+from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.stream import video
 from xsam_edge.runtime.stream.address import Kind, locate
+from xsam_edge.runtime.stream.bag import Bag
 from xsam_edge.runtime.stream.capture import LostError, RecordingEndError, capture_of
+from xsam_edge.runtime.stream.frame import FrameSource as FrameSource  # with SourceFrame what callers know from here
+from xsam_edge.runtime.stream.frame import Pace
+from xsam_edge.runtime.stream.frame import SourceFrame as SourceFrame
 from xsam_edge.runtime.stream.reader import Reader
 from xsam_edge.runtime.stream.reconnect import Reconnect
 
 _log = logging.getLogger(__name__)
 _GRACE = 1.0  # seconds in which a library usually returns that is told to end
-
-
-@dataclass(frozen=True, eq=False)
-class SourceFrame:
-    """One image of a stream.
-
-    ``timestamp`` are seconds of the source's own clock; ``stamp_ns`` is the same as the source gave it, in whole
-    nanoseconds, which seconds since 1970 as a float do not hold. Either will do. ``arrived`` is when the frame came
-    into being, in seconds of ``time.monotonic``; None where nothing happens at a time of its own, as in a folder that
-    is read at will. ``origin`` is what a sink may want to know of where the frame came from, such as a message's
-    header; it is passed on as it is.
-
-    Raises InputError for a time or a name of another type.
-    """
-
-    image: ImageSource | ImageError  # or what is wrong with it
-    timestamp: float | None = None
-    arrived: float | None = None
-    name: str | None = None
-    stamp_ns: int | None = None
-    origin: object = None
-
-    def __post_init__(self) -> None:
-        if self.stamp_ns is not None:
-            object.__setattr__(self, "stamp_ns", arguments.count("stamp_ns", self.stamp_ns))
-            if self.timestamp is None:
-                object.__setattr__(self, "timestamp", 1e-9 * self.stamp_ns)
-        for name in ("timestamp", "arrived"):
-            if (value := getattr(self, name)) is not None:  # a scalar of NumPy is none of JSON's
-                object.__setattr__(self, name, arguments.number(name, value, what="seconds"))
-        if self.name is not None:
-            arguments.text("name", self.name)
-
-
-class FrameSource(Protocol):
-    """What ``open_source`` returns. ``live`` frames come by themselves: who is slow should skip to the newest."""
-
-    live: bool
-
-    def __iter__(self) -> Iterator[SourceFrame]: ...
-
-    def stop(self) -> None:
-        """End the iteration soon."""
 
 
 class Folder:
@@ -97,7 +56,7 @@ class Folder:
         if not self.paths:
             raise InputError(f"{folder} holds no image; a folder of images was expected")
         self.live = rate is not None
-        self._pace = _Pace(rate)
+        self._pace = Pace(rate)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for number, path in enumerate(self.paths):
@@ -126,7 +85,7 @@ class Video:
             raise InputError(f"{self.path} is not a file; a video was expected")
         self.live = rate is not None
         self._decode = video.decoder(str(self.path))
-        self._pace = _Pace(rate)
+        self._pace = Pace(rate)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for number, (seconds, image) in enumerate(self._decode()):
@@ -161,7 +120,7 @@ class Camera:
     def __init__(self, address: int | str, reconnect: Reconnect | None = None) -> None:
         self._policy = _policy(reconnect) or Reconnect()
         self._address = locate(address)
-        if self._address.kind in (Kind.FOLDER, Kind.FILE):
+        if self._address.kind in (Kind.FOLDER, Kind.FILE, Kind.BAG):
             raise InputError(f"{self._address.name} is a {self._address.kind.name.lower()}; a camera was expected")
         self._attempts = self._policy.attempts_of(self._address.written)
         if self._address.kind is Kind.STDIN and self._attempts:
@@ -226,16 +185,21 @@ class Camera:
             reader.stop()
 
 
-def open_source(address: str, rate: float | None = None, reconnect: Reconnect | None = None) -> Folder | Video | Camera:
-    """A folder, a video file, or what is live, by what ``address`` is; see these.
+def open_source(
+    address: str, rate: float | None = None, reconnect: Reconnect | None = None, topic: str | None = None
+) -> Folder | Video | Bag | Camera:
+    """A folder, a video file, a bag of ROS 2, or what is live, by what ``address`` is; see these.
 
     Raises:
-        InputError: none of these, ``rate`` not above 0 or for what is live, or ``reconnect`` for what is not.
+        InputError: none of these, ``rate`` not above 0 or for what is live, ``reconnect`` for what is not, or ``topic``
+            for what is no bag.
         BackendError: the package that reads it is not installed.
     """
     _policy(reconnect)
     found = locate(address)
-    if found.kind not in (Kind.FOLDER, Kind.FILE):
+    if topic is not None and found.kind is not Kind.BAG:
+        raise InputError(f"{found.name} is no bag, and has no topics; leave the topic out")
+    if found.kind not in (Kind.FOLDER, Kind.FILE, Kind.BAG):
         if rate is not None:
             raise InputError(f"{found.name} is live, and its frames come at its own rate; leave the rate out")
         return Camera(address, reconnect)
@@ -243,38 +207,13 @@ def open_source(address: str, rate: float | None = None, reconnect: Reconnect | 
         raise InputError(
             f"{found.name} is a {found.kind.name.lower()}, which is read once; leave attempts and timeout out"
         )
+    if found.kind is Kind.BAG:
+        return Bag(address, topic, rate)
     return Folder(address, rate) if found.kind is Kind.FOLDER else Video(address, rate)
 
 
 def _policy(reconnect: Reconnect | None) -> Reconnect | None:
     return None if reconnect is None else arguments.instance("reconnect", reconnect, Reconnect, "a Reconnect")
-
-
-class _Pace:
-    """When the frames of a recording are due, counted from the first."""
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = None if rate is None else arguments.number("rate", rate, above=0, what="frames per second")
-        self._start = 0.0
-        self._stopped = threading.Event()
-
-    def wait(self, number: int) -> bool:
-        """Sleep until a frame is due; False when stopped."""
-        if self._rate is None:
-            return not self._stopped.is_set()
-        if number == 0:
-            self._start = time.monotonic()
-        due = self._start + number / self._rate - time.monotonic()
-        return not self._stopped.wait(min(max(0.0, due), threading.TIMEOUT_MAX))
-
-    def time(self, number: int) -> float | None:
-        return None if self._rate is None else number / self._rate
-
-    def due(self, number: int) -> float | None:
-        return None if self._rate is None else self._start + number / self._rate
-
-    def stop(self) -> None:
-        self._stopped.set()
 
 
 def _by_numbers(path: Path) -> list[tuple[int, int, str]]:

@@ -20,12 +20,15 @@ from xsam_edge.runtime.language import prompts
 from xsam_edge.runtime.language.generate import LanguageModel
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Phrases, Scene
+from xsam_edge.runtime.stream.bag import Bag
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Camera, Folder, Video, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
+from xsam_edge.runtime.stream.tracked import TrackedStream
+from xsam_edge.runtime.tracking.options import TrackerOptions
 
 _ANSWER = "the Result that ask returns, or a list of several"
-_FRAMES = "a folder, a video, what is live, or a collection of images"
+_FRAMES = "a folder, a video, a bag, what is live, or a collection of images"
 
 FrameQuestion = Callable[[Scene], "Result | Sequence[Result]"]
 Frames = str | Path | int | Iterable[Any]
@@ -45,8 +48,9 @@ def stream(
     reconnect: Reconnect | None = None,
     bgr: bool = False,
     strict: bool = False,
+    tracker: TrackerOptions | None = None,
 ) -> FrameStream:
-    """Ask the same of every frame; see :meth:`XSam.stream`."""
+    """Ask the same of every frame; see :meth:`XSam.stream`. With a ``tracker`` it is a ``TrackedStream``."""
     if (refer is None) == (ask is None):
         raise InputError("a stream needs one question: either refer or ask")
     question = _refer(refer, language) if refer is not None else arguments.function("ask", ask)
@@ -54,10 +58,11 @@ def stream(
     if latest is None:
         latest = bool(getattr(source, "live", not isinstance(source, Sized)))
     bgr = arguments.flag("bgr", bgr)
-    if bgr and isinstance(source, (Folder, Video, Camera)):
+    if bgr and isinstance(source, (Folder, Video, Bag, Camera)):
         raise InputError("bgr is of arrays, and addresses give none; leave it out")
     policy = Policy(latest, deadline, overlap, clock, strict)
-    return FrameStream(source, stages_of(pipeline, language, question, bgr=bgr), policy)
+    stages = stages_of(pipeline, language, question, bgr=bgr)
+    return FrameStream(source, stages, policy) if tracker is None else TrackedStream(source, stages, policy, tracker)
 
 
 def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:

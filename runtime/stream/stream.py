@@ -20,8 +20,8 @@ from xsam_edge.runtime import arguments
 from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.answers import FrameResult, Late
+from xsam_edge.runtime.stream.frame import SourceFrame
 from xsam_edge.runtime.stream.slot import Slot, relay
-from xsam_edge.runtime.stream.sources import SourceFrame
 
 # A source that is no longer needed and does not return within this many seconds is left to end by itself.
 PATIENCE = 5.0
@@ -91,7 +91,9 @@ class FrameStream(Iterator["FrameResult | Late"]):
             # One ahead and no more: an encoded frame that is thrown away is the dearest.
             self._slots.append(Slot[_Item](latest=False))
         # A function of the module: one of the object would keep an abandoned stream, and its threads, alive.
-        self._items = _deliver(frames, stages, policy, self.counts, self._slots)
+        self._items: Generator[FrameResult | Late, None, None] = _deliver(
+            frames, stages, policy, self.counts, self._slots
+        )
         self._iterating = threading.Lock()
 
     def __next__(self) -> FrameResult | Late:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from itertools import pairwise
+from pathlib import Path
 
-from xsam_edge.benchmarks.calibration_study import METHODS, Trial, draw, table, trials
+import pytest
+
+from xsam_edge.benchmarks.calibration_study import METHODS, Trial, draw, main, table, trials
 from xsam_edge.calibration.open_data import open_data
 from xsam_edge.calibration.shapes.dataset import SPLITS
 
@@ -32,3 +36,11 @@ def test_a_figure_and_a_table_of_what_is_there() -> None:
     assert rows[3] == "| minmax, plain | 0.9050 / 0.9900 | 0.9050 / 0.9900 |  |"
     picture = draw(lines)
     assert picture.startswith("<svg") and "pictures: 16, 32, 64" in picture and "percentile-99.999, plain" in picture
+
+
+def test_a_folder_of_another_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "study.json").write_text(json.dumps({"model": "other", "precision": "int8", "scenes": 100}))
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "choose another folder" in error and error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["study.json"]

@@ -61,7 +61,7 @@ import xsam_edge.runtime
 print(middle - start, time.process_time() - start)
 optional = ("onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "polygraphy", "pynvml", "av", "cv2", "supervision",
             "pycocotools", "scipy", "torch", "transformers", "onnx", "onnx_ir", "onnxscript", "optimum", "safetensors",
-            "huggingface_hub")
+            "huggingface_hub", "rosbags", "mcap", "rerun", "fastapi", "uvicorn", "starlette", "python_multipart")
 print(*(name for name in optional if name in sys.modules))
 """
 

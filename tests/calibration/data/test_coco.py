@@ -161,6 +161,10 @@ def test_splits(tmp_path: Path) -> None:
             "is '/etc/passwd'; expected the name of a",
         ),
         (lambda data: data["images"].__setitem__(0, 3), r"images\[0\] is 3; expected an object"),
+        (
+            lambda data: data["images"].append({**data["images"][0], "file_name": "other.jpg"}),
+            r"images\[\d\] has the id \d+ of .*images\[0\], and is another",
+        ),
         (lambda data: data["annotations"][0].update(image_id=9), "image_id 9 is not among the file's images"),
         (lambda data: data["annotations"][0].update(category_id=9), "category_id 9 is not among the file's categories"),
         (
@@ -177,6 +181,15 @@ def test_damaged_files_are_named(change: Any, message: str, tmp_path: Path) -> N
     with pytest.raises(InputError, match=message) as error:
         open_folder(tmp_path)
     assert str(path) in str(error.value)
+
+
+def test_an_image_may_stand_twice(tmp_path: Path) -> None:
+    before = list(open_folder(write_instances(tmp_path).parents[1]).pictures(("instances",)))
+    edit(tmp_path / "annotations" / "instances_val2017.json", lambda data: data["images"].append(data["images"][0]))
+    after = list(open_folder(tmp_path).pictures(("instances",)))
+    assert [(item.name, len(item.asks[0].segments)) for item in after] == [
+        (item.name, len(item.asks[0].segments)) for item in before
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"[1, 2]", b"{", b"\xff\xfe", b"[" * 100_000])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from xsam_edge.runtime.cli.doctor import main as doctor
+from xsam_edge.runtime.cli.label import main as label
 from xsam_edge.runtime.cli.segment import main as segment
 
 
@@ -27,6 +28,14 @@ def test_bash_completes_options_choices_and_files(capsys: pytest.CaptureFixture[
     assert completed("xsam-segment", "--verif") == ["--verify"]
     assert set(completed("xsam-segment", "--verify", "")) == {"full", "changed", "none"}
     assert completed("xsam-segment", "bundle-") == ["bundle-of-mine"]
+
+
+def test_labelling_is_completed_too(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("shtab")
+    assert label(["--print-completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--everything" in script and "parquet" in script
+    assert "_shtab_xsam_label_pos_0_COMPGEN=_shtab_compgen_files" in script
 
 
 @pytest.mark.parametrize("shell", ["zsh", "tcsh"])

@@ -60,6 +60,49 @@ def test_lines(
     assert list(tmp_path.iterdir()) == [], "without --output nothing is written"
 
 
+def test_tracks(shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clip").mkdir()
+    first = sorted(Path(scenes).iterdir())[0].read_bytes()
+    for number in range(3):  # a camera that does not move
+        (tmp_path / "clip" / f"{number}.png").write_bytes(first)
+    out, shapes = tmp_path / "out", "circle,square,triangle,star,cross"
+    arguments = [str(shapes_bundle), "--source", str(tmp_path / "clip"), "--things", shapes, "-o", str(out)]
+    assert main([*arguments, "--track", "--json"]) == 0
+    entries = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ids = [[segment["track_id"] for segment in entry["segments"]] for entry in entries]
+    assert ids[0] == ids[1] == ids[2] == list(range(1, len(ids[0]) + 1))
+    tracks = json.loads((out / "tracks.json").read_text())
+    assert [track["track_id"] for track in tracks] == ids[0]
+    for place, track in enumerate(tracks):
+        assert track["segmentations"] == [entry["segments"][place]["mask"] for entry in entries]
+    assert main([*arguments, "--track", "--overwrite", "--max-frames", "1"]) == 0
+    assert " ms old  #1 " in capsys.readouterr().out
+    assert len(json.loads((out / "tracks.json").read_text())[0]["segmentations"]) == 1
+    assert main([*arguments, "--overwrite", "--max-frames", "1"]) == 0
+    assert "#" not in capsys.readouterr().out
+    assert [path.name for path in out.iterdir()] == ["000000.jpg"], "tracks of an earlier run are removed"
+
+
+def test_tracks_are_written_when_interrupted(
+    shapes_bundle: Path, scenes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+    refer = Scene.refer
+
+    def interrupted(self: Scene, *given: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise KeyboardInterrupt
+        return refer(self, *given, **options)
+
+    monkeypatch.setattr(Scene, "refer", interrupted)
+    asking = ["--refer", "the largest shape", "--threshold", "official", "--track", "-o", str(tmp_path / "out")]
+    assert main([str(shapes_bundle), "--source", scenes, *asking]) == 130
+    (track, *_) = json.loads((tmp_path / "out" / "tracks.json").read_text())
+    assert len(track["segmentations"]) == 2
+
+
 def test_quiet_and_verbose(shapes_bundle: Path, scenes: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [str(shapes_bundle), "--source", scenes, "--refer", "a star", "--max-frames", "1"]
     assert main([*arguments, "--quiet"]) == 0
@@ -223,6 +266,8 @@ def test_a_broken_frame(shapes_bundle: Path, tmp_path: Path, capsys: pytest.Capt
         (["IMAGE", "--refer", "a", "--save-video", "out.mp4"], "--save-video applies to --source"),
         (["--refer", "a", "--source", "/dev/null", "--save-video", "out.gif"], "no name of a video"),
         (["--chat", "a", "--source", ".", "--save-video", "out.mp4"], "--save-video does not apply to chat"),
+        (["IMAGE", "--refer", "a", "--track"], "--track applies to --source"),
+        (["--chat", "a", "--source", ".", "--track"], "--track does not apply to chat"),
         (["IMAGE", "--refer", "a", "--reconnect", "0"], "--reconnect applies to --source"),
         (["IMAGE", "--refer", "a", "--timeout", "5"], "--timeout applies to --source"),
         (["--refer", "a", "--source", "0", "--timeout", "0"], "not a number above 0"),

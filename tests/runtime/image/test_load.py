@@ -157,6 +157,17 @@ def test_size_limit_is_ours_and_pillows_is_untouched(tmp_path, monkeypatch):
             load_image(source)
 
 
+def test_a_caller_may_have_a_lower_limit(tmp_path):
+    path = tmp_path / "image.png"
+    Image.fromarray(noise()).save(path)
+    for source in (path, path.read_bytes(), Image.fromarray(noise())):
+        assert load_image(source, max_pixels=600).size == (30, 20)
+        with pytest.raises(InputError, match="30 x 20 pixels, more than the limit of 599"):
+            load_image(source, max_pixels=599)
+    with pytest.raises(InputError, match="20 x 30, more than the limit of 599 pixels"):
+        load_image(noise(), max_pixels=599)
+
+
 def test_oversized_header_is_refused_before_decoding(tmp_path):
     path = tmp_path / "bomb.bmp"
     Image.fromarray(noise()).save(path)

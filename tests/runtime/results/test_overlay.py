@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.overlay import draw, palette, segment_colors
@@ -107,3 +107,23 @@ def test_masks_must_fit() -> None:
 def test_what_cannot_be_drawn_is_named(arguments: tuple[object, ...], name: str) -> None:
     with pytest.raises(InputError, match=f"^{name} is"):
         draw(*arguments)
+
+
+def test_what_is_tracked_has_a_colour_of_its_own() -> None:
+    image = Image.new("RGB", (300, 200), GREY)
+    for others in ([], [Segment.from_mask(np.zeros((200, 300), bool), 0.5, "dog", 1).tracked(2)]):
+        picture = np.array(draw(image, [*others, disc(200, 300, "cat").tracked(7)], alpha=1))
+        np.testing.assert_array_equal(picture[100, 150], palette(6))
+    untracked = disc(200, 300, "cat")
+    tracked = Segment.from_mask(np.zeros((200, 300), bool), 0.5, "cat").tracked(1)
+    grey = np.array(draw(image, [untracked, tracked], alpha=1))[100, 150]
+    assert len(set(grey.tolist())) == 1, "beside those with an identity, one without has none of their colours"
+
+
+def test_the_label_has_the_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda _, place, text, **options: written.append(text))
+    draw(Image.new("RGB", (900, 600)), [disc(600, 900, "cup").tracked(3)])
+    draw(Image.new("RGB", (900, 600)), [disc(600, 900).tracked(3)])
+    draw(Image.new("RGB", (900, 600)), [disc(600, 900, "cup")])
+    assert written == ["#3 cup 0.50", "#3 0.50", "cup 0.50"]

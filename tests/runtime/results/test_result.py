@@ -81,6 +81,19 @@ def test_json(result: Result) -> None:
     np.testing.assert_array_equal(rle.decode(**record["segments"][0]["mask"]), result.segments[0].mask)
 
 
+def test_identities(result: Result) -> None:
+    tracked = result.tracked([4, None])
+    assert [segment.track_id for segment in tracked] == [4, None]
+    assert [item["track_id"] for item in tracked.to_json()["segments"]] == [4, None]
+    assert [item["track_id"] for item in result.to_json()["segments"]] == [None, None]
+    assert [item.get("track_id") for item in tracked.to_coco()] == [4, None]
+    assert "track_id" not in tracked.to_coco()[1]
+    assert [segment.track_id for segment in tracked.filter(labels=["cat"])] == [4]
+    assert tracked != result and tracked.tracked([None, None]) == result
+    with pytest.raises(InputError, match="a track's id or None for each of 2 segments"):
+        result.tracked([1])
+
+
 def test_json_of_numpy_numbers() -> None:
     found = Segment.from_mask(np.ones(SIZE, bool), np.float32(0.5), "x", np.int64(4), id=np.int32(2))
     result = Result("x", (found,), (np.int64(20), np.int64(30)), timings={"total": np.float32(2)})
@@ -134,6 +147,8 @@ def test_supervision_arguments(result: Result, monkeypatch: pytest.MonkeyPatch) 
     assert found.mask.dtype == bool
     assert found.class_id.tolist() == [0, 3]
     assert found.data["class_name"].tolist() == ["cat", ""]
+    assert found.tracker_id is None
+    assert result.tracked([7, None]).to_supervision().tracker_id.tolist() == [7, -1]
     assert replace(result, segments=()).to_supervision() == "empty"
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results import rle
+from xsam_edge.runtime.results.iou import mask_box
 
 
 def random_masks() -> list[np.ndarray]:
@@ -43,3 +44,15 @@ def test_damaged(counts: str | list[int]) -> None:
 def test_size_must_be_two_numbers() -> None:
     with pytest.raises(InputError, match=r"\[height, width\]"):
         rle.decode([6], "6")
+
+
+def test_bounds_are_those_of_the_mask() -> None:
+    random = np.random.default_rng(0)
+    for height, width in ((1, 1), (1, 7), (7, 1), (5, 6), (40, 30)):
+        for share in (0.0, 0.05, 0.5, 1.0):
+            mask = random.random((height, width)) < share
+            x0, y0, x1, y1 = mask_box(mask)
+            assert rle.bounds(rle.run_lengths(mask), height) == (mask.sum(), (x0, y0, x1, y1))
+    tall = np.zeros((4, 3), bool)
+    tall[1:3, 1] = True
+    assert rle.bounds(rle.run_lengths(tall), 4) == (2, (1, 1, 2, 3))

@@ -34,6 +34,19 @@ def test_a_segment_of_a_map_can_be_copied() -> None:
     np.testing.assert_array_equal(changed.mask, MASK)
 
 
+def test_a_segment_with_an_identity() -> None:
+    for plain in (mapped(), Segment.from_mask(MASK, 0.5, "cat", id=7)):
+        tracked = plain.tracked(np.int64(3))
+        assert (plain.track_id, tracked.track_id, type(tracked.track_id), tracked.id) == (None, 3, int, 7)
+        assert tracked != plain and tracked.tracked(None) == plain
+        assert ("mask" in vars(tracked)) == ("mask" in vars(plain)), "no mask is cut out of a map"
+        for wrong in (0, -1, 1.5, "3"):
+            with pytest.raises(InputError, match="track_id is"):
+                plain.tracked(wrong)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="track_id is 0"):
+        Segment(**GIVEN, track_id=0)
+
+
 def test_other_names_are_no_attributes() -> None:
     for segment in (mapped(), Segment.from_mask(MASK, 0.5)):
         with pytest.raises(AttributeError, match="has no attribute 'polygon'"):

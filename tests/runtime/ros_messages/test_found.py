@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.ros_messages.found import found_in, mask_image
@@ -30,12 +28,11 @@ def test_ids_count_through_all_results_what_has_a_pixel() -> None:
     assert found_in([result()]) == ()
 
 
-def test_ids_of_ones_own() -> None:
-    empty, cup = segment((0, 0, 0, 0), 0.9), segment((0, 0, 2, 2), 0.5)
-    assert [thing.id for thing in found_in([result(empty, cup)], [7, 300])] == [300]
-    for wrong in ([1], [1, 1], [0, 1], [1, 65536], [1, 2.5]):
-        with pytest.raises(InputError):
-            found_in([result(empty, cup)], wrong)
+def test_ids_of_a_tracked_frame_are_its_identities() -> None:
+    cup, new, empty = segment((0, 0, 2, 2), 0.5), segment((1, 1, 4, 3), 0.25), segment((0, 0, 0, 0), 0.9)
+    tracked = result(empty, cup, new, cup).tracked([1, 300, None, 65536 + 4])
+    assert [thing.id for thing in found_in([tracked], tracked=True)] == [300, 5]
+    assert [thing.id for thing in found_in([tracked])] == [1, 2, 3]
 
 
 def test_the_better_score_is_on_top_and_of_equals_the_first() -> None:
@@ -51,7 +48,7 @@ def test_the_better_score_is_on_top_and_of_equals_the_first() -> None:
 
 def test_more_than_255_take_16_bits() -> None:
     cup = segment((0, 0, 1, 1), 0.5)
-    assert mask_image(found_in([result(cup)], [255]), SIZE).dtype == np.uint8
+    assert mask_image(found_in([result(*[cup] * 255)]), SIZE).dtype == np.uint8
     ids = mask_image(found_in([result(*[cup] * 255, segment((2, 2, 3, 3), 0.1))]), SIZE)
     assert (ids.dtype, ids[2, 2], ids[0, 0]) == (np.uint16, 256, 1)
 

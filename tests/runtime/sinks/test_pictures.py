@@ -10,6 +10,7 @@ from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.results.segment import Segment
 from xsam_edge.runtime.sinks.pictures import PictureSink, one_picture
+from xsam_edge.runtime.sinks.tracks import TrackSink
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 
 SIZE = (40, 60)
@@ -49,6 +50,23 @@ def test_frames_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["000003.png", "12.jpg", "notes.txt"]
     PictureSink(tmp_path / "no folder yet")
     assert not (tmp_path / "no folder yet").exists()
+
+
+def test_tracks_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
+    TrackSink(tmp_path).close()
+    assert (tmp_path / "tracks.json").exists()
+    PictureSink(tmp_path)
+    assert not (tmp_path / "tracks.json").exists()
+    (tmp_path / "tracks.json").write_text('[{"id": 3}]')
+    with pytest.raises(InputError, match=r"tracks\.json was not written by this command"):
+        PictureSink(tmp_path)
+    assert (tmp_path / "tracks.json").exists()
+
+
+def test_what_is_tracked_keeps_its_colour_in_one_picture() -> None:
+    left, right = result((0, 20)).tracked([3]), result((40, 60)).tracked([1])
+    both, swapped = (np.asarray(one_picture(results)) for results in ([left, right], [right, left]))
+    np.testing.assert_array_equal(both[30], swapped[30])
 
 
 @pytest.mark.parametrize("content", ["a picture", "a text"])

@@ -115,3 +115,21 @@ def test_what_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "stat", refuse)
     with pytest.raises(InputError, match="closed/film may not be looked at by this user"):
         locate("closed/film")
+
+
+def test_bags(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for name in ("drive.mcap", "drive.DB3", "plain/drive_0.db3", "plain/drive_0.db3-wal"):
+        (tmp_path / name).touch()
+    (tmp_path / "renamed").write_bytes(b"\x89MCAP0\r\n")
+    for name in ("drive.mcap", "drive.DB3", "plain", "renamed"):
+        assert locate(tmp_path / name).kind is Kind.BAG
+    (tmp_path / "described").mkdir()
+    (tmp_path / "described" / "metadata.yaml").write_text("rosbag2_bagfile_information:\n  version: 9\n")
+    assert locate(tmp_path / "described").kind is Kind.BAG
+    (tmp_path / "described" / "metadata.yaml").write_text("of: something else\n")
+    assert locate(tmp_path / "described").kind is Kind.FOLDER
+    assert locate(tmp_path).kind is Kind.FOLDER
+    (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
+    with pytest.raises(InputError, match=r"old.bag is a bag of ROS 1; convert it: `rosbags-convert --src .*old.bag"):
+        locate(tmp_path / "old.bag")

@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from xsam_edge.runtime.bundle.contract import MASK_DECODER
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.stream import stages as module
+from xsam_edge.runtime.stream.answers import FrameResult
 from xsam_edge.runtime.stream.reconnect import Reconnect
 from xsam_edge.runtime.stream.sources import Folder
+from xsam_edge.runtime.stream.tracked import TrackedFrame
+from xsam_edge.runtime.tracking.options import TrackerOptions
 
 PHRASE = "the largest shape"
 
@@ -206,7 +210,28 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_the_former_name_of_stream_warns(model: XSam, scenes: Path) -> None:
-    with pytest.warns(FutureWarning, match="track will come to mean identities over frames"):
-        former = model.track(scenes, refer=PHRASE)
-    assert [item.result for item in former] == [item.result for item in model.stream(scenes, refer=PHRASE)]
+def test_a_tracked_stream_is_a_stream_with_identities(model: XSam, scenes: Path) -> None:
+    path = Folder(scenes).paths[0]
+
+    def ask(scene: Any) -> Any:
+        return scene.categories(["circle", "square", "triangle", "star", "cross"])
+
+    plain = list(model.stream([path] * 3, ask=ask))
+    tracked = list(model.track([path] * 3, ask=ask))
+    for expected, item in zip(plain, tracked, strict=True):
+        assert isinstance(item, TrackedFrame) and isinstance(item, FrameResult)
+        assert item.ids == (tuple(range(1, len(item.result) + 1)),)
+        assert item.result.tracked([None] * len(item.result)) == expected.result
+        assert (item.index, item.name, item.dropped) == (expected.index, expected.name, expected.dropped)
+        assert set(item.timings) == {*expected.timings, "tracking"}
+        assert [track.state for track in item.tracks] == ["seen"] * len(item.result)
+    nothing = TrackerOptions(begin=1.0)
+    assert [item.ids for item in model.track([path], ask=ask, tracker=nothing)] == [((None,) * len(plain[0].result),)]
+    with pytest.raises(InputError, match=r"tracker is 0\.5; expected TrackerOptions"):
+        model.track([path], ask=ask, tracker=0.5)  # type: ignore[arg-type]
+
+
+def test_track_takes_what_stream_takes() -> None:
+    stream, track = (dict(signature(method).parameters) for method in (XSam.stream, XSam.track))
+    del track["tracker"]
+    assert track == stream

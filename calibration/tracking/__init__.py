@@ -1,0 +1,1 @@
+"""How well objects keep their identities over the frames of moving drawn scenes."""
