@@ -61,9 +61,8 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         self._change_prompt(self.parameters.prompt)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._outputs = Publishers(self)
-        callbacks = MutuallyExclusiveCallbackGroup()
-        self._images_group = MutuallyExclusiveCallbackGroup()  # a worker takes messages from one thread at a time
-        self.create_subscription(String, "~/prompt", self._on_prompt, 1, callback_group=callbacks)
+        prompts = MutuallyExclusiveCallbackGroup()
+        self.create_subscription(String, "~/prompt", self._on_prompt, 1, callback_group=prompts)
         self.create_service(Trigger, "~/ask", self._on_ask, callback_group=MutuallyExclusiveCallbackGroup())
         self.health = health.Health(self)
         self.health.start()
@@ -113,7 +112,7 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
             ("compressed", CompressedImage, "~/image/compressed"),
         ):
             if self.parameters.transport in ("both", transport):
-                self._images.append(subscribed(self, kind, topic, self._on_image, self._images_group))
+                self._images.append(subscribed(self, kind, topic, self._on_image))
         self.state = "active"
         return result
 

@@ -13,11 +13,13 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
 
-def subscribed(node: Any, kind: Any, topic: str, callback: Callable[[Any], None], group: Any) -> Any:
+def subscribed(node: Any, kind: Any, topic: str, callback: Callable[[Any], None]) -> Any:
     """A subscription to the newest image of a topic, of the reliability that the node's parameter says.
 
-    It has no handlers of events: an executor of several threads may be waiting for one when it is destroyed, and ends
-    with an error. What they would tell, :func:`fault_of` does.
+    An executor of several threads may be waiting for what is destroyed, and would end with an error. So it has no
+    handlers of events, whose work :func:`fault_of` does, and is in the node's own callback group, which holds the
+    lifecycle's services as well: no image is taken while a transition destroys it. Its callback is called by one thread
+    at a time.
     """
     reliable = node.parameters.qos == "reliable"
     profile = QoSProfile(
@@ -27,7 +29,7 @@ def subscribed(node: Any, kind: Any, topic: str, callback: Callable[[Any], None]
         durability=DurabilityPolicy.VOLATILE,
     )
     events = SubscriptionEventCallbacks(use_default_callbacks=False)
-    return node.create_subscription(kind, topic, callback, profile, callback_group=group, event_callbacks=events)
+    return node.create_subscription(kind, topic, callback, profile, event_callbacks=events)
 
 
 def fault_of(node: Any, images: Any) -> str | None:
