@@ -93,7 +93,6 @@ class _Talking:
     async def rest(self, text: str | None) -> AsyncIterator[bytes]:
         """The events of the answer, of which ``text`` is the first."""
         service, name = self._service, self._service.name
-        service.busy += 1  # the layer before counts until the response begins to be sent, which may take long
         try:
             yield chat.event(chat.chunk(self._id, name, {"role": "assistant", "content": ""}))
             end = self._loop.time() + service.limits.seconds
@@ -109,7 +108,6 @@ class _Talking:
         except Exception as error:
             yield chat.event(as_failure(error).body)
         finally:
-            service.busy -= 1
             await self._stop()
 
     async def _answer(self) -> tuple[Kept, Answered]:
