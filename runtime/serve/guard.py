@@ -64,7 +64,10 @@ class Hosts:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", []), *_HEADERS]
-            await send(message)
+            if message.get("more_body"):  # which waits for the client to read what was sent before
+                await asyncio.wait_for(send(message), self._service.limits.seconds)
+            else:
+                await send(message)
 
         try:
             self._access.check_host(headers.get("host"))

@@ -15,6 +15,7 @@ from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.serve.limits import Limits
 
 _CONNECTIONS = 1024
+_FLUSH_SECONDS = 60.0
 
 
 def protocol(seconds: float) -> type[H11Protocol]:
@@ -42,8 +43,10 @@ def protocol(seconds: float) -> type[H11Protocol]:
             self._timer = self.loop.call_later(seconds, self._late)
 
         def _late(self) -> None:
-            if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete:
                 self.transport.close()
+                # Closing waits for a client that reads its response, which one may never do.
+                self._timer = self.loop.call_later(_FLUSH_SECONDS, self.transport.abort)
 
     return Impatient
 

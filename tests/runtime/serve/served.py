@@ -64,7 +64,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         method: str | None = None,
     ) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=90)
         try:
             connection.request(method or ("GET" if body is None else "POST"), path, body, dict(headers or {}))
             response = connection.getresponse()
@@ -82,7 +82,7 @@ class Client:
 
     def raw(self, content: bytes) -> bytes:
         """What comes back for some bytes, until the server closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=90) as connection:
             connection.sendall(content)
             parts = []
             while part := connection.recv(1 << 16):
@@ -120,7 +120,7 @@ def served(
         listening.close()
 
 
-def until(happened: Any, seconds: float = 10) -> None:
+def until(happened: Any, seconds: float = 60) -> None:
     """Wait for something that will be so."""
     end = time.monotonic() + seconds
     while not happened():

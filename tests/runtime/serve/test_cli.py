@@ -66,10 +66,10 @@ def test_a_signal_ends_it(sign: signal.Signals, shapes_bundle: Path) -> None:
             line = run.stderr.readline()
             found = re.fullmatch(rf"{shapes_bundle.resolve().name} is served at (http://127\.0\.0\.1:\d+)\n", line)
             assert found, line
-            with urllib.request.urlopen(f"{found[1]}/v1/models", timeout=20) as answer:
+            with urllib.request.urlopen(f"{found[1]}/v1/models", timeout=90) as answer:
                 assert json.load(answer)["data"][0]["id"] == shapes_bundle.resolve().name
             run.send_signal(sign)
-            assert run.wait(20) == 0
+            assert run.wait(90) == 0
             assert run.stderr.read() == ""
         finally:
             run.kill()

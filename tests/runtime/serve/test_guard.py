@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,8 +29,14 @@ def model(shapes_bundle: Path) -> XSam:
 
 @pytest.fixture(scope="module")
 def client(model: XSam) -> Iterator[Client]:
-    small = Limits(body_bytes=200_000, body_seconds=0.5, header_seconds=0.5, requests=3, seconds=0.6)
-    with served(model, limits=small) as client:
+    with served(model, limits=Limits(body_bytes=200_000, requests=3)) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def hasty(model: XSam) -> Iterator[Client]:
+    """A server that waits for nothing long."""
+    with served(model, limits=Limits(body_seconds=0.3, header_seconds=0.3, seconds=0.3)) as client:
         yield client
 
 
@@ -67,14 +72,12 @@ def test_a_hundred_megabytes_are_refused_before_they_come(client: Client) -> Non
     assert answer.startswith(b"HTTP/1.1 413") and b"too_large" in answer
 
 
-def test_a_slow_body(client: Client) -> None:
-    start = time.monotonic()
-    assert client.raw(head(1000) + b"--x").startswith(b"HTTP/1.1 408")
-    assert time.monotonic() - start < 5
+def test_a_slow_body(hasty: Client) -> None:
+    assert hasty.raw(head(1000) + b"--x").startswith(b"HTTP/1.1 408")
 
 
-def test_a_slow_head(client: Client) -> None:
-    assert client.raw(b"POST /v1/images/segmentations HTTP/1.1\r\nHost: loc") == b""
+def test_a_slow_head(hasty: Client) -> None:
+    assert hasty.raw(b"POST /v1/images/segmentations HTTP/1.1\r\nHost: loc") == b""
 
 
 def test_a_client_that_leaves_takes_its_question_back(client: Client, model: XSam) -> None:
@@ -92,10 +95,11 @@ def test_a_body_that_ends_early(client: Client) -> None:
     until(lambda: client.service.busy == 0)
 
 
-def test_what_waits_too_long_is_answered_with_504(client: Client, model: XSam) -> None:
+def test_what_waits_too_long_is_answered_with_504(hasty: Client, model: XSam) -> None:
+    body = form([("image", picture()), PHRASE])
     with model.pipeline.turn():
-        answer = client.segment(("image", picture()), PHRASE)
-    assert (answer.status, answer.error["code"], answer.error["type"]) == (504, "timeout", "server_error")
+        answer = hasty.raw(head(len(body)) + body)
+    assert answer.startswith(b"HTTP/1.1 504") and b'"code":"timeout"' in answer
 
 
 def test_one_request_too_many(client: Client, model: XSam) -> None:

@@ -23,7 +23,7 @@ from xsam_edge.runtime.serve.server import listen, make_server
 PHRASE = ("prompt", "the blue circle")
 
 
-@pytest.mark.parametrize("seconds", [20.0, 1.0])
+@pytest.mark.parametrize("seconds", [60.0, 1.0])
 def test_what_was_taken_is_answered_within_a_limit(shapes_bundle: Path, seconds: float) -> None:
     model, limits = load(shapes_bundle), Limits(shutdown_seconds=seconds)
     app, listening = make_app(model, "shapes", Access(), limits), listen("127.0.0.1", 0)
@@ -40,11 +40,11 @@ def test_what_was_taken_is_answered_within_a_limit(shapes_bundle: Path, seconds:
             assert not client.service.ready
             if seconds == 1.0:  # too long for it: the server leaves, and its model's thread is left alone
                 until(lambda: client.service.busy == 0)
-        if seconds == 20.0:
+        if seconds == 60.0:
             assert asked.result().status == 200
         else:
             assert asked.exception() is not None or asked.result().status >= 500
-    thread.join(20)
+    thread.join(90)
     assert not thread.is_alive() and not client.service.worker.alive
     with pytest.raises(ConnectionRefusedError):
         client.ask("/healthz")
