@@ -61,6 +61,7 @@ def ray_records(jobs: Iterable[Job], cluster: Cluster) -> Iterator[Mapping[str, 
     Raises:
         ModuleNotFoundError: without ray.
         InputError: no cluster at the address, or none with a device of the kind that is asked for.
+        BackendError: Ray does not start, or a worker failed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told as without Ray
@@ -73,8 +74,9 @@ def ray_records(jobs: Iterable[Job], cluster: Cluster) -> Iterator[Mapping[str, 
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
         else:
             ray.init(cluster.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"no cluster of Ray answers at {cluster.address!r} ({error}); check the address") from error
+    except Exception as error:  # Ray raises anything, Exception itself among it
+        where = "on this machine" if cluster.address == LOCAL else f"with the cluster at {cluster.address!r}"
+        raise BackendError(f"Ray does not start {where} ({error}); see its logs in /tmp/ray/session_latest") from error
     try:
         yield from _stream(ray, [_text(job) for job in jobs], cluster)
     except ray.exceptions.RayError as error:
