@@ -26,10 +26,7 @@ Record = Mapping[str, Any]
 
 
 class Journal:
-    """The journal of a folder, locked while it is open.
-
-    ``left_over`` counts the pictures that have a record and are none of those that are labelled now.
-    """
+    """The journal of a folder, locked while it is open."""
 
     def __init__(self, folder: Path, header: Mapping[str, Any], pictures: Pictures) -> None:
         """Open the journal of a folder, or begin one.
@@ -45,7 +42,7 @@ class Journal:
             OSError: a file that cannot be written.
         """
         self.path = folder / JOURNAL
-        self.left_over = 0
+        self._left_over: set[str] = set()
         self._pictures = pictures
         self._offsets = array("q", bytes(8 * len(pictures)))  # 0, where the header is, stands for none
         self._failed = bytearray(len(pictures))
@@ -107,7 +104,7 @@ class Journal:
                     pass  # blocks that a loss of power left empty: the picture is labelled again
                 else:
                     if place is None:
-                        self.left_over += 1
+                        self._left_over.add(record["picture"])
                     else:
                         self._offsets[place], self._failed[place] = self._end, "error" in record
                 self._end += len(line)
@@ -131,6 +128,11 @@ class Journal:
     def damaged(self) -> int:
         """Pictures that could not be labelled."""
         return sum(self._failed)
+
+    @property
+    def left_over(self) -> int:
+        """Pictures that have a record and are none of those that are labelled now."""
+        return len(self._left_over)
 
     def add(self, record: Record) -> None:
         """Write the record of a picture.

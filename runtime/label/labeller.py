@@ -116,7 +116,7 @@ class Labeller:
             return to_record(job.name, results, job.ask.phrases, len(divided))
         except (InputError, MemoryError) as error:
             text = str(error) or "not enough memory for this picture"
-            _log.warning("%s is left out: %s", job.name, text)
+            _log.warning("%r is left out: %s", job.name, " ".join(text.split()))
             return {"picture": job.name, "error": text}
 
     def _ask(self, scene: Scene, ask: Ask, divided: list[chunks.Part]) -> Result | list[Result]:

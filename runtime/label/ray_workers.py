@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from xsam_edge.runtime.label.labeller import Job, Labeller, Options
 from xsam_edge.runtime.model import XSam
 
 LOCAL = "local"
+_PATIENCE = 10.0  # seconds for a cluster to answer
 _BLOCK = 32  # pictures of a task, whose records come when all are done
 
 
@@ -59,25 +61,39 @@ def ray_records(jobs: Iterable[Job], cluster: Cluster) -> Iterator[Mapping[str, 
     Raises:
         ModuleNotFoundError: without ray.
         InputError: no cluster at the address, or none with a device of the kind that is asked for.
+        BackendError: Ray does not start, or a worker failed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # progress is told as without Ray
     import ray
     import ray.data
 
+    _check_address(cluster.address)
     try:
         if cluster.address == LOCAL:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
         else:
             ray.init(cluster.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"no cluster of Ray answers at {cluster.address!r} ({error}); check the address") from error
+    except Exception as error:  # Ray raises anything, Exception itself among it
+        where = "on this machine" if cluster.address == LOCAL else f"with the cluster at {cluster.address!r}"
+        raise BackendError(f"Ray does not start {where} ({error}); see its logs in /tmp/ray/session_latest") from error
     try:
         yield from _stream(ray, [_text(job) for job in jobs], cluster)
     except ray.exceptions.RayError as error:
         raise BackendError(f"a worker of Ray failed: {_cause(error)}") from error
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Raise InputError where nobody listens, for whom Ray itself waits for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():
+        return  # a word of Ray's own, such as auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"no cluster of Ray answers at {address!r} ({error}); check the address") from error
 
 
 def _cause(error: Exception) -> str:

@@ -96,7 +96,12 @@ def fill(
                 raise ImageError(f"{record['picture']}: {record['error']}")
         else:
             labelled += 1
-        progress(Step("label", labelled + damaged, total, "pictures", record["picture"]))
+        progress(Step("label", labelled + damaged, total, "pictures", _in_a_line(record["picture"])))
     if not journal.done:
         raise InputError(f"none of {len(pictures)} pictures could be labelled; the first: {first}")
     return Counts(labelled, damaged)
+
+
+def _in_a_line(name: str) -> str:
+    """A name without what would break a terminal's line."""
+    return "".join(character if character.isprintable() else "?" for character in name)

@@ -34,6 +34,14 @@ def test_what_is_missing_is_done_and_what_failed_tried_again(tmp_path: Path) -> 
     assert [(step.done, step.total, step.detail) for step in steps] == [(0, 3, ""), (1, 3, "b.jpg"), (2, 3, "a.jpg")]
 
 
+def test_names_do_not_break_the_line_of_progress(tmp_path: Path) -> None:
+    pictures = Pictures(Path("/p"), ["a\n\x1b[2J\udcff.jpg"])
+    steps: list[Step] = []
+    with Journal(tmp_path, {}, pictures) as journal:
+        fill(journal, pictures, iter([{"picture": pictures.names[0], **GOOD}]), 1, steps.append)
+    assert steps[-1].detail == "a??[2J?.jpg"
+
+
 def test_strict(tmp_path: Path) -> None:
     with Journal(tmp_path, {}, PICTURES) as journal:
         with pytest.raises(ImageError, match=r"b\.jpg: damaged"):
