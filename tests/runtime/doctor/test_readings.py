@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from xsam_edge.runtime.backends.cuda.tensors import DeviceTensors
 from xsam_edge.runtime.doctor.host import Host
-from xsam_edge.runtime.doctor.readings import Memory, memory, temperatures
+from xsam_edge.runtime.doctor.readings import Memory, gpu_temperature, memory, temperatures
+from xsam_edge.runtime.errors import BackendError
 
 
 def host(tmp_path: Path, **zones: str) -> Host:
@@ -36,3 +40,38 @@ def test_memory_of_this_process(tmp_path: Path) -> None:
     if Path("/proc/self/status").is_file():
         now = memory(Host(), None).process
         assert now is not None and now == pytest.approx(100e6, rel=50)
+
+
+class Gpu(DeviceTensors):
+    """A GPU of which three bytes of ten are free, or whose driver does not answer."""
+
+    name = "gpu"
+
+    def __init__(self, answers: bool) -> None:
+        self.answers = answers
+
+    def free_memory(self) -> tuple[int, int]:
+        if not self.answers:
+            raise BackendError("cudaMemGetInfo failed")
+        return 3, 10
+
+
+def test_memory_of_a_gpu(tmp_path: Path) -> None:
+    assert memory(Host(tmp_path), Gpu(answers=True)) == Memory(None, 7, 10)  # type: ignore[arg-type]
+    assert memory(Host(tmp_path), Gpu(answers=False)) == Memory(None)  # type: ignore[arg-type]
+
+
+def test_the_temperature_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = SimpleNamespace(
+        NVML_TEMPERATURE_GPU=0,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetTemperature=lambda handle, kind: 61 + handle + kind,
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    read = gpu_temperature()
+    assert read is not None and read() == 61.0
+    del nvml.nvmlDeviceGetTemperature  # as of a driver that does not know it
+    assert gpu_temperature() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert gpu_temperature() is None
