@@ -117,7 +117,7 @@ def test_what_is_somebody_elses_is_left_alone(
         ("--triton OUT --from NOWHERE", "is not a bundle: it has no manifest.json"),
         ("--triton OUT --from BUNDLE --device cuda --threads 2", "--threads is of the CPU"),
         ("--from BUNDLE --engine tensorrt -o OUT --instances 2", "--instances is of --triton"),
-        ("--from BUNDLE -o OUT", "--from needs --engine, one of tensorrt, tensorrt-rtx, or --triton"),
+        ("--from BUNDLE -o OUT", "--from was given alone; add --engine, one of tensorrt, tensorrt-rtx, or --triton"),
     ],
 )
 def test_nonsense_is_refused(
