@@ -93,7 +93,7 @@ def run(options: argparse.Namespace, overrides: Mapping[str, Any], export: Expor
 
 def _check_bundle_options(options: argparse.Namespace) -> None:
     if not options.plan and options.engine is None:
-        raise InputError(f"--from needs --engine, one of {', '.join(flavours.FLAVOURS)}, or --triton")
+        raise InputError(f"--from was given alone; add --engine, one of {', '.join(flavours.FLAVOURS)}, or --triton")
 
 
 def choice(options: argparse.Namespace, overrides: Mapping[str, Any], progress: Progress) -> PrecisionChoice:

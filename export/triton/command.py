@@ -41,8 +41,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _instances(options: argparse.Namespace, manifest: Manifest) -> Instances:
     engine = manifest.engine
-    if engine is not None and options.device is not None:
-        raise InputError(f"--device is of graphs; the engines of {options.bundle} run on the GPU that they are for")
+    for name in ("device", "threads"):
+        if engine is not None and getattr(options, name):
+            raise InputError(f"--{name} is of graphs; the engines of {options.bundle} run on the GPU that they are for")
     device = options.device or ("cuda" if engine is not None or manifest.dialect == "cuda" else "cpu")
     check_threads(device, options.threads)
     bundle = COPIED if options.copy_bundle else str(Path.cwd() / options.bundle)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.export.triton.stand_in import parameters
 from xsam_edge.export.cli import main
+from xsam_edge.runtime.bundle.engine_info import EngineInfo, EngineProfile, KVCacheChoice
 from xsam_edge.runtime.bundle.manifest import MANIFEST_FILE, read_manifest
 from xsam_edge.runtime.bundle.verification import check_files
 
@@ -117,7 +118,7 @@ def test_what_is_somebody_elses_is_left_alone(
         ("--triton OUT --from NOWHERE", "is not a bundle: it has no manifest.json"),
         ("--triton OUT --from BUNDLE --device cuda --threads 2", "--threads is of the CPU"),
         ("--from BUNDLE --engine tensorrt -o OUT --instances 2", "--instances is of --triton"),
-        ("--from BUNDLE -o OUT", "--from needs --engine, one of tensorrt, tensorrt-rtx, or --triton"),
+        ("--from BUNDLE -o OUT", "--from was given alone; add --engine, one of tensorrt, tensorrt-rtx, or --triton"),
     ],
 )
 def test_nonsense_is_refused(
@@ -154,6 +155,24 @@ def test_the_device_is_that_of_the_graphs(dialect: str, device: str, shapes_bund
     assert parameters(output)["device"] == device
     kind = re.search(r"kind: (\w+)", (output / "xsam" / "config.pbtxt").read_text())
     assert kind is not None and kind[1] == ("KIND_GPU" if device == "cuda" else "KIND_CPU")
+
+
+def test_engines_are_for_a_gpu(shapes_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle, output = tmp_path / "bundle", tmp_path / "out"
+    shutil.copytree(shapes_bundle, bundle)
+    manifest = read_manifest(bundle)
+    profiles = {
+        name: (EngineProfile("all", {axis: (1, 1, 1) for axis in graph.axes}),)
+        for name, graph in manifest.graphs.items()
+    }
+    choice = KVCacheChoice("decomposed", "")
+    engine = EngineInfo("tensorrt", "10.3.0", "auto", ("8.7",), "", "", "", 64, choice, {}, profiles, {}, {})
+    (bundle / MANIFEST_FILE).write_text(replace(manifest, engine=engine).to_json())
+    assert "--device is of graphs" in fault(capsys, "--from", bundle, "--triton", output, "--device", "cpu")
+    assert "--threads is of graphs" in fault(capsys, "--from", bundle, "--triton", output, "--threads", "2")
+    assert main(["--from", str(bundle), "--triton", str(output)]) == 0
+    assert "kind: KIND_GPU gpus: [ 0 ]" in (output / "xsam" / "config.pbtxt").read_text()
+    assert "device" not in parameters(output)
 
 
 def test_it_needs_no_other_package(shapes_bundle: Path, tmp_path: Path) -> None:
