@@ -34,6 +34,7 @@ from xsam_edge.runtime.ros.subscriptions import subscribed
 from xsam_edge.runtime.ros.worker import Work, Worker
 from xsam_edge.runtime.ros_messages.images import to_array
 from xsam_edge.runtime.stream.stream import Policy
+from xsam_edge.runtime.tracking.tracker import Tracker
 
 NAME = "xsam_node"
 _PATIENCE = 5.0  # seconds that a transition waits for the frame that is at work
@@ -103,7 +104,8 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to images, and answer them."""
         assert self._model is not None, "the lifecycle configures first"
-        work = Work(self._model, to_array, self._outputs.publish)
+        tracker = Tracker() if self.parameters.track else None
+        work = Work(self._model, to_array, self._outputs.publish, tracker)
         self._worker = Worker(work, self._policy(), self._prompt, self.statistics, self.faults)
         self._worker.start()
         result = super().on_activate(state)

@@ -23,6 +23,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "deadline": "milliseconds after which a frame is given up, 0: never; at any time",
     "age_from": "stamp: a frame's age counts from its header, by the node's clock; arrival: from when it came",
     "overlap": "encode the next frame beside the language model of one; at any time",
+    "track": "the ids of masks and detections are identities, kept over frames; read when activated",
     "qos": "of the images: sensor_data (best effort) or reliable; read when activated",
     "transport": "raw: ~/image alone, compressed: ~/image/compressed alone, or both; read when activated",
     "overlay_max_side": "pixels of the longer side of ~/overlay/compressed, 0: as the image",
@@ -52,6 +53,7 @@ class Parameters:
     deadline: float = 0.0
     age_from: str = "stamp"
     overlap: bool = False
+    track: bool = False
     qos: str = "sensor_data"
     transport: str = "both"
     overlay_max_side: int = 0
@@ -70,7 +72,7 @@ class Parameters:
             "transport": ("both", "raw", "compressed"),
         }.items():
             arguments.choice(name, getattr(self, name), *choices)
-        for name in ("autostart", "overlap"):
+        for name in ("autostart", "overlap", "track"):
             if not isinstance(getattr(self, name), bool):
                 raise arguments.wrong(name, getattr(self, name), "true or false")
         for name, value in {

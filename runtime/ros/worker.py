@@ -23,6 +23,8 @@ from xsam_edge.runtime.ros.statistics import Statistics
 from xsam_edge.runtime.scene import Scene
 from xsam_edge.runtime.stream.answers import FrameResult
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
+from xsam_edge.runtime.stream.tracked import TrackedStream
+from xsam_edge.runtime.tracking.tracker import Tracker
 
 _PAUSE = 1.0  # seconds after an error
 _LASTS = 5.0  # seconds that the fault of one frame stands in the diagnostics
@@ -32,11 +34,15 @@ ImageOf = Callable[[Any], ImageSource]  # of a message; raises ImageError
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker does with messages: read them, answer them, deliver what was found."""
+    """What a worker does with messages: read them, answer them, deliver what was found.
+
+    With a ``tracker`` things keep their identities, also where a stream begins anew.
+    """
 
     model: FrameModel
     image_of: ImageOf
     deliver: Deliver
+    tracker: Tracker | None = None
 
 
 class Worker:
@@ -127,7 +133,9 @@ class Worker:
                 self._source = None
                 return None
             self._source = MessageSource(self._statistics.dropped)
-            return FrameStream(self._source, self._stages(), self._policy)
+            if self._work.tracker is None:
+                return FrameStream(self._source, self._stages(), self._policy)
+            return TrackedStream(self._source, self._stages(), self._policy, self._work.tracker)
 
     def _stages(self) -> Stages:
         stages = self._work.model.stages(self._ask)

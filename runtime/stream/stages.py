@@ -26,6 +26,7 @@ from xsam_edge.runtime.stream.sources import Camera, Folder, Video, open_source
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
 from xsam_edge.runtime.stream.tracked import TrackedStream
 from xsam_edge.runtime.tracking.options import TrackerOptions
+from xsam_edge.runtime.tracking.tracker import Tracker
 
 _ANSWER = "the Result that ask returns, or a list of several"
 _FRAMES = "a folder, a video, a bag, what is live, or a collection of images"
@@ -62,7 +63,9 @@ def stream(
         raise InputError("bgr is of arrays, and addresses give none; leave it out")
     policy = Policy(latest, deadline, overlap, clock, strict)
     stages = stages_of(pipeline, language, question, bgr=bgr)
-    return FrameStream(source, stages, policy) if tracker is None else TrackedStream(source, stages, policy, tracker)
+    if tracker is None:
+        return FrameStream(source, stages, policy)
+    return TrackedStream(source, stages, policy, Tracker(tracker))
 
 
 def _source(frames: Frames, reconnect: Reconnect | None) -> Iterable[Any]:

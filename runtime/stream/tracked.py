@@ -11,7 +11,6 @@ from typing import Any, cast
 from xsam_edge.runtime import arguments
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.stream import FrameStream, Policy, Stages
-from xsam_edge.runtime.tracking.options import TrackerOptions
 from xsam_edge.runtime.tracking.tracker import Ids, Track, Tracker
 
 
@@ -39,11 +38,14 @@ class TrackedFrame(FrameResult):
 
 
 class TrackedStream(FrameStream):
-    """A stream of ``TrackedFrame`` and ``Late``; else as every stream."""
+    """A stream of ``TrackedFrame`` and ``Late``; else as every stream.
 
-    def __init__(self, frames: Iterable[Any], stages: Stages, policy: Policy, options: TrackerOptions) -> None:
+    A ``tracker`` that was used before goes on with its identities.
+    """
+
+    def __init__(self, frames: Iterable[Any], stages: Stages, policy: Policy, tracker: Tracker) -> None:
         super().__init__(frames, stages, policy)
-        self._items = _follow(self._items, Tracker(options))
+        self._items = _follow(self._items, tracker)
 
     def __next__(self) -> TrackedFrame | Late:
         return cast("TrackedFrame | Late", super().__next__())
@@ -53,14 +55,15 @@ def _follow(
     items: Generator[FrameResult | Late, None, None], tracker: Tracker
 ) -> Generator[FrameResult | Late, None, None]:
     """Late frames have no segments; what moved meanwhile shows in the next frame's time or index."""
+    before = tracker.next_index  # of a stream that it followed
     with closing(items):
         for item in items:
-            yield _tracked(item, tracker) if isinstance(item, FrameResult) else item
+            yield _tracked(item, tracker, before + item.index) if isinstance(item, FrameResult) else item
 
 
-def _tracked(seen: FrameResult, tracker: Tracker) -> TrackedFrame:
+def _tracked(seen: FrameResult, tracker: Tracker, index: int) -> TrackedFrame:
     start = time.perf_counter()
-    ids = tracker.update_all(seen.results, seen.timestamp, seen.index)
+    ids = tracker.update_all(seen.results, seen.timestamp, index)
     results = tuple(result.tracked(own) for result, own in zip(seen.results, ids, strict=True))
     tracks = tracker.tracks
     ms = 1e3 * (time.perf_counter() - start)

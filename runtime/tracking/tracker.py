@@ -98,6 +98,11 @@ class Tracker:
         self._counts: tuple[int, ...] = (0,)  # of segments of each question
 
     @property
+    def next_index(self) -> int:
+        """The least ``index`` that the next frame can have."""
+        return 0 if self._index is None else self._index + 1
+
+    @property
     def tracks(self) -> tuple[Track, ...]:
         """All tracks after the last frame, the oldest first."""
         starts = np.cumsum((0, *self._counts))
@@ -186,7 +191,7 @@ class Tracker:
         if time is not None:
             time = arguments.number("time", time, what="seconds")
         if index is None:
-            index = 0 if self._index is None else self._index + 1
+            index = self.next_index
         index = arguments.count("index", index)
         if self._index is not None and index <= self._index:
             raise InputError(f"index is {index} after {self._index}; expected one that grows from frame to frame")

@@ -36,6 +36,7 @@ def test_those_of_others_are_left_alone() -> None:
         ({"bundle": 7}, "bundle is 7; expected text"),
         ({"autostart": 1}, "autostart is 1; expected true or false"),
         ({"overlap": "yes"}, "expected true or false"),
+        ({"track": 1}, "expected true or false"),
         ({"threads": -1}, "threads"),
         ({"threads": 2, "device": "cuda"}, "leave threads at 0"),
         ({"context": 1.5}, "context is 1.5; expected a whole number"),

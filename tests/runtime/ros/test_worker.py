@@ -19,17 +19,24 @@ from xsam_edge.runtime.ros.statistics import Report, Statistics
 from xsam_edge.runtime.ros.worker import Work, Worker
 from xsam_edge.runtime.stream.answers import FrameResult
 from xsam_edge.runtime.stream.stream import Policy
+from xsam_edge.runtime.tracking.tracker import Tracker
 
 
 class Rig:
     """A worker, what it delivered, and what it logged."""
 
-    def __init__(self, prompt: str | None = "a cup", seconds: float = 0.0, policy: Policy | None = None) -> None:
+    def __init__(
+        self,
+        prompt: str | None = "a cup",
+        seconds: float = 0.0,
+        policy: Policy | None = None,
+        tracker: Tracker | None = None,
+    ) -> None:
         self.seen: list[FrameResult] = []
         self.logged: list[Fault] = []
         self.statistics = Statistics()
         self.faults = Faults(self.logged.append)
-        work = Work(SleepingModel(seconds), self.image_of, self.deliver)
+        work = Work(SleepingModel(seconds), self.image_of, self.deliver, tracker)
         asked = None if prompt is None else parse(prompt)
         self.worker = Worker(work, policy or Policy(), asked, self.statistics, self.faults)
 
@@ -179,3 +186,14 @@ def test_stop_waits_for_no_frame() -> None:
     assert rig.seen == [], "what comes after a stop is told to nobody"
     rig.put(2)
     assert rig.report().dropped == 1
+
+
+def test_identities_outlive_a_stream_that_begins_anew() -> None:
+    with running(tracker=Tracker()) as rig:
+        for stamp in (1, 2):
+            rig.ask(stamp * 10**8)
+        rig.worker.follow(Policy(deadline=5000.0))
+        rig.until(lambda: rig.worker.ready)
+        rig.recover(3 * 10**8)
+    ids = [segment.track_id for seen in rig.seen for result in seen.results for segment in result]
+    assert len(ids) >= 3 and set(ids) == {1}

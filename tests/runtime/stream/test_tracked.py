@@ -15,6 +15,7 @@ from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.stream import Policy, Stages
 from xsam_edge.runtime.stream.tracked import TrackedFrame, TrackedStream
 from xsam_edge.runtime.tracking.options import TrackerOptions
+from xsam_edge.runtime.tracking.tracker import Tracker
 
 SIZE = (40, 400)
 EVERY = Policy(latest=False)
@@ -30,13 +31,19 @@ def result(*columns: int) -> Result:
     return Result("instances", tuple(segments), SIZE)
 
 
-def tracked(frames: Any, policy: Policy = EVERY, answer: Any = same, options: TrackerOptions | None = None) -> Any:
+def tracked(
+    frames: Any,
+    policy: Policy = EVERY,
+    answer: Any = same,
+    options: TrackerOptions | None = None,
+    tracker: Tracker | None = None,
+) -> Any:
     """A stream whose frames are tuples of columns."""
 
     def answered(columns: list[int]) -> Any:
         return (result(*answer(columns)),), TIMINGS
 
-    return TrackedStream(frames, Stages(same, same, answered), policy, options or TrackerOptions())
+    return TrackedStream(frames, Stages(same, same, answered), policy, tracker or Tracker(options))
 
 
 def test_identities_go_over_frames() -> None:
@@ -104,6 +111,14 @@ def test_errors_end_it() -> None:
     with pytest.raises(InputError, match="the camera is gone"):
         next(stream)
     assert not threads_of_streams()
+
+
+def test_a_tracker_goes_on_in_another_stream() -> None:
+    tracker = Tracker()
+    for frames in ([[10], [10]], [[10, 60], [10, 60], [10, 60]]):
+        items = list(tracked(frames, tracker=tracker))
+    assert items[-1].ids == ((1, 2),)
+    assert tracker.next_index == 5
 
 
 def test_wrong_tracks_are_named() -> None:
