@@ -18,6 +18,7 @@ from xsam_edge.runtime.cli.common import (
 from xsam_edge.runtime.cli.messages import add_message_options, is_quiet
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.progress import Step
 from xsam_edge.runtime.serve.access import make_access
 from xsam_edge.runtime.serve.limits import Limits
@@ -121,10 +122,25 @@ def run(options: argparse.Namespace) -> int:
         if not prefix.startswith(("http://", "https://")) or prefix.count("/") < 3:
             raise InputError(f"--allow-url-prefix is {prefix!r}; expected http(s)://HOST/ and a path, if any")
     limits = make_limits(options)
-    listening = server.listen(options.host, options.port)
+    # Before the model is loaded, so that a port that is taken is told at once.
+    with server.listen(options.host, options.port) as listening:
+        model = _load(options, limits)
+        name = options.name or options.bundle.resolve().name
+        app = make_app(model, name, access, limits, options.allow_url_prefix, package_version())
+        if not is_quiet(options):
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            print(f"{name} is served at http://{shown}:{port}", file=sys.stderr, flush=True)
+        server.run(server.make_server(app, options.host, options.port, limits), listening)
+        if app.state.service.worker.ended:  # closing waits for a question that took longer than the end may
+            model.close()
+    return 0
+
+
+def _load(options: argparse.Namespace, limits: Limits) -> XSam:
     with ProgressPrinter(sys.stderr, quiet=is_quiet(options)) as progress:
         progress(Step("load"))
-        model = load_bundle(
+        return load_bundle(
             options.bundle,
             progress,
             verify=options.verify,
@@ -133,16 +149,6 @@ def run(options: argparse.Namespace) -> int:
             context=options.context,
             scene_bytes=limits.scene_bytes,
         )
-    name = options.name or options.bundle.resolve().name
-    app = make_app(model, name, access, limits, options.allow_url_prefix, package_version())
-    if not is_quiet(options):
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        print(f"{name} is served at http://{shown}:{port}", file=sys.stderr, flush=True)
-    server.run(server.make_server(app, options.host, options.port, limits), listening)
-    if app.state.service.worker.ended:  # closing waits for a question that took longer than the end may
-        model.close()
-    return 0
 
 
 def make_limits(options: argparse.Namespace) -> Limits:

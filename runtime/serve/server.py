@@ -81,7 +81,7 @@ def make_server(app: FastAPI, host: str, port: int, limits: Limits) -> Server:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, so that a port that is taken is told before anything is loaded.
+    """A socket that listens.
 
     Raises:
         InputError: the address is another program's, or none.
@@ -107,5 +107,3 @@ def run(server: Server, listening: socket.socket) -> None:
     except KeyboardInterrupt:  # uvicorn raises its signal again once everything is done
         if not server.started:
             raise
-    finally:
-        listening.close()

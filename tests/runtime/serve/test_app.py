@@ -162,6 +162,12 @@ def test_a_picture_that_was_sent_before(client: Client, scene: Scene) -> None:
     )
 
 
+def test_a_file_of_some_megabytes(client: Client) -> None:
+    """No layer of other packages has a lower limit; what stands behind a file's end changes nothing."""
+    answer = client.segment(("image", picture() + bytes(8 << 20)), ("prompt", PHRASE))
+    assert answer.status == 200, answer.body
+
+
 def test_a_data_uri_as_the_image(client: Client, scene: Scene) -> None:
     uri = "data:image/png;base64," + base64.b64encode(picture()).decode()
     answer = client.segment(("image", uri), ("prompt", PHRASE), ("mask_format", "rle"))
