@@ -138,8 +138,9 @@ def _is_bag_folder(folder: Path) -> bool:
     with suppress(OSError):  # what may not be read is told by whoever reads it
         if (folder / "metadata.yaml").is_file():
             return "rosbag2_bagfile_information" in (folder / "metadata.yaml").read_text(errors="replace")
-        entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-        return bool(entries) and all(entry.suffix.startswith(_STORAGE) for entry in entries)  # with .db3-wal
+        shown = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        kinds = (entry.suffix.startswith(_STORAGE) for entry in shown)  # with .db3-wal
+        return next(kinds, False) and all(kinds)
     return False
 
 
