@@ -30,6 +30,8 @@ def environment() -> dict[str, str]:
         "ROS_LOCALHOST_ONLY": "1",  # Humble
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",  # newer ones
         "RMW_IMPLEMENTATION": "rmw_fastrtps_cpp",
+        # Processes that are killed here leave their shared memory, in which others may get stuck.
+        "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
         "PYTHONPATH": os.pathsep.join((str(ROOT / ".src"), str(ROOT))),
         "OMP_NUM_THREADS": "1",
     }
