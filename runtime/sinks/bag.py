@@ -128,6 +128,7 @@ class BagSink:
             definition, _ = self._store.generate_msgdef(kind, ros_version=2)
             schema = self._writer.register_schema(kind, "ros2msg", definition.encode())
             self._channels[topic] = self._writer.register_channel(topic, "cdr", schema)
+        self._file.head = self._file.tell()
 
     @contextmanager
     def _whole(self) -> Iterator[_ChunkFile]:
@@ -149,6 +150,7 @@ class _ChunkFile:
         self._file = path.open("xb", buffering=0)
         self._waiting = bytearray()
         self._size = 0
+        self.head = 0  # bytes before the first frame
 
     def write(self, data: bytes) -> int:
         self._waiting += data
@@ -168,14 +170,14 @@ class _ChunkFile:
         self._size, self._waiting = self._size + done, bytearray()
 
     def give_up(self, end: bytes) -> None:
-        """Close it behind what was saved, with ``end`` where there is room for it; a file of nothing is removed."""
+        """Close it behind what was saved, with ``end`` where there is room for it; without a frame it is removed."""
         with suppress(OSError):
             self._file.truncate(self._size)
             self._file.seek(self._size)
-            if self._size and self._file.write(end) < len(end):
+            if self._file.write(end) < len(end):
                 self._file.truncate(self._size)
         self.close()
-        if not self._size:
+        if self._size <= self.head:
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:

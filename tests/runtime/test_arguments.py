@@ -157,7 +157,7 @@ def test_one_wrong_argument(phi3_bundle: Path, name: str) -> None:
             r"pixel_values is an array of uint8 \[100, 150, 3\]; expected an array of f",
         ),
         (lambda m: m.stream("", refer="a"), "an empty address does not exist; give a folder of images"),
-        (lambda m: m.stream(None, refer="a"), "frames is None; expected a folder, a video, what is live, or"),
+        (lambda m: m.stream(None, refer="a"), "frames is None; expected a folder, a video, a bag, what is"),
         (lambda m: m.stream(PIXELS, refer="a"), r"frames is an array of uint8 \[100, 150, 3\]; expected a folder"),
         (lambda m: m.stream(memoryview(b"a"), refer="a"), "frames is of the type memoryview; expected a folder"),
         (
