@@ -32,7 +32,7 @@ from xsam_edge.runtime.ros.publishers import Publishers
 from xsam_edge.runtime.ros.statistics import Statistics
 from xsam_edge.runtime.ros.subscriptions import subscribed
 from xsam_edge.runtime.ros.worker import Work, Worker
-from xsam_edge.runtime.ros_messages.images import to_array
+from xsam_edge.runtime.ros_messages.images import Pixels, to_array
 from xsam_edge.runtime.stream.stream import Policy
 from xsam_edge.runtime.tracking.tracker import Tracker
 
@@ -105,7 +105,7 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
         """Subscribe to images, and answer them."""
         assert self._model is not None, "the lifecycle configures first"
         tracker = Tracker() if self.parameters.track else None
-        work = Work(self._model, to_array, self._outputs.publish, tracker)
+        work = Work(self._model, self._pixels, self._outputs.publish, tracker)
         self._worker = Worker(work, self._policy(), self._prompt, self.statistics, self.faults)
         self._worker.start()
         result = super().on_activate(state)
@@ -199,7 +199,7 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
             prompt = parse(self.parameters.ask_prompt) if self.parameters.ask_prompt.strip() else self._prompt
             if prompt is None:
                 raise InputError("there is no prompt; set the parameter ask_prompt")
-            results = model.answer(to_array(message), prompt)
+            results = model.answer(self._pixels(message), prompt)
             stamp = message.header.stamp
             facts = {"sec": stamp.sec, "nanosec": stamp.nanosec, "frame_id": message.header.frame_id}
             return True, json.dumps(
@@ -207,6 +207,9 @@ class XSamNode(LifecycleNode):  # type: ignore[misc]  # rclpy is not there where
             )
         except Exception as error:  # who asked is told, and the node lives
             return False, str(error) or type(error).__name__
+
+    def _pixels(self, message: Any) -> Pixels:
+        return to_array(message, depth_range=self.parameters.depth_range)
 
     # Parameters.
 

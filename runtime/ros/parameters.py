@@ -25,6 +25,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "overlap": "encode the next frame beside the language model of one; at any time",
     "track": "the ids of masks and detections are identities, kept over frames; read when activated",
     "qos": "of the images: sensor_data (best effort) or reliable; read when activated",
+    "depth_low": "of an image of 16 bits: the value that becomes black; at any time",
+    "depth_high": "the value that becomes white; as depth_low: of 16 bits the upper eight are taken",
     "transport": "raw: ~/image alone, compressed: ~/image/compressed alone, or both; read when activated",
     "overlay_max_side": "pixels of the longer side of ~/overlay/compressed, 0: as the image",
     "overlay_quality": "of the JPEG in ~/overlay/compressed, 1 to 95",
@@ -33,6 +35,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 }
 
 _MOST_SIDE = 16384
+_MOST_DEPTH = 65535
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Parameters:
     overlap: bool = False
     track: bool = False
     qos: str = "sensor_data"
+    depth_low: float = 0.0
+    depth_high: float = 0.0
     transport: str = "both"
     overlay_max_side: int = 0
     overlay_quality: int = 80
@@ -79,6 +84,8 @@ class Parameters:
             "threads": thread_count(self.threads),
             "context": arguments.count("context", self.context),
             "deadline": arguments.number("deadline", self.deadline, 0, what="milliseconds"),
+            "depth_low": arguments.number("depth_low", self.depth_low, 0, _MOST_DEPTH),
+            "depth_high": arguments.number("depth_high", self.depth_high, 0, _MOST_DEPTH),
             "overlay_max_side": arguments.count("overlay_max_side", self.overlay_max_side, 0, _MOST_SIDE),
             "overlay_quality": arguments.count("overlay_quality", self.overlay_quality, 1, 95),
             "silent_after": arguments.number("silent_after", self.silent_after, above=0, what="seconds"),
@@ -87,6 +94,15 @@ class Parameters:
             object.__setattr__(self, name, value)
         if self.threads and self.device != "cpu":
             raise InputError(f"threads is of the CPU, and the device is {self.device}; leave threads at 0")
+        if self.depth_high < self.depth_low:
+            raise InputError(
+                f"depth_high is {self.depth_high:g}, and depth_low {self.depth_low:g}; set both at once, high above low"
+            )
+
+    @property
+    def depth_range(self) -> tuple[float, float] | None:
+        """As ``to_array`` takes it."""
+        return None if self.depth_low == self.depth_high else (self.depth_low, self.depth_high)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Parameters:

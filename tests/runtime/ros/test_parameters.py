@@ -20,6 +20,11 @@ def test_those_of_others_are_left_alone() -> None:
     assert Parameters.of(parameters.values()) == parameters
 
 
+def test_a_range_of_depth() -> None:
+    assert Parameters().depth_range is None
+    assert Parameters(depth_low=300, depth_high=4000).depth_range == (300, 4000)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -42,6 +47,8 @@ def test_those_of_others_are_left_alone() -> None:
         ({"context": 1.5}, "context is 1.5; expected a whole number"),
         ({"overlay_quality": 0}, "from 1 to 95"),
         ({"overlay_max_side": -3}, "expected a whole number from 0"),
+        ({"depth_high": -1}, "depth_high is -1; expected a finite number from 0 to 65535"),
+        ({"depth_low": 500, "depth_high": 400}, "depth_high is 400, and depth_low 500; set both at once"),
         ({"silent_after": 0}, "above 0"),
         ({"diagnostics_period": 0.0}, "from 0.05"),
     ],
