@@ -6,7 +6,7 @@ DEMO := demo-output
 TRAINED := trained
 BENCH := benchmark-bundle
 
-.PHONY: test-browser test-ray test-triton test-ros benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
+.PHONY: calibration-study test-browser test-ray test-triton test-ros benchmark-int8 gpu-check gpu-pack help setup demo test test-engines test-lowest test-slow gpu-test lint format benchmark train clean
 
 help:
 	@echo "make demo       export the demo model, segment a picture, say where to look"
@@ -24,6 +24,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make benchmark  the runtime against torch, on a model of 114 M random parameters"
 	@echo "make benchmark-int8  INT8 against FP32 on this CPU"
+	@echo "make calibration-study  what INT8's masks owe to the number of calibration pictures: 50 minutes of one core"
 	@echo "make train      train the demo model anew: 85 minutes on two cores, into trained/"
 
 # A file records that the environment matches pyproject.toml. torch is pinned first and alone, so that pip does not
@@ -140,9 +141,13 @@ benchmark-int8: setup
 	$(BIN)/xsam-export $(WIDE) --precision int8 --float-precision fp32 --calibration-samples 1 -o $(BENCH)-int8
 	$(BIN)/python -m xsam_edge.benchmarks.quantized $(BENCH)-int8 $(BENCH)-fp32 $(ARGS)
 
+STUDY := calibration-study
+calibration-study: setup
+	$(BIN)/python -m xsam_edge.benchmarks.calibration_study $(STUDY) $(ARGS)
+
 # ARGS are options of the training, such as ARGS="--steps 300".
 train: setup
 	$(BIN)/python -m xsam_edge.export.demo.training -o $(TRAINED) $(ARGS)
 
 clean:
-	rm -rf $(VENV) $(VENV)-versions $(VENV)-ray $(VENV)-triton $(VENV)-ros $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(STUDY) $(VENV)-versions $(VENV)-ray $(VENV)-triton $(VENV)-ros $(DEMO) $(TRAINED) $(BENCH) $(BENCH)-fp32 $(BENCH)-int8 .gpu build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

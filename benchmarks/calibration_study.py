@@ -178,8 +178,9 @@ def draw(lines: Sequence[dict[str, Any]]) -> str:
             name: [(place[size], value) for size, value in sorted(values.items())]
             for name, values in _means(lines, task).items()
         }
-        label = f"pictures: {', '.join(map(str, sizes))}"
-        drawn.append(Panel(f"{task}: mask IoU with FP32", curves, (0, max(1, len(sizes) - 1)), (least, 1), label))
+        names = {place[size]: str(size) for size in sizes}
+        ends = (0, max(1, len(sizes) - 1)), (least, 1)
+        drawn.append(Panel(f"{task}: mask IoU with FP32", curves, *ends, "pictures", x_names=names))
     return panels(drawn, "mask IoU over the number of calibration pictures", alone=True) + "\n"
 
 
