@@ -18,16 +18,13 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from xsam_edge.calibration.calibration_data import CalibrationData, open_calibration
 from xsam_edge.calibration.instrumented import check_device
 from xsam_edge.calibration.staged.run import fits_whole
 from xsam_edge.calibration.statistics.collect import collect, default_cache
-from xsam_edge.calibration.statistics.probes import Probe, make_probe
 from xsam_edge.calibration.statistics.ranges import activation_range, parse_method
 from xsam_edge.calibration.statistics.stats import TensorStats
-from xsam_edge.calibration.stored_weights import stored_weights
 from xsam_edge.export.bundle import BundleRequest, fill_bundle, finish, seal, write_graph
 from xsam_edge.export.gate.measure import INTERVAL, Exam, Score
 from xsam_edge.export.gate.peaks import Peaks, half_range, half_values, measure, raise_peaks
@@ -49,7 +46,8 @@ from xsam_edge.export.precision.plan import (
 )
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization import lowering, smoothing
-from xsam_edge.export.quantization.kv_cache import HEADS_AXIS, CacheCodes, new_rows
+from xsam_edge.export.quantization.kv_cache import CacheCodes, new_rows
+from xsam_edge.export.quantization.probes import probes_of
 from xsam_edge.export.quantization.sites import find_sites
 from xsam_edge.export.quantize_plan import QuantizeOptions, precision_of
 from xsam_edge.export.report.facts import CalibrationFacts, Report
@@ -238,7 +236,7 @@ class _Quantization:
         stats = collect(
             self.base,
             self.data,
-            partial(_probes, cache=self.plan.kv_cache is not None),
+            partial(probes_of, cache=self.plan.kv_cache is not None),
             self.options.cache or default_cache(),
             threads=self.options.threads,
             device=self.options.device,
@@ -377,17 +375,6 @@ def _changes(asked: Plan, found: Plan) -> Iterator[str]:
         yield "the bound does not hold with FP16: all floating-point values are FP32"
     if asked.kv_cache is not None and found.kv_cache is None:
         yield f"the bound does not hold with keys and values in {asked.kv_cache}: they are stored as floats"
-
-
-def _probes(model: ir.Model, *, cache: bool) -> list[tuple[Probe, bool]]:
-    """Of every site's activation; of keys and values too, by heads, where the ``cache`` is quantised."""
-    heads = new_rows(model.graph) if cache else []
-    probes = {str(value.name): (make_probe(value, HEADS_AXIS), False) for value in heads}
-    for site, per_channel in smoothing.probed(model.graph, stored_weights(model.graph)):
-        probe = make_probe(site.activation, site.channel_axis)
-        known = probes.get(probe.tensor)
-        probes[probe.tensor] = (probe, per_channel or (known is not None and known[1]))
-    return list(probes.values())
 
 
 def _without(names: GraphNames, unreached: Mapping[str, str]) -> GraphNames:
