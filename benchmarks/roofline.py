@@ -22,21 +22,20 @@ from xsam_edge.benchmarks.flops import work_of
 from xsam_edge.benchmarks.gpu_check.stages import Nominal
 from xsam_edge.benchmarks.gpu_peaks import GPU_PEAKS, GpuPeaks
 from xsam_edge.benchmarks.watch import DECODE, PREFILL, SUFFIX
-from xsam_edge.calibration.external_weights import read_model
 from xsam_edge.export.config.variants import VARIANTS
 from xsam_edge.export.engines.fit import fit_target
 from xsam_edge.export.engines.footprint import config_footprint
 from xsam_edge.export.engines.precision_choice import choose_precision
 from xsam_edge.export.engines.targets import TARGETS
-from xsam_edge.export.graph.work import flops_of_nodes
+from xsam_edge.export.graph.work import flops_of_nodes, read_graph
 from xsam_edge.export.precision.plan import Precision, Quantized, resolve
 from xsam_edge.export.precision.presets import preset
 from xsam_edge.export.quantization.sites import find_sites, graph_names
 from xsam_edge.runtime.bundle import contract
-from xsam_edge.runtime.bundle.manifest import Manifest, bundle_path, read_manifest
+from xsam_edge.runtime.bundle.manifest import FileEntry, Manifest, bundle_path, read_manifest
 from xsam_edge.runtime.bundle.work import GraphWork, Polynomial, value_at
 from xsam_edge.runtime.cli.common import Parser, command, file_path
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import BundleError, InputError
 
 PROGRAM = "python -m xsam_edge.benchmarks.roofline"
 PRECISIONS: tuple[Precision, ...] = ("fp16", "int8", "fp8", "int4")
@@ -99,12 +98,16 @@ def read_products(bundle: Path, manifest: Manifest) -> dict[Precision, dict[str,
 
     Raises:
         InputError: engines, or a bundle of another precision.
-        BundleError: a graph cannot be counted.
+        BundleError: a graph is missing or altered, or cannot be counted.
     """
     if manifest.engine is not None or manifest.precision != "fp16":
         raise InputError(f"{bundle} is not one of graphs in fp16; expected one, of which the others are told")
     paths = {name: bundle_path(bundle, manifest.graphs[name].file) for name in contract.GRAPHS}
-    graphs = {name: read_model(path).graph for name, path in paths.items()}
+    for name, path in paths.items():
+        file = manifest.graphs[name].file
+        if not path.is_file() or FileEntry.of(path) != manifest.files[file]:
+            raise BundleError(f"{path} is missing, or was altered since it was exported; export the bundle again")
+    graphs = {name: read_graph(path).graph for name, path in paths.items()}
     sites = {name: find_sites(graph, graph.initializers) for name, graph in graphs.items()}
     sizes = {str(site.node.name): _elements(site.weight) for found in sites.values() for site in found}
     names = graph_names({name: (graph, graph.initializers) for name, graph in graphs.items()})

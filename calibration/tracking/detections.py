@@ -81,10 +81,10 @@ def read(path: Path) -> Iterator[Found]:
 
     Raises InputError for another file.
     """
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                scene = json.loads(line)
+                scene = json.loads(line)  # a UnicodeDecodeError is a ValueError
                 frames = tuple(tuple(_segment(entry) for entry in entries) for entries in scene["frames"])
                 size, length = scene["size"], scene["length"]
                 found = Found(scene["seed"], frames)

@@ -66,7 +66,8 @@ def flops_of_nodes(path: Path) -> dict[str, Polynomial]:
     return {str(node.name): flops.terms for node, flops in _Counted.of(path).flops()}
 
 
-def _read(path: Path) -> ir.Model:
+def read_graph(path: Path) -> ir.Model:
+    """A graph file without its weights. Raises BundleError for what is none."""
     try:
         return read_model(path)
     except Exception as error:  # protobuf's own types
@@ -79,7 +80,7 @@ def resolved(path: Path, place: Place) -> ir.Model:
     Raises:
         BundleError: it cannot be read, has an axis of unknown size, or constants that cannot be evaluated.
     """
-    model = _read(path)
+    model = read_graph(path)
     graph = model.graph
     for value in (*graph.outputs, *(value for node in graph for value in node.outputs)):
         value.shape = None
@@ -120,7 +121,7 @@ class _Counted:
     @classmethod
     def of(cls, path: Path) -> _Counted:
         """Infer shapes at all :func:`places`."""
-        whole = _read(path).graph
+        whole = read_graph(path).graph
         axes = {str(d.value) for value in whole.inputs for d in value.shape or () if isinstance(d, ir.SymbolicDim)}
         where = places(sorted(axes))
         if axes - where[0].keys():

@@ -39,6 +39,10 @@ def write_repository(
     check_repository(output, overwrite)
     if output.resolve() in (bundle.resolve(), *bundle.resolve().parents):
         raise InputError(f"{bundle} lies in {output}, which would be replaced; choose another folder for --triton")
+    if bundle.resolve() in output.resolve().parents:
+        raise InputError(
+            f"{output} lies in the bundle {bundle}, which stays as it is; choose another folder for --triton"
+        )
     paths = check_files(bundle, manifest, verify="full" if copy else "none", progress=progress).paths
     config = config_text(instances)
     with staged(output, overwrite, progress, check=check_repository) as folder:

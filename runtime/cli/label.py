@@ -27,13 +27,13 @@ from xsam_edge.runtime.cli.everything import EVERYTHING_HELP
 from xsam_edge.runtime.cli.messages import LOGGER, add_message_options, is_quiet
 from xsam_edge.runtime.cli.progress import ProgressPrinter
 from xsam_edge.runtime.cli.tasks import category_names, read_threshold
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.label.asks import Ask, Asks, Each, Same
 from xsam_edge.runtime.label.assemble import DAMAGED, FORMATS, Summary, assemble
 from xsam_edge.runtime.label.categories import everything, read_lines
 from xsam_edge.runtime.label.formats.parquet import check_parquet
 from xsam_edge.runtime.label.formats.writer import DataSet
-from xsam_edge.runtime.label.journal import Journal
+from xsam_edge.runtime.label.journal import JOURNAL, Journal, is_begun
 from xsam_edge.runtime.label.labeller import Labeller, Options
 from xsam_edge.runtime.label.mapping import mapped, read_map
 from xsam_edge.runtime.label.pictures import Pictures, find_pictures
@@ -129,9 +129,9 @@ def run(options: argparse.Namespace) -> int:
     asks = _asks(options, pictures)
     mapping = read_map(options.map) if options.map else {}
     categories, becomes = mapped(asks.categories, mapping)
-    options.output.mkdir(parents=True, exist_ok=True)
     how = _how(options)
     with (
+        _taken_back(options.output),
         Journal(options.output, header(hashed, asks, how), pictures) as journal,
         _logged_to(options.output / LOG),
         ProgressPrinter(sys.stderr, plain=not options.json, quiet=is_quiet(options)) as progress,
@@ -164,6 +164,8 @@ def _check(options: argparse.Namespace) -> None:
         raise InputError(f"--several does not apply to {chosen[0]}, only to phrases")
     if options.instances and chosen[0] == "--refer-file":
         raise InputError("--instances does not apply to --refer-file, only to categories")
+    if options.instances and options.things is None and options.stuff is not None:
+        raise InputError("--instances leaves stuff out, and only --stuff was given; give --things, or leave it out")
     if options.polygons and "coco" not in (options.format or ["coco"]):
         raise InputError("--polygons does not apply to these formats, only to --format coco")
     check_threads(options.device, options.threads)
@@ -213,6 +215,22 @@ def _label(
         check_asks(labeller, places, asks)
         records = labeller.records(todo)
         return fill(journal, pictures, records, len(places), progress, strict=options.strict)
+
+
+@contextmanager
+def _taken_back(folder: Path) -> Iterator[None]:
+    """A folder, made where it is absent; what an error leaves in it that came before any answer is removed."""
+    made = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except XSamError:
+        if {path.name for path in folder.iterdir()} <= {JOURNAL, LOG} and is_begun(folder):
+            for name in (JOURNAL, LOG):
+                (folder / name).unlink(missing_ok=True)
+            if made:
+                folder.rmdir()
+        raise
 
 
 @contextmanager

@@ -121,6 +121,9 @@ def check_stream_options(options: argparse.Namespace) -> None:
             "--overwrite is for what is written, and --source writes nothing without --output, --save-video, "
             "--save-bag or --rerun; leave it out"
         )
+    for written in (options.output, options.save_video, options.save_bag):
+        if options.source and written is not None:
+            _check_apart(Path(options.source), written)
     if options.rerun is not None:
         check_rerun(options.rerun, options.overwrite)
     for bag in _bags(options):
@@ -130,6 +133,15 @@ def check_stream_options(options: argparse.Namespace) -> None:
     check_video(options.save_video)
     if options.save_video.exists() and not options.overwrite:
         raise InputError(f"{options.save_video} already exists; choose another with --save-video, or pass --overwrite")
+
+
+def _check_apart(source: Path, written: Path) -> None:
+    """Raise InputError for an output that is what is read, or a part of it, or holds it."""
+    if not written.exists() or not source.exists():
+        return
+    place, read = written.resolve(), source.resolve()
+    if read == place or (read.is_dir() and read == place.parent) or (place.is_dir() and place in read.parents):
+        raise InputError(f"{written} is read and would be written; choose another name")
 
 
 def _bags(options: argparse.Namespace) -> list[Path]:
@@ -142,8 +154,6 @@ def _check_bag(bag: Path, options: argparse.Namespace) -> None:
     if options.source is None:
         raise InputError(f"{bag} is a bag, which is written of --source; give a folder as --output")
     check_bag(bag, options.overwrite)
-    if bag.exists() and Path(options.source).resolve() in (bag.resolve(), bag.resolve().parent):
-        raise InputError(f"{bag} is read and would be written; choose another name")
     if _bags(options).count(bag) > 1:
         raise InputError(f"{bag} was given as --output and --save-bag; leave one out")
 
@@ -194,7 +204,8 @@ def run_stream(options: argparse.Namespace) -> int:
                 print(told, flush=True)
     finally:  # a camera ends with Ctrl-C
         reconnects = source.reconnects if isinstance(source, Camera) else 0
-        if not is_quiet(options):
+        failed = isinstance(sys.exc_info()[1], Exception)  # which is one line by itself
+        if not is_quiet(options) and (ages or not failed):
             print(_summary(stream.counts, ages, time.perf_counter() - start, reconnects), file=sys.stderr)
     return 0
 

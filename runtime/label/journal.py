@@ -186,6 +186,15 @@ class Journal:
         self._end += len(line)
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether the journal of a folder is there without any record, or not at all."""
+    try:
+        with (folder / JOURNAL).open("rb") as file:
+            return not (file.readline() and file.read(1))
+    except FileNotFoundError:
+        return True
+
+
 def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
 

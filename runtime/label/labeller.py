@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xsam_edge.runtime.errors import InputError
+from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.image.preprocess import Prepared
 from xsam_edge.runtime.label import chunks
 from xsam_edge.runtime.label.asks import Ask
@@ -101,6 +101,8 @@ class Labeller:
         return self._record(job, lambda: self._prepare(job))
 
     def _prepare(self, job: Job) -> Prepared:
+        if job.path.exists() and not job.path.is_file():  # whoever opens a FIFO waits for its writer
+            raise ImageError(f"{job.path} is no file; a picture was expected")
         prepared: Prepared = stages_of(self._model.pipeline, self._model.language, _nothing).prepare(job.path)
         return prepared
 

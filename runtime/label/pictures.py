@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,8 +37,8 @@ class Pictures:
 def find_pictures(sources: Sequence[str], output: Path) -> Pictures:
     """The pictures of folders (with all folders in them), files and ``@list.txt``.
 
-    Hidden files and folders are left out, and of a folder what Pillow has no format for. A folder that links lead to
-    again is read once. Names are paths from the deepest folder on that holds all sources.
+    Hidden files and folders are left out, and of a folder what is no file, such as a FIFO, or Pillow has no format for.
+    A folder that links lead to again is read once. Names are paths from the deepest folder on that holds all sources.
 
     Args:
         sources: folders, files, and texts with @ in front: files with a path a line, or between bytes of zero, from
@@ -99,14 +100,22 @@ def _walk(top: str) -> Iterator[str]:
         seen.add((facts.st_dev, facts.st_ino))
         with os.scandir(folder) as entries:
             shown = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda item: item.name)
+        modes = {entry.path: _mode(entry) for entry in shown}
         for entry in shown:
-            if entry.is_dir():
-                continue
-            if os.path.splitext(entry.name)[1].lower() in known:
+            is_file = modes[entry.path] is None or stat.S_ISREG(modes[entry.path] or 0)
+            if is_file and os.path.splitext(entry.name)[1].lower() in known:
                 yield entry.path
         # The real ones first, so that pictures have their own names and not those that links give them.
-        folders = [entry for entry in shown if entry.is_dir()]
+        folders = [entry for entry in shown if stat.S_ISDIR(modes[entry.path] or 0)]
         left += [entry.path for entry in sorted(folders, key=lambda item: (item.is_symlink(), item.name))[::-1]]
+
+
+def _mode(entry: os.DirEntry[str]) -> int | None:
+    """What an entry is; None of a link that leads nowhere or to itself, which is told when its picture is read."""
+    try:
+        return entry.stat().st_mode
+    except OSError:
+        return None
 
 
 def _listed(file: Path) -> list[str]:

@@ -74,6 +74,12 @@ class Hosts:
             if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
                 self._access.check_origin(headers.get("origin"), headers.get("host"))
             await self._app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the time of the shutdown is over
+            if self._service.ready:
+                raise
+            if status == _GONE:
+                with suppress(Exception):
+                    await failure_response(_ending())(scope, receive, send_with_headers)
         except Exception as error:
             failure = as_failure(error)
             if failure.status == 500:
@@ -104,8 +110,10 @@ class Guard:
                 return
             self._check_room(headers)
         except RequestError as failure:
-            if headers.get("expect", "").lower() != "100-continue":  # who asks first has not sent anything yet
-                await _drain(receive, 4 * service.limits.body_bytes)
+            most = 4 * service.limits.body_bytes
+            # Who asks first has not sent anything yet, and who has more than that to send is not waited for.
+            if headers.get("expect", "").lower() != "100-continue" and _declared(headers) <= most:
+                await _drain(receive, most)
             await failure_response(failure)(scope, receive, send)
             return
         service.busy += 1
@@ -117,14 +125,23 @@ class Guard:
     def _check_room(self, headers: Headers) -> None:
         service, limits = self._service, self._service.limits
         if not service.ready:
-            raise RequestError(503, "the server is ending; ask another one", None, "ending", {"Connection": "close"})
+            raise _ending()
         if service.busy >= limits.requests:
             seconds = service.retry_after()
             message = f"{service.busy} requests are in progress, as many as are taken; ask again in {seconds} s"
             raise RequestError(429, message, None, "too_many_requests", {"Retry-After": str(seconds)})
-        length = headers.get("content-length", "0")
-        if length.isascii() and length.isdecimal() and int(length) > limits.body_bytes:
+        if (length := _declared(headers)) > limits.body_bytes:
             raise _too_large(limits.body_bytes, f"{length} bytes")
+
+
+def _declared(headers: Headers) -> int:
+    """How long a request says that its body is, 0 where it does not."""
+    length = headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdecimal() else 0
+
+
+def _ending() -> RequestError:
+    return RequestError(503, "the server is ending; ask another one", None, "ending", {"Connection": "close"})
 
 
 async def read_body(request: Request, service: Service) -> bytes:

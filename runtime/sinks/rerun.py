@@ -35,7 +35,8 @@ def check_rerun(where: str, overwrite: bool) -> None:
     if where == SPAWN:
         return
     if not where.lower().endswith(ENDING):
-        if _ADDRESS.fullmatch(where) is None:
+        port = re.search(r":([0-9]+)(/proxy)?$", where)
+        if _ADDRESS.fullmatch(where) is None or port is None or not 0 < int(port[1]) < 1 << 16:
             raise InputError(
                 f"--rerun is {where!r}; expected a file that ends in {ENDING}, a viewer's host:port or rerun+http://"
                 f"host:port/proxy, or {SPAWN}, which opens a viewer here"

@@ -17,15 +17,17 @@ class TrackSink:
     def __init__(self, folder: Path) -> None:
         self._path, self._tracks = folder / TRACKS, VideoTracks()
         self._closed = False
+        self._begun = False
 
     def write(self, seen: FrameResult | Late) -> Sequence[Path]:
         """Take in a frame."""
+        self._begun = True
         self._tracks.add(seen.index, () if seen.late else seen.results)
         return ()
 
     def close(self) -> None:
-        """Write the file. Raises OSError where there is no room."""
-        if self._closed:
+        """Write the file, unless no frame came. Raises OSError where there is no room."""
+        if self._closed or not self._begun:
             return
         self._closed = True
         self._path.parent.mkdir(parents=True, exist_ok=True)

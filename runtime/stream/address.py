@@ -134,11 +134,12 @@ def _kind_of_path(address: str) -> Kind | None:
 
 
 def _is_bag_folder(folder: Path) -> bool:
-    """Whether a folder has the description that ROS 2 writes last, or holds nothing but files of its storage."""
+    """Whether a folder has the description that ROS 2 writes last, or holds nothing else but files of its storage."""
     with suppress(OSError):  # what may not be read is told by whoever reads it
-        if (folder / "metadata.yaml").is_file():
-            return "rosbag2_bagfile_information" in (folder / "metadata.yaml").read_text(errors="replace")
-        shown = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        described = folder / "metadata.yaml"
+        if described.is_file() and "rosbag2_bagfile_information" in described.read_text(errors="replace"):
+            return True
+        shown = (entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry != described)
         kinds = (entry.suffix.startswith(_STORAGE) for entry in shown)  # with .db3-wal
         return next(kinds, False) and all(kinds)
     return False

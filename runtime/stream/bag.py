@@ -175,12 +175,18 @@ def _storages(path: Path) -> list[_Storage]:
         except DamageError:  # such as of a recorder that was killed: its description is written last
             files = sorted(path.glob("*.mcap"), key=_by_number)
             if not files:
-                files = [] if (path / "metadata.yaml").exists() else sorted(path.glob("*.db3"), key=_by_number)
+                files = [] if _is_described(path) else sorted(path.glob("*.db3"), key=_by_number)
             if not files:
                 raise
             return [_storage(file) for file in files]
     except DamageError as error:
         raise InputError(f"{path} cannot be read ({error}); copy the bag again, or run `ros2 bag reindex`") from error
+
+
+def _is_described(folder: Path) -> bool:
+    """Whether a folder has the description of a bag; a recorder that was killed may leave an empty one."""
+    described = folder / "metadata.yaml"
+    return described.is_file() and "rosbag2_bagfile_information" in described.read_text(errors="replace")
 
 
 def _storage(path: Path) -> _Storage:

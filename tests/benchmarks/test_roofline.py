@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,16 @@ def test_the_table(phi3_fp16_bundle: Path, capsys: pytest.CaptureFixture[str]) -
     assert markdown(found) in capsys.readouterr().out
     assert main([str(phi3_fp16_bundle), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["cells"]) == len(found)
+
+
+def test_altered_graphs(phi3_fp16_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for content in (b"", b"no graph"):
+        bundle = tmp_path / f"bundle-{len(content)}"
+        shutil.copytree(phi3_fp16_bundle, bundle)
+        (bundle / "llm.onnx").write_bytes(content)
+        assert main([str(bundle)]) == 2
+        error = capsys.readouterr().err
+        assert "llm.onnx is missing, or was altered" in error and error.count("\n") == 1
 
 
 def test_wrong_bundles(phi3_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

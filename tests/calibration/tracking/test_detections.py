@@ -99,3 +99,10 @@ def test_other_scenes_are_refused(
     options = [word for pair in given.items() for word in pair]
     assert main(["no bundle", "--detections", str(file), *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_file_of_bytes_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_bytes(b"\x89MCAP0\r\n\xff\xfe")
+    with pytest.raises(InputError, match=r"line 1 of .*other\.jsonl is no scene with detections"):
+        list(read(path))

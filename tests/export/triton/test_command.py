@@ -115,6 +115,7 @@ def test_what_is_somebody_elses_is_left_alone(
         ("--triton OUT --from BUNDLE -o OUT", "--output is not of --triton"),
         ("--triton OUT --from BUNDLE --context 99", "--context is not of --triton"),
         ("--triton OUT --from BUNDLE --precision fp16", "--precision is of an export"),
+        ("--triton BUNDLE/rep --from BUNDLE", "which stays as it is; choose another folder"),
         ("--triton OUT --from NOWHERE", "is not a bundle: it has no manifest.json"),
         ("--triton OUT --from BUNDLE --device cuda --threads 2", "--threads is of the CPU"),
         ("--from BUNDLE --engine tensorrt -o OUT --instances 2", "--instances is of --triton"),
@@ -125,6 +126,7 @@ def test_nonsense_is_refused(
     arguments: str, message: str, shapes_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     places = {"OUT": tmp_path / "out", "BUNDLE": shapes_bundle, "NOWHERE": tmp_path / "nowhere"}
+    places["BUNDLE/rep"] = shapes_bundle / "rep"
     assert message in fault(capsys, *(places.get(word, word) for word in arguments.split()))
     assert not list(tmp_path.iterdir())
 
@@ -179,3 +181,10 @@ def test_it_needs_no_other_package(shapes_bundle: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, "--from", str(shapes_bundle), "--triton", str(tmp_path / "out"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.parametrize("option", ["--instances 1025", "--scenes 99999999999"])
+def test_numbers_have_limits(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--triton", str(tmp_path / "out"), "--from", "nowhere", *option.split()]) == 2
+    assert " is more than 10" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

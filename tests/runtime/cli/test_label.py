@@ -106,6 +106,33 @@ def test_everything_of_a_file(
     assert images[0]["approximate"] is True
 
 
+def test_what_cannot_be_read_is_damaged(
+    phi3_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(pictures / "pipe.png")
+    (pictures / "self.png").symlink_to("self.png")
+    (tmp_path / "list.txt").write_text(f"{pictures / 'pipe.png'}\n{pictures / 'self.png'}\n{pictures / 'a.png'}\n")
+    out = tmp_path / "out"
+    assert main([str(phi3_bundle), f"@{tmp_path / 'list.txt'}", *NAMES, "-o", str(out), "--json"]) == 0
+    told = summary(capsys)
+    assert (told["pictures"], told["damaged"]) == (1, 2)
+    assert "pipe.png is no file; a picture was expected" in (out / "damaged.jsonl").read_text()
+
+
+def test_an_error_before_any_answer_leaves_nothing(
+    phi3_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = [str(phi3_bundle), str(pictures), "--threads", "1", "-o", str(out)]
+    assert main([*command, "--things", "car", "--context", "9999999"]) == 2
+    assert not out.exists()
+    out.mkdir()
+    assert main([*command, "--things", "car", "--context", "9999999"]) == 2
+    assert not list(out.iterdir())
+    assert main([*command, "--stuff", "sky", "--instances"]) == 2
+    assert "--instances leaves stuff out" in capsys.readouterr().err
+
+
 def test_strict(phi3_bundle: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main([str(phi3_bundle), str(pictures), *NAMES, "--strict", "-o", str(out)]) == 2

@@ -292,3 +292,33 @@ def test_an_image_may_stand_behind_the_task(
     image = str(next(Path(scenes).iterdir()))
     assert main([str(shapes_bundle), "--refer", "a star", image, "-o", str(tmp_path / "out")]) == 0
     assert "written to" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["folder", "picture", "video"])
+def test_what_is_read_is_not_overwritten(
+    kind: str, shapes_bundle: Path, scenes: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = [str(shapes_bundle), "--source", scenes, "--refer", "a star", "-o", str(tmp_path / "out")]
+    assert main([*first, "--quiet"]) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    source = tmp_path / "out" / ("" if kind == "folder" else "000000.jpg")
+    written = ["--save-video", str(tmp_path / "clip.mp4")] if kind == "video" else ["-o", str(tmp_path / "out")]
+    if kind == "video":
+        source = tmp_path / "clip.mp4"
+        source.write_bytes(b"a film")
+    capsys.readouterr()
+    assert main([str(shapes_bundle), "--source", str(source), "--refer", "a star", *written, "--overwrite"]) == 2
+    error = capsys.readouterr().err
+    assert "is read and would be written; choose another name" in error
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_source_that_gives_nothing_leaves_nothing(
+    shapes_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    out = tmp_path / "out"
+    asked = ["--source", str(tmp_path / "film.mp4"), "--refer", "a star", "--track", "-o", str(out)]
+    assert main([str(shapes_bundle), *asked]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not out.exists()

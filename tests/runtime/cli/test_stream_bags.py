@@ -122,7 +122,7 @@ def test_a_full_disk(shapes_bundle: Path, drive: Path, tmp_path: Path, capsys: p
         (["-o", "none/out.mcap"], "none is not a folder; make it first"),
         (["-o", "DRIVE", "--overwrite"], "is read and would be written; choose another name"),
         (["-o", "a.mcap", "--save-bag", "a.mcap"], "a.mcap was given as --output and --save-bag; leave one out"),
-        (["--save-bag", "DRIVE"], "already exists; choose another name"),
+        (["--save-bag", "DRIVE"], "is read and would be written; choose another name"),
         (["--reconnect", "2"], "is a bag, which is read once"),
         (["--every-frame"], "--every-frame is of what is live"),
     ],

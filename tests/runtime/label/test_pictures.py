@@ -44,6 +44,14 @@ def test_loops_of_links_end_and_no_folder_is_read_twice(tmp_path: Path) -> None:
     assert found(tmp_path) == ["b.jpg", "real/a.jpg"]
 
 
+def test_what_is_no_file_is_left_out_and_a_link_to_nothing_is_not(tmp_path: Path) -> None:
+    tree(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "self.png").symlink_to("self.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    assert found(tmp_path) == ["a.png", "gone.png", "self.png"]
+
+
 def test_lists(tmp_path: Path) -> None:
     tree(tmp_path, "x/a.jpg", "x/b.jpg")
     lists = {"crlf.txt": b"\xef\xbb\xbfx/b.jpg\r\n\r\nx/a.jpg", "nul.txt": b"x/a.jpg\0x/new\nline.jpg\0"}

@@ -67,6 +67,11 @@ def test_a_body_of_unknown_length_that_is_too_large(client: Client) -> None:
     assert answer.startswith(b"HTTP/1.1 413")
 
 
+def test_more_than_is_read_to_its_end_is_refused_by_its_head(client: Client) -> None:
+    answer = client.raw(head(999_999_999_999))
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
 def test_a_hundred_megabytes_are_refused_before_they_come(client: Client) -> None:
     answer = client.raw(head(100 << 20, "Expect: 100-continue\r\n"))  # as curl asks before it sends them
     assert answer.startswith(b"HTTP/1.1 413") and b"too_large" in answer

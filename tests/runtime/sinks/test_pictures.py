@@ -53,7 +53,9 @@ def test_frames_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
 
 
 def test_tracks_of_an_earlier_run_are_removed(tmp_path: Path) -> None:
-    TrackSink(tmp_path).close()
+    tracks = TrackSink(tmp_path)
+    tracks.write(seen(0, result()))
+    tracks.close()
     assert (tmp_path / "tracks.json").exists()
     PictureSink(tmp_path)
     assert not (tmp_path / "tracks.json").exists()

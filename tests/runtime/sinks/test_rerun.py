@@ -51,6 +51,8 @@ def test_places(tmp_path: Path) -> None:
         str(tmp_path / "none" / "out.rrd"): "is not a folder; make it first",
         "cup": "--rerun is 'cup'; expected a file that ends in .rrd, a viewer's host:port",
         "http://cup:1": "--rerun is 'http://cup:1'",
+        "cup:99999": "--rerun is 'cup:99999'",
+        "cup:0": "--rerun is 'cup:0'",
         "": "--rerun is ''",
     }.items():
         with pytest.raises(InputError, match=said):

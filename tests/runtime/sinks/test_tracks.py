@@ -24,3 +24,8 @@ def test_tracks_are_written_once_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "out" / "tracks.json").unlink()
     sink.close()
     assert not (tmp_path / "out" / "tracks.json").exists()
+
+
+def test_without_a_frame_nothing_is_written(tmp_path: Path) -> None:
+    TrackSink(tmp_path / "out").close()
+    assert not (tmp_path / "out").exists()

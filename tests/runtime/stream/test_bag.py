@@ -62,6 +62,9 @@ def test_the_file_of_a_folder_alone(plugin: str, tmp_path: Path) -> None:
         source = open_source(str(given))
         assert isinstance(source, Bag)
         check(list(source))
+    for text in ("", "{{{:"):  # of a recorder that was killed
+        (path / "metadata.yaml").write_text(text)
+        check(list(open_source(str(path))))
     if plugin == "MCAP":  # known by how it begins
         check(list(open_source(str(file.rename(path / "renamed")))))
 
