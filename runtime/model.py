@@ -161,10 +161,7 @@ class XSam:
         """
         bgr = arguments.flag("bgr", bgr)
         prepared = encoding.prepare(image, self.pipeline, self.manifest.settings, bgr=bgr)
-        start = time.perf_counter()
-        features = encoding.encode(prepared, self.pipeline)
-        timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
-        return Scene(self.pipeline, self.language, prepared, features, timings)
+        return Scene.encoded(self.pipeline, self.language, prepared)
 
     def encode(
         self, pixel_values: npt.NDArray[np.float32], mask_pixel_values: npt.NDArray[np.float32]

@@ -11,13 +11,14 @@ region, whatever it scores.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import overload
 
 import numpy as np
 
-from xsam_edge.runtime import arguments
+from xsam_edge.runtime import arguments, encoding
 from xsam_edge.runtime.asking import AnswerMode, Question, any_answer, ask
 from xsam_edge.runtime.chain.pipeline import ImageFeatures, Pipeline
 from xsam_edge.runtime.errors import InputError
@@ -36,6 +37,10 @@ from xsam_edge.runtime.results.result import Result
 Phrases = list[str] | tuple[str, ...]
 Box = Sequence[float]
 Point = Sequence[float]
+
+
+#: Stages of a scene's ``timings``, which are paid once for all questions.
+LOOKING = ("preprocess", "image_encoder")
 
 
 class Scene:
@@ -63,6 +68,14 @@ class Scene:
         self._held = HeldImage(pipeline, language, prepared, features)
         self._form = self._settings.prompt
         self._reserved = language.tokenizer.reserved
+
+    @classmethod
+    def encoded(cls, pipeline: Pipeline, language: LanguageModel, prepared: Prepared) -> Scene:
+        """A scene of a prepared image, which is encoded here."""
+        start = time.perf_counter()
+        features = encoding.encode(prepared, pipeline)
+        timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
+        return cls(pipeline, language, prepared, features, timings)
 
     @overload
     def refer(

@@ -30,10 +30,10 @@ from xsam_edge.runtime.cli.tasks import category_names, read_threshold
 from xsam_edge.runtime.errors import InputError, XSamError
 from xsam_edge.runtime.label.asks import Ask, Asks, Each, Same
 from xsam_edge.runtime.label.assemble import DAMAGED, FORMATS, Summary, assemble
-from xsam_edge.runtime.label.categories import everything, read_lines
+from xsam_edge.runtime.label.categories import everything, read_lines, things_and_stuff
 from xsam_edge.runtime.label.formats.parquet import check_parquet
 from xsam_edge.runtime.label.formats.writer import DataSet
-from xsam_edge.runtime.label.journal import JOURNAL, Journal, is_begun
+from xsam_edge.runtime.label.journal import JOURNAL, Journal, holds_no_record
 from xsam_edge.runtime.label.labeller import Labeller, Options
 from xsam_edge.runtime.label.mapping import mapped, read_map
 from xsam_edge.runtime.label.pictures import Pictures, find_pictures
@@ -180,8 +180,7 @@ def _asks(options: argparse.Namespace, pictures: Pictures) -> Asks:
         return Same(Ask(phrases=tuple(read_lines(options.refer_file))))
     if options.everything is not None:
         categories = everything(options.everything)
-        things, stuff = (tuple(item.name for item in categories if item.is_thing is kind) for kind in (True, False))
-        return Same(Ask(things, stuff), categories)
+        return Same(Ask(*things_and_stuff(categories)), categories)
     named = (category_names(getattr(options, kind), f"--{kind}") for kind in ("things", "stuff"))
     return Same(Ask(*map(tuple, named)))
 
@@ -225,7 +224,7 @@ def _taken_back(folder: Path) -> Iterator[None]:
     try:
         yield
     except XSamError:
-        if {path.name for path in folder.iterdir()} <= {JOURNAL, LOG} and is_begun(folder):
+        if {path.name for path in folder.iterdir()} <= {JOURNAL, LOG} and holds_no_record(folder):
             for name in (JOURNAL, LOG):
                 (folder / name).unlink(missing_ok=True)
             if made:

@@ -11,7 +11,7 @@ from typing import Any
 
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.label import chunks
-from xsam_edge.runtime.label.categories import everything
+from xsam_edge.runtime.label.categories import everything, things_and_stuff
 from xsam_edge.runtime.postprocess.readers import Threshold, checked_threshold
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.scene import Scene
@@ -119,8 +119,7 @@ def _categories(options: argparse.Namespace) -> Question:
 def _everything(options: argparse.Namespace) -> Question:
     if options.form == "semantic":
         raise InputError("--semantic does not apply to everything, only to things and stuff")
-    listed = everything(options.everything)
-    things, stuff = (tuple(item.name for item in listed if item.is_thing is kind) for kind in (True, False))
+    things, stuff = things_and_stuff(everything(options.everything))
     chosen = _common(options)
     if options.form is not None:
         chosen["instances"] = options.form == "instances"

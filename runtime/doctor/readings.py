@@ -25,10 +25,15 @@ class Memory:
     device_total: int | None = None
 
 
+def resident_bytes(host: Host) -> int | None:
+    """What this process has in the machine's memory; None where the system does not say."""
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", host.read("/proc/self/status") or "", re.MULTILINE)
+    return 1024 * int(found[1]) if found else None
+
+
 def memory(host: Host, backend: object) -> Memory:
     """What is used now, of a GPU where ``backend`` has one."""
-    resident = re.search(r"^VmRSS:\s+(\d+) kB$", host.read("/proc/self/status") or "", re.MULTILINE)
-    process = 1024 * int(resident[1]) if resident else None
+    process = resident_bytes(host)
     if isinstance(backend, DeviceTensors):
         try:
             free, total = backend.free_memory()

@@ -82,6 +82,13 @@ def everything(source: str) -> tuple[Category, ...]:
     return tuple(categories)
 
 
+def things_and_stuff(categories: Iterable[Category]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of both kinds, each in the order of the categories."""
+    listed = list(categories)
+    things, stuff = (tuple(item.name for item in listed if item.is_thing is kind) for kind in (True, False))
+    return things, stuff
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file in UTF-8, without empty ones and those that begin with #.
 

@@ -186,8 +186,8 @@ class Journal:
         self._end += len(line)
 
 
-def is_begun(folder: Path) -> bool:
-    """Whether the journal of a folder is there without any record, or not at all."""
+def holds_no_record(folder: Path) -> bool:
+    """Whether a folder's journal is there without any record, or not at all."""
     try:
         with (folder / JOURNAL).open("rb") as file:
             return not (file.readline() and file.read(1))

@@ -8,7 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from mmap import PAGESIZE
+
+from xsam_edge.runtime.doctor import readings
+from xsam_edge.runtime.doctor.host import Host
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -100,11 +102,7 @@ class Metrics:
 
 def resident_bytes() -> float:
     """Memory of this process that is resident; 0 where the system does not say."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return float(file.read().split()[1]) * PAGESIZE
-    except (OSError, IndexError, ValueError):
-        return 0.0
+    return float(readings.resident_bytes(Host()) or 0)
 
 
 def _head(name: str, help: str, kind: str) -> tuple[str, str]:

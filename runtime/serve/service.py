@@ -19,6 +19,7 @@ from xsam_edge.runtime import encoding
 from xsam_edge.runtime.cores import usable_cores
 from xsam_edge.runtime.image.preprocess import Prepared
 from xsam_edge.runtime.model import XSam
+from xsam_edge.runtime.scene import LOOKING
 from xsam_edge.runtime.serve.failures import RequestError
 from xsam_edge.runtime.serve.limits import Limits
 from xsam_edge.runtime.serve.metrics import Gauge, Metrics, resident_bytes
@@ -31,7 +32,6 @@ T = TypeVar("T")
 
 _SMALL = 1 << 16  # bytes that take less time to read than to hand to a thread
 _MOST_HELPERS = 4
-_LOOKED = ("preprocess", "image_encoder")
 
 
 class Service:
@@ -121,7 +121,7 @@ class Service:
         stages = {"waiting": answered.waited_ms}
         for index, result in enumerate(answered.results):
             for stage, value in result.timings.items():
-                if stage not in _LOOKED:
+                if stage not in LOOKING:
                     stages[stage] = stages.get(stage, 0.0) + value
                 elif answered.encoded and not index:
                     stages[stage] = value

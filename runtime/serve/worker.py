@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from xsam_edge.runtime import encoding
 from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results.result import Result
@@ -168,10 +167,7 @@ class Worker:
     def _scene(self, kept: Kept) -> Scene:
         if kept.scene is None:
             assert kept.prepared is not None, "a picture is prepared, a scene, or closed, and a closed one has no user"
-            model, prepared, start = self._model, kept.prepared, time.perf_counter()
-            features = encoding.encode(prepared, model.pipeline)
-            timings = {"preprocess": prepared.ms, "image_encoder": 1e3 * (time.perf_counter() - start)}
-            kept.scene = Scene(model.pipeline, model.language, prepared, features, timings)
+            kept.scene = Scene.encoded(self._model.pipeline, self._model.language, kept.prepared)
             kept.prepared = None
         return kept.scene
 

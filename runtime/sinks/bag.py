@@ -16,7 +16,7 @@ from xsam_edge.runtime.ros_messages import fill
 from xsam_edge.runtime.ros_messages.found import found_in, mask_image
 from xsam_edge.runtime.ros_messages.header import Header
 from xsam_edge.runtime.ros_messages.store import INSTALL, store, types
-from xsam_edge.runtime.sinks.base import segments, words
+from xsam_edge.runtime.sinks.base import check_file, segments, words
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.bag import Recorded
 from xsam_edge.runtime.stream.tracked import TrackedFrame
@@ -47,12 +47,7 @@ def check_bag(path: Path, overwrite: bool) -> None:
         raise InputError(
             f"{path} is no name of a bag to write; end it in {ENDING}, and convert it where another is needed"
         )
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is not a folder; make it first")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, and one file is written; choose another name")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists; choose another name, or pass --overwrite")
+    check_file(path, overwrite, "another name")
 
 
 class BagSink:

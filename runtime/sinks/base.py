@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from xsam_edge.runtime.errors import InputError
 from xsam_edge.runtime.results.result import Result
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 
@@ -29,6 +30,16 @@ class FrameSink(Protocol):
 
     def close(self) -> None:
         """Finish what was written."""
+
+
+def check_file(path: Path, overwrite: bool, another: str) -> None:
+    """Raise InputError for a file that cannot be written; ``another`` says what to choose in its place."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is not a folder; make it first")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, and one file is written; choose {another}")
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} already exists; choose {another}, or pass --overwrite")
 
 
 def words(results: Iterable[Result]) -> list[str]:

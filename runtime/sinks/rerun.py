@@ -13,7 +13,7 @@ import numpy as np
 from xsam_edge.runtime.errors import BackendError, InputError
 from xsam_edge.runtime.results.overlay import palette
 from xsam_edge.runtime.ros_messages.found import Found, found_in, mask_image
-from xsam_edge.runtime.sinks.base import segments, words
+from xsam_edge.runtime.sinks.base import check_file, segments, words
 from xsam_edge.runtime.stream.answers import FrameResult, Late
 from xsam_edge.runtime.stream.tracked import TrackedFrame
 
@@ -42,13 +42,7 @@ def check_rerun(where: str, overwrite: bool) -> None:
                 f"host:port/proxy, or {SPAWN}, which opens a viewer here"
             )
         return
-    path = Path(where)
-    if not path.parent.is_dir():
-        raise InputError(f"{path.parent} is not a folder; make it first")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, and one file is written; choose another with --rerun")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} already exists; choose another with --rerun, or pass --overwrite")
+    check_file(Path(where), overwrite, "another with --rerun")
 
 
 class RerunSink:

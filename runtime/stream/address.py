@@ -17,6 +17,7 @@ _MOST_CAMERAS = (1 << 31) - 1  # as their libraries count them
 _EXPECTED = (
     "give a folder of images, a video, a bag, a camera's number or device, a FIFO, a URL or a GStreamer pipeline"
 )
+_DESCRIPTION = "metadata.yaml"
 _STORAGE = (".mcap", ".db3")  # endings of the files of a bag
 _MCAP, _ROS_1 = b"\x89MCAP0\r\n", b"#ROSBAG V"  # how files begin
 
@@ -136,13 +137,21 @@ def _kind_of_path(address: str) -> Kind | None:
 def _is_bag_folder(folder: Path) -> bool:
     """Whether a folder has the description that ROS 2 writes last, or holds nothing else but files of its storage."""
     with suppress(OSError):  # what may not be read is told by whoever reads it
-        described = folder / "metadata.yaml"
-        if described.is_file() and "rosbag2_bagfile_information" in described.read_text(errors="replace"):
+        if is_described(folder):
             return True
-        shown = (entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry != described)
+        shown = (entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != _DESCRIPTION)
         kinds = (entry.suffix.startswith(_STORAGE) for entry in shown)  # with .db3-wal
         return next(kinds, False) and all(kinds)
     return False
+
+
+def is_described(folder: Path) -> bool:
+    """Whether a folder has the description of a bag; a recorder that was killed may leave an empty one.
+
+    Raises OSError where it may not be read.
+    """
+    path = folder / _DESCRIPTION
+    return path.is_file() and "rosbag2_bagfile_information" in path.read_text(errors="replace")
 
 
 def _is_bag_file(path: Path) -> bool:

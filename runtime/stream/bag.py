@@ -16,6 +16,7 @@ from xsam_edge.runtime.errors import ImageError, InputError
 from xsam_edge.runtime.ros_messages.header import Header
 from xsam_edge.runtime.ros_messages.images import Pixels, Range, to_array
 from xsam_edge.runtime.ros_messages.store import store
+from xsam_edge.runtime.stream.address import is_described
 from xsam_edge.runtime.stream.frame import Pace, SourceFrame
 from xsam_edge.runtime.stream.mcap import DamageError, McapFile, Messages, Topics
 
@@ -175,18 +176,12 @@ def _storages(path: Path) -> list[_Storage]:
         except DamageError:  # such as of a recorder that was killed: its description is written last
             files = sorted(path.glob("*.mcap"), key=_by_number)
             if not files:
-                files = [] if _is_described(path) else sorted(path.glob("*.db3"), key=_by_number)
+                files = [] if is_described(path) else sorted(path.glob("*.db3"), key=_by_number)
             if not files:
                 raise
             return [_storage(file) for file in files]
     except DamageError as error:
         raise InputError(f"{path} cannot be read ({error}); copy the bag again, or run `ros2 bag reindex`") from error
-
-
-def _is_described(folder: Path) -> bool:
-    """Whether a folder has the description of a bag; a recorder that was killed may leave an empty one."""
-    described = folder / "metadata.yaml"
-    return described.is_file() and "rosbag2_bagfile_information" in described.read_text(errors="replace")
 
 
 def _storage(path: Path) -> _Storage:

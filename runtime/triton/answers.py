@@ -9,9 +9,9 @@ from typing import Any
 
 from xsam_edge.runtime.errors import XSamError
 from xsam_edge.runtime.results.result import Result
-from xsam_edge.runtime.scene import Scene
+from xsam_edge.runtime.scene import LOOKING, Scene
 from xsam_edge.runtime.triton.requests import Ask
-from xsam_edge.runtime.triton.scenes import LOOKING, Scenes
+from xsam_edge.runtime.triton.scenes import Scenes
 
 _log = logging.getLogger(__name__)
 

@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from xsam_edge.runtime.scene import Scene
 from xsam_edge.runtime.triton.requests import Picture
 
-#: Stages of a scene that are paid once.
-LOOKING = ("preprocess", "image_encoder")
-
 
 class Scenes:
     """The ``limit`` scenes that were asked last; with 0 none is kept."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.runtime.loaded import load
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.results import rle
 from xsam_edge.runtime.scene import Scene
@@ -24,22 +21,6 @@ from tests.runtime.serve.served import Answer, Client, picture, png, served, unt
 from xsam_edge.runtime.serve.limits import Limits
 
 PHRASE = "the blue circle"
-
-
-@pytest.fixture(scope="module")
-def model(shapes_bundle: Path) -> XSam:
-    return load(shapes_bundle)
-
-
-@pytest.fixture(scope="module")
-def client(model: XSam) -> Iterator[Client]:
-    with served(model) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def scene(model: XSam) -> Scene:
-    return model.look(picture())
 
 
 def masks(answer: Answer) -> list[np.ndarray]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from tests.runtime.loaded import load
 from xsam_edge.runtime.model import XSam
 
 pytest.importorskip("fastapi")
@@ -20,11 +18,6 @@ from xsam_edge.runtime.serve.limits import Limits
 
 PHRASE = ("prompt", "the blue circle")
 TOKEN = "a-token-of-32-characters-or-more"
-
-
-@pytest.fixture(scope="module")
-def model(shapes_bundle: Path) -> XSam:
-    return load(shapes_bundle)
 
 
 @pytest.fixture(scope="module")

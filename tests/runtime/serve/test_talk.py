@@ -5,13 +5,10 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.runtime.loaded import load
 from xsam_edge.runtime.model import XSam
 from xsam_edge.runtime.scene import Scene
 
@@ -24,22 +21,6 @@ from xsam_edge.runtime.serve.limits import Limits
 QUESTION = "Is there a star?"
 URI = "data:image/png;base64," + base64.b64encode(picture()).decode()
 IMAGE = {"type": "image_url", "image_url": {"url": URI}}
-
-
-@pytest.fixture(scope="module")
-def model(shapes_bundle: Path) -> XSam:
-    return load(shapes_bundle)
-
-
-@pytest.fixture(scope="module")
-def client(model: XSam) -> Iterator[Client]:
-    with served(model) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def scene(model: XSam) -> Scene:
-    return model.look(picture())
 
 
 def asked(text: str = QUESTION) -> list[dict[str, Any]]:
