@@ -87,7 +87,8 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: the address is another program's, or none.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # Named as TCP: else asyncio leaves Nagle's algorithm on, and each answer waits 40 ms for the client's delayed ACK.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))

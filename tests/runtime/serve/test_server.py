@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +50,24 @@ def test_what_was_taken_is_answered_within_a_limit(shapes_bundle: Path, seconds:
     assert not thread.is_alive() and not client.service.worker.alive
     with pytest.raises(ConnectionRefusedError):
         client.ask("/healthz")
+
+
+def test_answers_do_not_wait_for_a_delayed_acknowledgement() -> None:
+    async def option() -> int:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            found.set_result(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(connected, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                result = await found
+                writer.close()
+        return result
+
+    assert asyncio.run(option())
 
 
 def test_a_port_that_is_taken() -> None:
